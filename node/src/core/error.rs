@@ -1,0 +1,66 @@
+//! Kafka's error codes by name. The one place where codes are spelled as numbers.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $text:literal;)*) => {
+        /// Kafka's error code of a response, by its name in the protocol guide.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl ErrorCode {
+            /// The number on the wire.
+            pub const fn code(self) -> i16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// What it means, for people.
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    None = 0, "No error.";
+    UnknownServerError = -1, "The node failed in a way it has no word for; its log says more.";
+    OffsetOutOfRange = 1, "The offset is below the log start or above the high watermark.";
+    CorruptMessage = 2, "The record batch failed its checks.";
+    UnknownTopicOrPartition = 3, "No such topic or partition.";
+    LeaderNotAvailable = 5, "The partition has no leader at the moment.";
+    NotLeaderOrFollower = 6, "Another node leads this partition.";
+    RequestTimedOut = 7, "The request was not done in its time; its outcome is unknown.";
+    MessageTooLarge = 10, "The record batch is larger than max.message.bytes.";
+    NetworkException = 13, "The node could not reach those it needs.";
+    CoordinatorLoadInProgress = 14, "The coordinator is loading.";
+    CoordinatorNotAvailable = 15, "This coordinator is not available.";
+    NotCoordinator = 16, "Another node is the coordinator.";
+    InvalidTopic = 17, "The topic name is not allowed.";
+    NotEnoughReplicas = 19, "Fewer replicas are in sync than min.insync.replicas.";
+    InvalidRequiredAcks = 21, "acks must be -1, 0 or 1.";
+    UnsupportedVersion = 35, "This version of the request is not served.";
+    TopicAlreadyExists = 36, "The topic exists.";
+    InvalidPartitions = 37, "The number of partitions is not allowed.";
+    InvalidReplicationFactor = 38, "The replication factor is below 1 or above the number of nodes.";
+    InvalidReplicaAssignment = 39, "The replica assignment is not valid.";
+    InvalidConfig = 40, "A config is unknown or its value not allowed.";
+    NotController = 41, "The metadata shard of this topic has no leader at the moment; try again.";
+    InvalidRequest = 42, "The request contradicts itself.";
+    UnsupportedForMessageFormat = 43, "Only record batches of magic 2 are served.";
+    PolicyViolation = 44, "A policy of this mesh forbids it.";
+    OutOfOrderSequenceNumber = 45, "The producer's sequence has a gap.";
+    DuplicateSequenceNumber = 46, "The batch is older than the last five of its producer.";
+    InvalidProducerEpoch = 47, "The producer's epoch is old.";
+    KafkaStorageError = 56, "The disk of this node failed.";
+    UnknownProducerId = 59, "The producer's state is not known here.";
+    FencedLeaderEpoch = 74, "The leader epoch of the request is old.";
+    UnknownLeaderEpoch = 75, "The leader epoch of the request is newer than this node knows.";
+    OffsetNotAvailable = 78, "The new leader does not know its high watermark yet.";
+    ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
+    InvalidRecord = 87, "A record does not pass the broker's checks.";
+    UnknownTopicId = 100, "No topic has this id.";
+    InconsistentTopicId = 103, "The topic id does not belong to this name.";
+}

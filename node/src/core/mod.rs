@@ -1,0 +1,4 @@
+//! The pure core of a node.
+
+pub mod error;
+pub mod request;

@@ -1,0 +1,330 @@
+//! What a client may ask of a node, and what it gets: Kafka's requests without their encoding.
+//!
+//! The Kafka layer decodes, bounds and checks frames, then hands these values to [`Node::step`](super::Node::step);
+//! each request is answered by exactly one response with the same [`RequestId`], unless it is cancelled.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::error::ErrorCode;
+
+/// Ties a response to its request; unique within one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Kafka's topic id (KIP-516), 16 bytes as in a UUID. Never reused, also when a name is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicId(pub [u8; 16]);
+
+/// How a client names a topic: by name up to Fetch 12 and Produce 12, by id above.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TopicRef {
+    /// By name.
+    Name(String),
+    /// By id; the empty id is a protocol error and is refused by the Kafka layer.
+    Id(TopicId),
+}
+
+/// A request of a client. `Vec`s keep the client's order and so do the responses.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own, see the protocol guide")]
+pub enum Request {
+    Produce { acks: Acks, timeout_ms: u32, partitions: Vec<ProducePartition> },
+    Fetch { max_wait_ms: u32, min_bytes: u32, max_bytes: u32, partitions: Vec<FetchPartition> },
+    ListOffsets { partitions: Vec<ListOffsetsPartition> },
+    OffsetForLeaderEpoch { partitions: Vec<EpochPartition> },
+    /// `producer_id`/`producer_epoch` are -1 for a new producer; otherwise KIP-360: same id with the epoch bumped.
+    InitProducerId { producer_id: i64, producer_epoch: i16 },
+    Metadata { topics: MetadataTopics, allow_auto_create: bool },
+    CreateTopics { topics: Vec<CreateTopic>, validate_only: bool, timeout_ms: u32 },
+    DeleteTopics { topics: Vec<TopicRef>, timeout_ms: u32 },
+    DescribeConfigs { resources: Vec<ConfigResource> },
+}
+
+/// When a produce request is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Never answered; an error closes the connection.
+    None,
+    /// Synced on the leader.
+    Leader,
+    /// Committed: synced on a majority of the voters.
+    All,
+}
+
+/// One record batch for one partition. The Kafka layer checked magic 2, CRC, length, counts against
+/// the last offset delta, and that it is no control batch.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ProducePartition {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub batch: Batch,
+}
+
+/// A checked record batch as the client sent it (base offset and leader epoch are whatever it wrote).
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The whole batch, from base offset on.
+    pub bytes: Bytes,
+    /// Number of records = last offset delta + 1; at least 1.
+    pub record_count: u32,
+    /// Idempotent producer, or `None`.
+    pub producer: Option<ProducerStamp>,
+    /// Largest timestamp of the batch's header.
+    pub max_timestamp_ms: i64,
+}
+
+/// Producer id, epoch and first sequence of a batch (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ProducerStamp {
+    pub id: i64,
+    pub epoch: i16,
+    pub base_sequence: i32,
+}
+
+/// One partition of a Fetch.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct FetchPartition {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub offset: i64,
+    /// Leader epoch the client knows, -1 when it does not (KIP-320).
+    pub leader_epoch: i32,
+    pub max_bytes: u32,
+}
+
+/// One partition of a ListOffsets. `timestamp`: -1 latest, -2 earliest, -3 max timestamp, -4 earliest local,
+/// otherwise the first offset with a timestamp at or after it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ListOffsetsPartition {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub leader_epoch: i32,
+    pub timestamp: i64,
+}
+
+/// One partition of an OffsetForLeaderEpoch.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct EpochPartition {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub current_leader_epoch: i32,
+    pub leader_epoch: i32,
+}
+
+/// Which topics a Metadata request asks for.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "obvious")]
+pub enum MetadataTopics {
+    All,
+    Some(Vec<TopicRef>),
+}
+
+/// A topic to create. `partitions` and `replication_factor` are -1 for the broker's defaults;
+/// `assignment` (partition, nodes) overrides both.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct CreateTopic {
+    pub name: String,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    pub assignment: Vec<(i32, Vec<i32>)>,
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// What DescribeConfigs asks about. `keys` is `None` for all.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "obvious")]
+pub enum ConfigResource {
+    Topic { name: String, keys: Option<Vec<String>> },
+    /// A broker by its id as text; other than the asked node is refused.
+    Broker { name: String, keys: Option<Vec<String>> },
+}
+
+/// The answer to a [`Request`], variant by variant.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub enum Response {
+    Produce { partitions: Vec<ProduceResult> },
+    Fetch { partitions: Vec<FetchResult> },
+    ListOffsets { partitions: Vec<ListOffsetsResult> },
+    OffsetForLeaderEpoch { partitions: Vec<EpochResult> },
+    InitProducerId { error: ErrorCode, producer_id: i64, producer_epoch: i16 },
+    Metadata(MetadataResult),
+    CreateTopics { topics: Vec<CreateTopicResult> },
+    DeleteTopics { topics: Vec<DeleteTopicResult> },
+    DescribeConfigs { resources: Vec<ConfigResult> },
+}
+
+/// One partition of a produce response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ProduceResult {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub error: ErrorCode,
+    /// -1 on error.
+    pub base_offset: i64,
+    /// -1 on error.
+    pub log_start_offset: i64,
+    /// With NOT_LEADER_OR_FOLLOWER: who leads as far as this node knows (KIP-951).
+    pub leader: Option<LeaderHint>,
+    /// For people, when there is an error.
+    pub message: Option<String>,
+}
+
+/// Who leads a partition, as a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "obvious")]
+pub struct LeaderHint {
+    pub node: i32,
+    pub leader_epoch: i32,
+}
+
+/// A stored batch on its way to a consumer; the receiver writes `base_offset` and `leader_epoch` into its copy.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "obvious")]
+pub struct StoredBatch {
+    pub base_offset: i64,
+    pub leader_epoch: i32,
+    pub bytes: Bytes,
+}
+
+/// One partition of a fetch response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct FetchResult {
+    pub topic: TopicRef,
+    pub topic_id: TopicId,
+    pub partition: i32,
+    pub error: ErrorCode,
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+    pub batches: Vec<StoredBatch>,
+    /// With OFFSET_OUT_OF_RANGE by truncation (KIP-595): epoch and its end offset.
+    pub diverging: Option<(i32, i64)>,
+    pub leader: Option<LeaderHint>,
+}
+
+/// One partition of a ListOffsets response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ListOffsetsResult {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub error: ErrorCode,
+    pub timestamp: i64,
+    pub offset: i64,
+    pub leader_epoch: i32,
+}
+
+/// One partition of an OffsetForLeaderEpoch response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct EpochResult {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub error: ErrorCode,
+    pub leader_epoch: i32,
+    pub end_offset: i64,
+}
+
+/// A Metadata answer.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct MetadataResult {
+    pub cluster_id: String,
+    /// The node asked: there is no controller, and every node serves admin requests.
+    pub controller: i32,
+    pub brokers: Vec<Broker>,
+    pub topics: Vec<TopicMetadata>,
+}
+
+/// A live node as clients see it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "obvious")]
+pub struct Broker {
+    pub node: i32,
+    pub host: String,
+    pub port: u16,
+    pub rack: Option<String>,
+}
+
+/// A topic as clients see it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct TopicMetadata {
+    pub error: ErrorCode,
+    pub name: Option<String>,
+    pub topic_id: TopicId,
+    pub internal: bool,
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+/// A partition as clients see it. `leader` is -1 and `error` LEADER_NOT_AVAILABLE while unknown.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct PartitionMetadata {
+    pub error: ErrorCode,
+    pub partition: i32,
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub replicas: Vec<i32>,
+    pub in_sync: Vec<i32>,
+    pub offline: Vec<i32>,
+}
+
+/// The outcome of one topic's creation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct CreateTopicResult {
+    pub name: String,
+    pub topic_id: TopicId,
+    pub error: ErrorCode,
+    pub message: Option<String>,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    pub configs: Vec<ConfigEntry>,
+}
+
+/// The outcome of one topic's deletion.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct DeleteTopicResult {
+    pub name: Option<String>,
+    pub topic_id: TopicId,
+    pub error: ErrorCode,
+    pub message: Option<String>,
+}
+
+/// One resource of a DescribeConfigs response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ConfigResult {
+    pub error: ErrorCode,
+    pub message: Option<String>,
+    /// Kafka's resource type: 2 topic, 4 broker.
+    pub resource_type: i8,
+    pub name: String,
+    pub entries: Vec<ConfigEntry>,
+}
+
+/// One config key with its value and where it comes from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfigEntry {
+    /// Kafka's name of the key.
+    pub name: String,
+    /// Its value as text.
+    pub value: Option<String>,
+    /// Whether it was set, rather than a default.
+    pub is_default: bool,
+    /// Kafka's config type (1 boolean, 2 string, 3 int, 4 short, 5 long, 6 double, 7 list).
+    pub kind: i8,
+    /// One sentence for people.
+    pub documentation: String,
+}

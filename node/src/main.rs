@@ -1,0 +1,2 @@
+//! The broker as a process.
+fn main() {}
