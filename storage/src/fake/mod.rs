@@ -1,0 +1,1 @@
+//! A faulty disk in memory.

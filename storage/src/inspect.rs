@@ -1,0 +1,1 @@
+//! Offline look at a data directory.
