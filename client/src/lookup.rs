@@ -1,0 +1,112 @@
+//! `rafka lookup`: where a key lives, hop by hop.
+
+use crate::error::CliError;
+use crate::http::{self, Lookup};
+use crate::output::{self, Table};
+use crate::settings::Settings;
+use clap::Args;
+use serde_json::Value;
+
+/// Arguments of `rafka lookup`.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct LookupArgs {
+    /// partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER
+    #[arg(value_parser = parse_key)]
+    key: String,
+}
+
+const HELP: &str = "\
+The node at --http walks the mesh's Kademlia table towards the key and tells whom it asked, how long each took and
+what came back: \"closer\" peers to ask next, the \"value\", or a \"timeout\".
+
+  rafka lookup partition/orders/7
+  rafka lookup shard/3 --http 10.0.0.2:9292
+  rafka lookup node/2 --json";
+
+/// Asks and prints.
+pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError> {
+    let answer = http::get(settings, &format!("/v1/lookup?key={}", http::encode(&args.key)))?;
+    if settings.json {
+        return output::json(&answer);
+    }
+    let lookup: Lookup = http::typed(settings, &answer)?;
+    output::line(&format!("key\t{}", lookup.key))?;
+    output::line(&format!("hash\t{}", lookup.hash))?;
+    let mut table = Table::new(&["HOP", "NODE", "PEER", "MS", "RESULT"]);
+    for (at, hop) in lookup.hops.iter().enumerate() {
+        let node = output::or_dash(hop.node_id);
+        table.row(vec![
+            (at + 1).to_string(),
+            node,
+            hop.peer_id.clone(),
+            format!("{:.1}", hop.ms),
+            hop.result.clone(),
+        ]);
+    }
+    table.print()?;
+    if lookup.hops.is_empty() {
+        output::note(&format!("no hop: answered by the node's own knowledge ({})", lookup.source));
+    }
+    print_value(&lookup)
+}
+
+fn print_value(lookup: &Lookup) -> Result<(), CliError> {
+    if lookup.value.is_null() {
+        return Err(CliError::Failed(format!(
+            "nobody in the mesh knows {}. For a partition: does the topic exist, and is the number below its partition \
+             count (rafka topic list)?",
+            lookup.key
+        )));
+    }
+    output::line(&format!("value\t{}", words(&lookup.value)))?;
+    output::line(&format!("source\t{}", lookup.source))
+}
+
+/// `{"leader": 2, "replicas": [1, 2]}` as `leader 2, replicas 1 2`.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name} {}", words(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(" "),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn parse_key(text: &str) -> Result<String, String> {
+    let number = |text: &str| text.parse::<u32>().is_ok();
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        ["partition", topic, partition] if !topic.is_empty() && number(partition) => Ok(text.to_owned()),
+        ["shard" | "node", id] if number(id) => Ok(text.to_owned()),
+        _ => Err("a key is partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse_key, words};
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_partitions_shards_and_nodes() {
+        for key in ["partition/orders/7", "shard/3", "node/2"] {
+            assert_eq!(parse_key(key).unwrap(), key);
+        }
+        for key in
+            ["orders/7", "partition/orders", "partition//1", "shard/x", "node/-1", "", "partition/a/1/2"]
+        {
+            assert!(parse_key(key).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_told_in_words() {
+        let value = json!({ "leader": 2, "replicas": [1, 2], "addresses": ["a:1"] });
+        assert_eq!(words(&value), "addresses a:1, leader 2, replicas 1 2");
+    }
+}
