@@ -111,6 +111,15 @@ build() {
   note "built in $(seconds $(($(now_ms) - begin))) s"
 }
 
+# What TARGET names: our binaries, or Kafka's jars.
+target_binaries() {
+  case ${TARGET:-rafka} in
+    rafka) build ;;
+    kafka) kafka_jars ;;
+    *) die "TARGET is rafka or kafka, not $TARGET" ;;
+  esac
+}
+
 # ---- nodes as processes --------------------------------------------------------------------------------------------
 
 declare -A PIDS=()
