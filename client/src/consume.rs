@@ -117,8 +117,9 @@ pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliErro
     ended
 }
 
-/// A group id makes librdkafka's consumer able to fetch at all. No group is joined and nothing is committed: the
-/// assignment and each position are given by hand.
+/// librdkafka hands records only to a consumer with a group id, and one that has it looks for the group's coordinator
+/// now and then, whether it needs one or not. No group is joined and nothing is committed: the assignment and each
+/// position are given by hand, so that reading works whatever the coordinator request is answered.
 fn consumer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
     kafka::base_config(settings)
         .set("group.id", "rafka-consume")
@@ -129,6 +130,8 @@ fn consumer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
         .set("check.crcs", "true")
         .set("fetch.wait.max.ms", "200")
         .set("fetch.error.backoff.ms", "50")
+        // librdkafka stops fetching for this long, by default a second, whenever its queue is full.
+        .set("fetch.queue.backoff.ms", "5")
         .set("queued.max.messages.kbytes", "32768")
         // A reader of our output may pause for as long as it likes.
         .set("max.poll.interval.ms", "86400000")

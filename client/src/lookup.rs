@@ -27,10 +27,11 @@ what came back: \"closer\" peers to ask next, the \"value\", or a \"timeout\".
 /// Asks and prints.
 pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError> {
     let answer = http::get(settings, &format!("/v1/lookup?key={}", http::encode(&args.key)))?;
-    if settings.json {
-        return output::json(&answer);
-    }
     let lookup: Lookup = http::typed(settings, &answer)?;
+    if settings.json {
+        output::json(&answer)?;
+        return found(&lookup);
+    }
     output::line(&format!("key\t{}", lookup.key))?;
     output::line(&format!("hash\t{}", lookup.hash))?;
     let mut table = Table::new(&["HOP", "NODE", "PEER", "MS", "RESULT"]);
@@ -48,19 +49,19 @@ pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError
     if lookup.hops.is_empty() {
         output::note(&format!("no hop: answered by the node's own knowledge ({})", lookup.source));
     }
-    print_value(&lookup)
-}
-
-fn print_value(lookup: &Lookup) -> Result<(), CliError> {
-    if lookup.value.is_null() {
-        return Err(CliError::Failed(format!(
-            "nobody in the mesh knows {}. For a partition: does the topic exist, and is the number below its partition \
-             count (rafka topic list)?",
-            lookup.key
-        )));
-    }
+    found(&lookup)?;
     output::line(&format!("value\t{}", words(&lookup.value)))?;
     output::line(&format!("source\t{}", lookup.source))
+}
+
+fn found(lookup: &Lookup) -> Result<(), CliError> {
+    if !lookup.value.is_null() {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!(
+        "nobody in the mesh knows {}.\nrafka topic list shows the topics and their partition counts, rafka nodes the nodes.",
+        lookup.key
+    )))
 }
 
 /// `{"leader": 2, "replicas": [1, 2]}` as `leader 2, replicas 1 2`.

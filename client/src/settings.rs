@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Global options; each may stand before or after the command.
 #[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Settings {
     /// Kafka addresses to start from; any node of the mesh will do
     #[arg(

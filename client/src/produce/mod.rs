@@ -10,6 +10,7 @@ mod progress;
 use crate::clock;
 use crate::error::CliError;
 use crate::kafka;
+use crate::output;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::{Args, ValueEnum};
@@ -165,9 +166,11 @@ pub(crate) fn run(settings: &Settings, args: &ProduceArgs) -> Result<(), CliErro
     session.await_deliveries();
     session.progress.finish();
     let ledger = session.producer.context();
+    ledger.print_summary(settings, &args.topic, began.elapsed())?;
+    if args.acks == Acks::None {
+        output::note("with --acks 0 no broker confirms anything: \"acknowledged\" here means sent");
+    }
     ledger.close_report()?;
-    let elapsed = began.elapsed();
-    ledger.print_summary(settings, &args.topic, elapsed)?;
     read?;
     if session.stop.requested() {
         return Err(CliError::Failed(format!(
