@@ -1,0 +1,68 @@
+//! Deliberate bugs of this crate, for suites that prove that a check can fail.
+//!
+//! A shipped build knows none of them: [`active`] is a constant `false` unless the feature `mutants` is on, and then
+//! one bug at most is chosen per thread, by [`set`].
+
+/// One deliberate bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Entries count as kept, on followers and on the leader, before the disk has synced them.
+    AckBeforeSync,
+    /// An append whose entries are all held already cuts off what follows them.
+    StaleAppendTruncates,
+    /// A leader commits an entry of an older term by counting (Raft, figure 8).
+    CommitOldTerm,
+    /// A vote is given but not part of the hard state that is written.
+    VoteNotPersisted,
+    /// Joint consensus asks the majority of the incoming voters only.
+    OneMajorityInJoint,
+    /// A truncated membership entry stays in force.
+    MembershipNotRolledBack,
+    /// A learner's acknowledgement counts toward the voters' majority.
+    LearnerCounts,
+    /// The same voter's answer counts each time it arrives.
+    DuplicateAckCountedTwice,
+    /// A vote is given to a candidate whose log is behind.
+    VoteForStaleLog,
+}
+
+impl Mutant {
+    /// Every mutant of this crate.
+    pub const ALL: [Mutant; 9] = [
+        Mutant::AckBeforeSync,
+        Mutant::StaleAppendTruncates,
+        Mutant::CommitOldTerm,
+        Mutant::VoteNotPersisted,
+        Mutant::OneMajorityInJoint,
+        Mutant::MembershipNotRolledBack,
+        Mutant::LearnerCounts,
+        Mutant::DuplicateAckCountedTwice,
+        Mutant::VoteForStaleLog,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static CHOSEN: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this thread runs with the bug `mutant`.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn active(mutant: Mutant) -> bool {
+    CHOSEN.get() == Some(mutant)
+}
+
+/// Whether this thread runs with the bug `mutant`: never, in this build.
+#[cfg(not(feature = "mutants"))]
+#[must_use]
+#[inline]
+pub const fn active(_mutant: Mutant) -> bool {
+    false
+}
+
+/// Chooses the bug of this thread, `None` for none.
+#[cfg(feature = "mutants")]
+pub fn set(mutant: Option<Mutant>) {
+    CHOSEN.set(mutant);
+}
