@@ -98,14 +98,14 @@ kafka_jars() {
 # ---- our binaries --------------------------------------------------------------------------------------------------
 
 # RAFKA_NODE_BIN and RAFKA_BIN name binaries that are built already.
-build() {
+build() { # the release binaries
   if [ -n "${RAFKA_NODE_BIN:-}" ] && [ -n "${RAFKA_BIN:-}" ]; then
     NODE_BIN=$RAFKA_NODE_BIN
     return
   fi
   need_rust
   local begin; begin=$(now_ms)
-  (cd "$ROOT" && cargo build --release -p node -p client "${@}") || die "the build failed"
+  (cd "$ROOT" && cargo build --release -p node -p client) || die "the build failed"
   NODE_BIN=$TARGET_DIR/release/rafka-node RAFKA_BIN=$TARGET_DIR/release/rafka
   export RAFKA_NODE_BIN=$NODE_BIN RAFKA_BIN
   note "built in $(seconds $(($(now_ms) - begin))) s"

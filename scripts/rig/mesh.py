@@ -73,6 +73,10 @@ class Processes:
                     return False
         return True
 
+    def tail(self, i, lines=15):
+        with open(self.log_path(i), errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+
     def resident_mib(self, i):
         with open(f"/proc/{self.pids[i]}/status") as f:
             return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
@@ -140,10 +144,6 @@ class Rafka(Processes):
             wait_until(f"node {i} ready", seconds, check)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it says: {self.http(i, '/readyz')[1]}\n{self.tail(i)}") from error
-
-    def tail(self, i, lines=15):
-        with open(self.log_path(i), errors="replace") as f:
-            return "".join(f.readlines()[-lines:])
 
     def kill(self, i):
         self.processes[i].kill()
@@ -227,7 +227,15 @@ class Kafka(Processes):
             return False
 
     def ready(self, i, seconds=60):
-        wait_until(f"broker {i} ready", seconds, lambda: port_open(self.port + i - 1))
+        def check():
+            if not self._alive(i):
+                raise RuntimeError(f"broker {i} stopped by itself:\n{self.tail(i)}")
+            return port_open(self.port + i - 1)
+
+        wait_until(f"broker {i} ready", seconds, check)
+
+    def log_path(self, i):
+        return f"{self.directory}/{i}.log"
 
     def kill(self, i):
         os.kill(self.pids[i], signal.SIGKILL)
