@@ -249,7 +249,8 @@ impl Accounts {
     }
 }
 
-/// Whether a record that got this answer may have been written all the same: `unknown` when it may.
+/// Whether a record that got this answer may have been written all the same: `unknown` when it may. A record purged from
+/// the queue is unknown too: it may wait there for its second try, after a first one whose answer was lost.
 fn outcome(error: &KafkaError) -> &'static str {
     match error.rdkafka_error_code() {
         Some(
@@ -268,7 +269,6 @@ fn outcome(error: &KafkaError) -> &'static str {
             | RDKafkaErrorCode::UnsupportedFeature
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::PolicyViolation
-            | RDKafkaErrorCode::PurgeQueue
             | RDKafkaErrorCode::QueueFull,
         ) => "failed",
         _ => "unknown",
@@ -301,5 +301,28 @@ impl ProducerContext for Ledger {
             Err((error, _)) => accounts.lose(line, Some(message.partition()), error),
         }
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outcome;
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+    #[test]
+    fn only_what_surely_was_not_written_counts_as_failed() {
+        let outcome = |code| outcome(&KafkaError::MessageProduction(code));
+        for code in [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::UnknownTopicOrPartition] {
+            assert_eq!(outcome(code), "failed", "{code:?}");
+        }
+        for code in [
+            RDKafkaErrorCode::MessageTimedOut,
+            RDKafkaErrorCode::PurgeQueue,
+            RDKafkaErrorCode::PurgeInflight,
+            RDKafkaErrorCode::NotEnoughReplicasAfterAppend,
+            RDKafkaErrorCode::Fatal,
+        ] {
+            assert_eq!(outcome(code), "unknown", "{code:?}");
+        }
     }
 }
