@@ -1,0 +1,454 @@
+//! Who is alive, as a property of nodes: one coalesced heartbeat per pair of peers, shared by every partition they
+//! hold together. Pure: time comes in, events go out.
+//!
+//! A peer is **live** while all of this holds: a heartbeat of its current boot came within the timeout, that
+//! heartbeat said that the peer hears us, and it did not call its own disk stuck. So a one-way split is seen by
+//! both ends, and a node whose disk hangs does not vouch for the replicas it leads.
+//!
+//! ```text
+//! silent --heartbeat that hears us--> live             Up
+//! live   --no heartbeat for the timeout--> silent      Down
+//! live   --connection closed--> silent                 Down at once, a hint that a heartbeat refutes
+//! live   --heartbeat without us, or disk stuck--> deaf Down
+//! any    --heartbeat of another boot--> as new         Down if it was live, then Restarted
+//! ```
+//!
+//! Liveness only ever makes replicas campaign or wait; safety never rests on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::raft::{NodeId, Time};
+
+/// Timing of the detector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LivenessConfig {
+    /// Microseconds between two heartbeats to one peer.
+    pub interval_us: u64,
+    /// Microseconds of silence after which a peer is suspected. Should be several intervals.
+    pub timeout_us: u64,
+}
+
+impl Default for LivenessConfig {
+    fn default() -> Self {
+        Self { interval_us: 200_000, timeout_us: 1_200_000 }
+    }
+}
+
+/// How a node's workers fare, as the node itself sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Commit rounds synced since boot. For people and metrics.
+    pub progress: u64,
+    /// Duration of the latest sync in microseconds.
+    pub sync_latency_us: u32,
+    /// A sync has been running for longer than the node thinks a working disk takes.
+    pub disk_stuck: bool,
+}
+
+/// What one node tells a peer, some five times a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Boot number of the sender's data directory; rises with each start.
+    pub boot: u64,
+    /// Rises with each heartbeat to this peer within one boot; old and repeated ones are dropped.
+    pub sequence: u64,
+    /// Peers from which the sender had a heartbeat within its timeout.
+    pub hears: BTreeSet<NodeId>,
+    /// State of the sender's workers.
+    pub health: Health,
+}
+
+/// What happens to the detector.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A deadline passed.
+    Tick,
+    /// A peer's heartbeat arrived.
+    Heartbeat {
+        /// The authenticated sender.
+        from: NodeId,
+        /// What it said.
+        heartbeat: Heartbeat,
+    },
+    /// The last connection to a peer closed.
+    Disconnected(NodeId),
+    /// A connection to a peer is open.
+    Connected(NodeId),
+    /// The nodes to watch from now on, without this one.
+    Peers(BTreeSet<NodeId>),
+    /// This node's own health, sent with the next heartbeats. At once when the disk became stuck or free.
+    Health(Health),
+}
+
+/// What the detector says. `Up` and `Down` of one peer alternate, beginning with `Up`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The peer is live.
+    Up(NodeId),
+    /// The peer is no longer live.
+    Down(NodeId),
+    /// The peer runs as another process than before. Follows `Down` if it was live; `Up` comes when it hears us.
+    Restarted(NodeId),
+    /// Send this now; a loss costs nothing.
+    Send(NodeId, Heartbeat),
+}
+
+/// What is known of one peer.
+#[derive(Debug, Default)]
+struct Peer {
+    /// When the last fresh heartbeat came; `None` after the timeout or a closed connection.
+    heard: Option<Time>,
+    /// Boot and sequence of the newest heartbeat.
+    latest: Option<(u64, u64)>,
+    hears_us: bool,
+    health: Health,
+    live: bool,
+    sent: u64,
+}
+
+/// The failure detector of one node.
+#[derive(Debug)]
+pub struct Liveness {
+    me: NodeId,
+    boot: u64,
+    config: LivenessConfig,
+    health: Health,
+    peers: BTreeMap<NodeId, Peer>,
+    next_send: Time,
+}
+
+impl Liveness {
+    /// A detector without peers. `boot` is this process's boot number.
+    pub fn new(me: NodeId, boot: u64, config: LivenessConfig, now: Time) -> Self {
+        Self { me, boot, config, health: Health::default(), peers: BTreeMap::new(), next_send: now }
+    }
+
+    /// Takes one input. Deadlines that passed by `now` are served first, whatever the input is.
+    pub fn step(&mut self, now: Time, input: Input) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.forgive_own_stall(now);
+        match input {
+            Input::Tick => {}
+            Input::Heartbeat { from, heartbeat } => self.hear(now, from, heartbeat, &mut events),
+            Input::Disconnected(node) => {
+                if let Some(peer) = self.peers.get_mut(&node) {
+                    peer.heard = None;
+                }
+                self.judge(node, &mut events);
+            }
+            Input::Connected(node) => self.send(node, &mut events),
+            Input::Peers(nodes) => self.watch(nodes, &mut events),
+            Input::Health(health) => {
+                let turned = health.disk_stuck != self.health.disk_stuck;
+                self.health = health;
+                if turned {
+                    self.send_all(now, &mut events);
+                }
+            }
+        }
+        self.expire(now, &mut events);
+        if now >= self.next_send {
+            self.send_all(now, &mut events);
+        }
+        events
+    }
+
+    /// When [`Input::Tick`] is due; `None` without peers.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        let expiry = self.peers.values().filter_map(|peer| peer.heard).map(|heard| self.expiry(heard)).min();
+        Some(expiry.map_or(self.next_send, |expiry| expiry.min(self.next_send)))
+    }
+
+    /// Whether a peer is live. This node is always live to itself.
+    pub fn is_live(&self, node: NodeId) -> bool {
+        node == self.me || self.peers.get(&node).is_some_and(|peer| peer.live)
+    }
+
+    /// The live nodes, this one included.
+    pub fn live(&self) -> BTreeSet<NodeId> {
+        let peers = self.peers.iter().filter(|(_, peer)| peer.live).map(|(&node, _)| node);
+        peers.chain([self.me]).collect()
+    }
+
+    /// The peers this node had a heartbeat of within the timeout, whether they hear it or not.
+    pub fn hears(&self) -> BTreeSet<NodeId> {
+        self.peers.iter().filter(|(_, peer)| peer.heard.is_some()).map(|(&node, _)| node).collect()
+    }
+
+    /// Boot number and health a peer told last.
+    pub fn told(&self, node: NodeId) -> Option<(u64, Health)> {
+        let peer = self.peers.get(&node)?;
+        peer.latest.map(|(boot, _)| (boot, peer.health))
+    }
+
+    fn expiry(&self, heard: Time) -> Time {
+        Time(heard.0.saturating_add(self.config.timeout_us))
+    }
+
+    /// When this process itself stood still (stopped, or starved of CPU), the silence says nothing about the peers,
+    /// whose heartbeats may be waiting to be read: everyone heard of before gets one more interval.
+    fn forgive_own_stall(&mut self, now: Time) {
+        let late = now.0.saturating_sub(self.next_send.0);
+        if late <= 2 * self.config.interval_us {
+            return;
+        }
+        let floor = now.0.saturating_sub(self.config.timeout_us) + self.config.interval_us;
+        for heard in self.peers.values_mut().filter_map(|peer| peer.heard.as_mut()) {
+            heard.0 = heard.0.max(floor);
+        }
+    }
+
+    fn hear(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat, events: &mut Vec<Event>) {
+        let me = self.me;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let mut restarted = false;
+        match peer.latest {
+            Some((boot, sequence)) if heartbeat.boot == boot && heartbeat.sequence <= sequence => return,
+            // A lower boot is an old message, unless the node was silent: then its directory is another one.
+            Some((boot, _)) if heartbeat.boot < boot && peer.heard.is_some() => return,
+            Some((boot, _)) => restarted = heartbeat.boot != boot,
+            None => {}
+        }
+        let news = peer.heard.is_none() || restarted;
+        if restarted {
+            peer.heard = None;
+            self.judge(from, events);
+            events.push(Event::Restarted(from));
+        }
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.heard = Some(now);
+        peer.latest = Some((heartbeat.boot, heartbeat.sequence));
+        peer.hears_us = heartbeat.hears.contains(&me);
+        peer.health = heartbeat.health;
+        self.judge(from, events);
+        if news {
+            // It learns at once that it is heard, not an interval later.
+            self.send(from, events);
+        }
+    }
+
+    fn watch(&mut self, nodes: BTreeSet<NodeId>, events: &mut Vec<Event>) {
+        let gone: Vec<NodeId> = self.peers.keys().copied().filter(|node| !nodes.contains(node)).collect();
+        for node in gone {
+            if self.peers.remove(&node).is_some_and(|peer| peer.live) {
+                events.push(Event::Down(node));
+            }
+        }
+        for node in nodes {
+            if node != self.me && !self.peers.contains_key(&node) {
+                self.peers.insert(node, Peer::default());
+                self.send(node, events);
+            }
+        }
+    }
+
+    fn expire(&mut self, now: Time, events: &mut Vec<Event>) {
+        let timeout = self.config.timeout_us;
+        let silent: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.heard.is_some_and(|heard| heard.0.saturating_add(timeout) <= now.0))
+            .map(|(&node, _)| node)
+            .collect();
+        for node in silent {
+            if let Some(peer) = self.peers.get_mut(&node) {
+                peer.heard = None;
+            }
+            self.judge(node, events);
+        }
+    }
+
+    /// Compares what is known of a peer with what was last said of it.
+    fn judge(&mut self, node: NodeId, events: &mut Vec<Event>) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let live = peer.heard.is_some() && peer.hears_us && !peer.health.disk_stuck;
+        if live != peer.live {
+            peer.live = live;
+            events.push(if live { Event::Up(node) } else { Event::Down(node) });
+        }
+    }
+
+    fn send_all(&mut self, now: Time, events: &mut Vec<Event>) {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            self.send(node, events);
+        }
+        self.next_send = Time(now.0.saturating_add(self.config.interval_us));
+    }
+
+    fn send(&mut self, to: NodeId, events: &mut Vec<Event>) {
+        let (boot, hears, health) = (self.boot, self.hears(), self.health);
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        peer.sent += 1;
+        events.push(Event::Send(to, Heartbeat { boot, sequence: peer.sent, hears, health }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1000;
+
+    /// Two nodes and what the network carries between them.
+    struct Pair {
+        now: Time,
+        nodes: [Liveness; 2],
+        /// Whether heartbeats from the first to the second pass, and back.
+        passes: [bool; 2],
+        said: Vec<(u64, usize, Event)>,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let node = |me, boot| Liveness::new(NodeId(me), boot, LivenessConfig::default(), Time(0));
+            let mut pair =
+                Self { now: Time(0), nodes: [node(1, 1), node(2, 1)], passes: [true, true], said: Vec::new() };
+            pair.input(0, Input::Peers([NodeId(2)].into()));
+            pair.input(1, Input::Peers([NodeId(1)].into()));
+            pair
+        }
+
+        fn input(&mut self, at: usize, input: Input) {
+            let mut queue = vec![(at, input)];
+            while let Some((at, input)) = queue.pop() {
+                for event in self.nodes[at].step(self.now, input.clone()) {
+                    if let Event::Send(_, heartbeat) = event {
+                        if self.passes[at] {
+                            let from = NodeId(i32::try_from(at).expect("small") + 1);
+                            queue.push((1 - at, Input::Heartbeat { from, heartbeat }));
+                        }
+                    } else {
+                        self.said.push((self.now.0 / MS, at, event));
+                    }
+                }
+            }
+        }
+
+        fn run(&mut self, ms: u64) {
+            let end = self.now.0 + ms * MS;
+            loop {
+                let due = [0, 1].map(|at| self.nodes[at].next_deadline().expect("it has a peer").0);
+                let at = usize::from(due[1] < due[0]);
+                if due[at] > end {
+                    self.now = Time(end);
+                    return;
+                }
+                self.now = Time(due[at].max(self.now.0));
+                self.input(at, Input::Tick);
+            }
+        }
+
+        fn take(&mut self) -> Vec<(u64, usize, Event)> {
+            std::mem::take(&mut self.said)
+        }
+    }
+
+    #[test]
+    fn two_nodes_find_each_other_at_once() {
+        let mut pair = Pair::new();
+        pair.run(10);
+        let mut said = pair.take();
+        said.sort_by_key(|(_, at, _)| *at);
+        assert_eq!(said, [(0, 0, Event::Up(NodeId(2))), (0, 1, Event::Up(NodeId(1)))]);
+        pair.run(60_000);
+        assert!(pair.take().is_empty(), "quiet while all is well");
+    }
+
+    #[test]
+    fn silence_is_suspected_after_the_timeout_and_forgiven_at_once() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.passes = [false, false];
+        pair.run(5000);
+        let said = pair.take();
+        assert_eq!(said.len(), 2);
+        for (ms, at, event) in said {
+            assert!((2000..=2200).contains(&ms), "suspected at {ms} ms");
+            assert_eq!(event, Event::Down(NodeId(if at == 0 { 2 } else { 1 })));
+        }
+        pair.passes = [true, true];
+        pair.run(201);
+        assert_eq!(pair.take().len(), 2, "both are up again within an interval");
+    }
+
+    #[test]
+    fn a_one_way_split_is_seen_by_both_ends() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.passes = [true, false];
+        pair.run(3000);
+        let downs: BTreeSet<usize> = pair.take().into_iter().map(|(_, at, _)| at).collect();
+        assert_eq!(downs, [0, 1].into(), "the one that still hears is told that it is not heard");
+        assert!(pair.nodes[1].hears().contains(&NodeId(1)));
+        assert!(!pair.nodes[1].is_live(NodeId(1)));
+    }
+
+    #[test]
+    fn a_closed_connection_is_down_at_once() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.input(0, Input::Disconnected(NodeId(2)));
+        assert_eq!(pair.take(), [(1000, 0, Event::Down(NodeId(2)))]);
+        pair.run(250);
+        let mine: Vec<Event> = pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
+        assert_eq!(mine, [Event::Up(NodeId(2))], "a heartbeat refutes the hint");
+        assert!(pair.nodes[1].is_live(NodeId(1)));
+    }
+
+    #[test]
+    fn another_boot_is_down_then_restarted_then_up() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.nodes[1] = Liveness::new(NodeId(2), 2, LivenessConfig::default(), pair.now);
+        pair.input(1, Input::Peers([NodeId(1)].into()));
+        let first: Vec<Event> = pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
+        assert_eq!(first, [Event::Down(NodeId(2)), Event::Restarted(NodeId(2)), Event::Up(NodeId(2))]);
+    }
+
+    #[test]
+    fn old_and_repeated_heartbeats_are_dropped() {
+        let mut node = Liveness::new(NodeId(1), 1, LivenessConfig::default(), Time(0));
+        node.step(Time(0), Input::Peers([NodeId(2)].into()));
+        let beat = |boot, sequence| Input::Heartbeat {
+            from: NodeId(2),
+            heartbeat: Heartbeat { boot, sequence, hears: [NodeId(1)].into(), health: Health::default() },
+        };
+        assert!(node.step(Time(1), beat(5, 9)).contains(&Event::Up(NodeId(2))));
+        assert!(node.step(Time(2), beat(5, 8)).is_empty());
+        assert!(node.step(Time(3), beat(4, 99)).is_empty(), "of the process before");
+        let down = node.step(Time(1_200_001), Input::Tick);
+        assert!(!down.contains(&Event::Down(NodeId(2))), "its own stall is not the peer's silence");
+        assert!(node.step(Time(1_400_001), Input::Tick).contains(&Event::Down(NodeId(2))));
+    }
+
+    #[test]
+    fn a_stuck_disk_does_not_vouch() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.input(1, Input::Health(Health { disk_stuck: true, ..Health::default() }));
+        assert_eq!(pair.take(), [(1000, 0, Event::Down(NodeId(2)))]);
+        pair.input(1, Input::Health(Health::default()));
+        assert_eq!(pair.take(), [(1000, 0, Event::Up(NodeId(2)))]);
+    }
+
+    #[test]
+    fn peers_that_are_no_longer_watched_go_down() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.input(0, Input::Peers(BTreeSet::new()));
+        assert_eq!(pair.take(), [(1000, 0, Event::Down(NodeId(2)))]);
+        assert_eq!(pair.nodes[0].next_deadline(), None);
+    }
+}

@@ -1,0 +1,238 @@
+//! The commands in a shard's log.
+//!
+//! They live as long as the log, so they have a byte table of their own. All numbers are big-endian; `text` and `blob`
+//! are a u32 length and that many bytes, a list is a u32 count and its elements, a triple is `node i32, incarnation u64,
+//! epoch u32`, a key is `topic id 16 bytes, partition i32`.
+//!
+//! | byte | field |
+//! |---|---|
+//! | 0 | format, 1 |
+//! | 1 | tag |
+//! | 2.. | body by tag |
+//!
+//! | tag | command | body |
+//! |---|---|---|
+//! | 1 | register node | known bool, node i32 (0 when not known), incarnation u64, peer id blob, kafka, mesh, http, zone text, weight u32 |
+//! | 2 | create topic | name text, id 16 bytes, list of partitions (each a list of triples), configs (list of text pairs, keys rising) |
+//! | 3 | delete topic | id 16 bytes |
+//! | 4 | mark created | id 16 bytes, list of i32 |
+//! | 5 | replace replica | key, old triple, new triple |
+//! | 6 | finish replacement | key, old triple |
+//! | 7 | allocate producer ids | node i32, count u32 |
+//! | 8 | raise term ceiling | id 16 bytes, term u32 |
+
+use std::collections::BTreeMap;
+
+use mesh::raft::{Incarnation, NodeId, ReplicaId};
+
+use super::bytes::{Reader, Writer};
+use super::descriptor::{DecodeError, PartitionKey};
+use crate::core::request::TopicId;
+
+const FORMAT: u8 = 1;
+
+/// A change that somebody asks a shard to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Shard 0: a node started, or wants to join.
+    RegisterNode(Registration),
+    /// A topic with its placed replicas.
+    CreateTopic {
+        /// Checked when planned.
+        name: String,
+        /// Made by [`topic_id`](super::descriptor::topic_id).
+        id: TopicId,
+        /// For each partition its replicas, preferred leader first, all of the first replica epoch.
+        partitions: Vec<Vec<ReplicaId>>,
+        /// Checked when planned.
+        configs: BTreeMap<String, String>,
+    },
+    /// The topic and its data shall go.
+    DeleteTopic {
+        /// By id, so that a repeated command cannot hit a successor of the same name.
+        id: TopicId,
+    },
+    /// Enough replicas of these partitions synced their create frames: from now on an empty log is a lost one.
+    MarkCreated {
+        /// Their topic, or [`METADATA_TOPIC`](super::METADATA_TOPIC) for shards.
+        topic: TopicId,
+        /// Their numbers.
+        partitions: Vec<i32>,
+    },
+    /// A replica is lost, suspect or moves: another triple shall take its place.
+    ReplaceReplica {
+        /// Of which partition.
+        key: PartitionKey,
+        /// Who goes.
+        old: ReplicaId,
+        /// Who comes, under the partition's next replica epoch.
+        new: ReplicaId,
+    },
+    /// The partition's actual membership no longer holds a replaced triple.
+    FinishReplacement {
+        /// Of which partition.
+        key: PartitionKey,
+        /// Who is gone.
+        old: ReplicaId,
+    },
+    /// Producer ids for a node to hand out.
+    AllocateProducerIds {
+        /// Who asks.
+        node: NodeId,
+        /// How many, 1 to [`PRODUCER_IDS_MAX`](super::shard::PRODUCER_IDS_MAX).
+        count: u32,
+    },
+    /// A leader of the topic has this term.
+    RaiseTermCeiling {
+        /// Which topic.
+        topic: TopicId,
+        /// Its leader's term.
+        term: u32,
+    },
+}
+
+/// What a node says of itself when it registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The id it has; `None` when it joins.
+    pub node: Option<NodeId>,
+    /// The life of its data directory.
+    pub incarnation: Incarnation,
+    /// libp2p's identity in its binary form, authenticated by the connection it came over.
+    pub peer_id: Vec<u8>,
+    /// `host:port` for Kafka clients.
+    pub kafka: String,
+    /// `host:port` for nodes.
+    pub mesh: String,
+    /// `host:port` of its HTTP port.
+    pub http: String,
+    /// Failure domain; may be empty.
+    pub zone: String,
+    /// Relative capacity, at least 1.
+    pub weight: u32,
+}
+
+impl Command {
+    /// The payload of the log entry.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(FORMAT);
+        match self {
+            Self::RegisterNode(node) => {
+                w.u8(1);
+                node.write(&mut w);
+            }
+            Self::CreateTopic { name, id, partitions, configs } => {
+                w.u8(2);
+                w.text(name);
+                w.raw(&id.0);
+                w.count(partitions.len());
+                for replicas in partitions {
+                    w.replicas(replicas);
+                }
+                w.texts(configs);
+            }
+            Self::DeleteTopic { id } => {
+                w.u8(3);
+                w.raw(&id.0);
+            }
+            Self::MarkCreated { topic, partitions } => {
+                w.u8(4);
+                w.raw(&topic.0);
+                w.count(partitions.len());
+                for &partition in partitions {
+                    w.i32(partition);
+                }
+            }
+            Self::ReplaceReplica { key, old, new } => {
+                w.u8(5);
+                key.write(&mut w);
+                w.replica(*old);
+                w.replica(*new);
+            }
+            Self::FinishReplacement { key, old } => {
+                w.u8(6);
+                key.write(&mut w);
+                w.replica(*old);
+            }
+            Self::AllocateProducerIds { node, count } => {
+                w.u8(7);
+                w.node(*node);
+                w.u32(*count);
+            }
+            Self::RaiseTermCeiling { topic, term } => {
+                w.u8(8);
+                w.raw(&topic.0);
+                w.u32(*term);
+            }
+        }
+        w.0
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the bytes are, an error and never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let format = r.u8()?;
+        if format != FORMAT {
+            return Err(DecodeError::Unknown(format));
+        }
+        let tag = r.u8()?;
+        let command = Self::read(tag, &mut r)?;
+        r.end()?;
+        Ok(command)
+    }
+
+    fn read(tag: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            1 => Self::RegisterNode(Registration::read(r)?),
+            2 => Self::CreateTopic {
+                name: r.text()?,
+                id: TopicId(r.array()?),
+                partitions: r.list(4, Reader::replicas)?,
+                configs: r.texts()?,
+            },
+            3 => Self::DeleteTopic { id: TopicId(r.array()?) },
+            4 => Self::MarkCreated { topic: TopicId(r.array()?), partitions: r.list(4, Reader::i32)? },
+            5 => Self::ReplaceReplica { key: PartitionKey::read(r)?, old: r.replica()?, new: r.replica()? },
+            6 => Self::FinishReplacement { key: PartitionKey::read(r)?, old: r.replica()? },
+            7 => Self::AllocateProducerIds { node: r.node()?, count: r.u32()? },
+            8 => Self::RaiseTermCeiling { topic: TopicId(r.array()?), term: r.u32()? },
+            tag => return Err(DecodeError::Unknown(tag)),
+        })
+    }
+}
+
+impl Registration {
+    fn write(&self, w: &mut Writer) {
+        w.bool(self.node.is_some());
+        w.node(self.node.unwrap_or(NodeId(0)));
+        w.u64(self.incarnation.0);
+        w.blob(&self.peer_id);
+        for text in [&self.kafka, &self.mesh, &self.http, &self.zone] {
+            w.text(text);
+        }
+        w.u32(self.weight);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let known = r.bool()?;
+        let node = r.node()?;
+        if !known && node != NodeId(0) {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(Self {
+            node: known.then_some(node),
+            incarnation: Incarnation(r.u64()?),
+            peer_id: r.blob()?.to_vec(),
+            kafka: r.text()?,
+            mesh: r.text()?,
+            http: r.text()?,
+            zone: r.text()?,
+            weight: r.u32()?,
+        })
+    }
+}

@@ -1,0 +1,593 @@
+//! One metadata shard: a deterministic state machine over the commands of its log.
+//!
+//! Replicas that applied the same commands have equal bytes in [`Shard::snapshot`]. Nothing in here asks the time, draws
+//! a number or depends on the order of a hash map.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use mesh::raft::{NodeId, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{Reader, Writer, all_distinct};
+use super::command::{Command, Registration};
+use super::descriptor::{
+    DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId,
+    TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
+};
+use super::update::{Change, ShardUpdate};
+use crate::core::error::ErrorCode;
+use crate::core::request::TopicId;
+
+/// Most partitions of all topics of one shard.
+pub const SHARD_PARTITIONS_MAX: usize = 100_000;
+/// Most replicas of one partition.
+pub const REPLICAS_MAX: usize = 15;
+/// Most nodes of a mesh.
+pub const NODES_MAX: usize = 1024;
+/// Most producer ids handed out by one command.
+pub const PRODUCER_IDS_MAX: u32 = 100_000;
+/// How far a topic's ceiling is above the highest term its leaders reported.
+pub const TERM_SLACK: u32 = 1024;
+
+/// Deletions remembered for updates; a view that is further behind gets everything.
+const DELETED_MAX: usize = 1024;
+/// Deleted names whose term floor is remembered one by one.
+const FLOORS_MAX: usize = 10_000;
+/// Replaced triples per partition that may wait for their end.
+const LEAVING_MAX: usize = 16;
+/// Longest address, zone or peer id of a node, in bytes.
+const NODE_TEXT_MAX: usize = 512;
+const FORMAT: u8 = 1;
+
+/// What the leader of a shard answers to whoever sent a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It is done, or was already so.
+    Done,
+    /// The node has this id.
+    Registered {
+        /// Its id.
+        node: NodeId,
+    },
+    /// Producer ids `first..first + count` are the asker's.
+    ProducerIds {
+        /// The lowest of them.
+        first: i64,
+        /// How many.
+        count: u32,
+    },
+    /// Nothing changed.
+    Refused {
+        /// For programs.
+        error: ErrorCode,
+        /// For people.
+        message: String,
+    },
+}
+
+fn refused(error: ErrorCode, message: impl Into<String>) -> Outcome {
+    Outcome::Refused { error, message: message.into() }
+}
+
+/// A thing and the version at which it last changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Versioned<T> {
+    changed: u64,
+    value: T,
+}
+
+/// The state of one shard on one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    id: ShardId,
+    version: u64,
+    cluster_id: String,
+    topics: BTreeMap<TopicId, Versioned<Topic>>,
+    /// Follows from `topics`.
+    names: BTreeMap<String, TopicId>,
+    descriptors: BTreeMap<PartitionKey, Versioned<Descriptor>>,
+    nodes: BTreeMap<NodeId, Versioned<NodeInfo>>,
+    next_node: i32,
+    /// The latest deletions, oldest first, with their versions.
+    deleted: VecDeque<(u64, TopicId)>,
+    /// Deletions up to this version may be missing from `deleted`.
+    deleted_from: u64,
+    floors: BTreeMap<String, u32>,
+    /// Floor of every deleted name that is not in `floors`.
+    floor_of_rest: u32,
+    next_producer: u64,
+}
+
+impl Shard {
+    /// The state before the first command.
+    pub fn founded(id: ShardId, founding: &Founding) -> Self {
+        let mut shard = Self::empty(id);
+        if id == ShardId(0) {
+            shard.cluster_id.clone_from(&founding.cluster_id);
+            for founder in &founding.founders {
+                let info = NodeInfo {
+                    node: founder.node,
+                    incarnation: founder.incarnation,
+                    peer_id: founder.peer_id.clone(),
+                    kafka: String::new(),
+                    mesh: founder.mesh.clone(),
+                    http: String::new(),
+                    zone: founder.zone.clone(),
+                    weight: 1,
+                    retired: BTreeSet::new(),
+                };
+                shard.next_node = shard.next_node.max(info.node.0.saturating_add(1));
+                shard.nodes.insert(info.node, Versioned { changed: 0, value: info });
+            }
+            for descriptor in founding.shards() {
+                shard.descriptors.insert(descriptor.key, Versioned { changed: 0, value: descriptor });
+            }
+        }
+        shard
+    }
+
+    fn empty(id: ShardId) -> Self {
+        Self {
+            id,
+            version: 0,
+            cluster_id: String::new(),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            descriptors: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            next_node: 1,
+            deleted: VecDeque::new(),
+            deleted_from: 0,
+            floors: BTreeMap::new(),
+            floor_of_rest: 0,
+            next_producer: 0,
+        }
+    }
+
+    /// Which shard it is.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Index of the last command applied; 0 before the first.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A topic by id.
+    pub fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id).map(|topic| &topic.value)
+    }
+
+    /// A topic by name.
+    pub fn topic_named(&self, name: &str) -> Option<&Topic> {
+        self.topic(*self.names.get(name)?)
+    }
+
+    /// A partition's desired replicas.
+    pub fn descriptor(&self, key: PartitionKey) -> Option<&Descriptor> {
+        self.descriptors.get(&key).map(|descriptor| &descriptor.value)
+    }
+
+    /// All descriptors, by key.
+    pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        self.descriptors.values().map(|descriptor| &descriptor.value)
+    }
+
+    /// The registered nodes; only shard 0 has any.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.values().map(|node| &node.value)
+    }
+
+    /// Whether a node may delete the data of this triple. Ask the shard's leader, as of a linearizable read: an old
+    /// replica may not know the partition yet.
+    pub fn confirms_removal(&self, key: PartitionKey, replica: ReplicaId) -> bool {
+        key.home() == self.id && self.descriptor(key).is_none_or(|descriptor| !descriptor.names(replica))
+    }
+
+    /// Applies the command of the committed entry at `index`. Entries come once each and in order.
+    pub fn apply(&mut self, index: u64, payload: &[u8]) -> Outcome {
+        assert!(index > self.version, "shard {} applies {index} after {}", self.id.0, self.version);
+        self.version = index;
+        match Command::decode(payload) {
+            Ok(command) => self.perform(command),
+            // Equal on every replica of this release; a later release announces new commands by its feature level.
+            Err(error) => refused(ErrorCode::UnknownServerError, format!("undecodable metadata command: {error}")),
+        }
+    }
+
+    fn perform(&mut self, command: Command) -> Outcome {
+        match command {
+            Command::RegisterNode(registration) => self.register(registration),
+            Command::CreateTopic { name, id, partitions, configs } => {
+                match self.may_create(&name, id, &partitions) {
+                    Ok(floor) => self.create(name, id, partitions, configs, floor),
+                    Err(outcome) => outcome,
+                }
+            }
+            Command::DeleteTopic { id } => self.delete(id),
+            Command::MarkCreated { topic, partitions } => self.mark_created(topic, &partitions),
+            Command::ReplaceReplica { key, old, new } => self.replace(key, old, new),
+            Command::FinishReplacement { key, old } => self.finish(key, old),
+            Command::AllocateProducerIds { count, .. } => self.allocate(count),
+            Command::RaiseTermCeiling { topic, term } => self.raise_ceiling(topic, term),
+        }
+    }
+
+    fn register(&mut self, registration: Registration) -> Outcome {
+        let texts = [&registration.kafka, &registration.mesh, &registration.http, &registration.zone];
+        if self.id != ShardId(0) {
+            return refused(ErrorCode::InvalidRequest, "nodes register with shard 0");
+        }
+        if registration.peer_id.is_empty()
+            || registration.peer_id.len() > NODE_TEXT_MAX
+            || registration.weight == 0
+            || texts.iter().any(|text| text.len() > NODE_TEXT_MAX)
+        {
+            return refused(ErrorCode::InvalidRequest, "a field of the registration is empty or too long");
+        }
+        let known = self.nodes.values().find(|node| node.value.peer_id == registration.peer_id);
+        match known.map(|node| node.value.clone()) {
+            Some(info) => self.register_known(info, registration),
+            None => self.register_new(registration),
+        }
+    }
+
+    fn register_known(&mut self, mut info: NodeInfo, registration: Registration) -> Outcome {
+        let node = info.node;
+        if registration.node.is_some_and(|claimed| claimed != node) {
+            let message = format!("this identity is registered as node {}", node.0);
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        if info.retired.contains(&registration.incarnation) {
+            let message = format!(
+                "node {} has lived in a newer data directory since; this one is an old copy and must not be started",
+                node.0
+            );
+            return refused(ErrorCode::PolicyViolation, message);
+        }
+        if info.incarnation != registration.incarnation {
+            info.retired.insert(info.incarnation);
+            info.incarnation = registration.incarnation;
+        }
+        info.kafka = registration.kafka;
+        info.mesh = registration.mesh;
+        info.http = registration.http;
+        info.zone = registration.zone;
+        info.weight = registration.weight;
+        self.put_node(info);
+        Outcome::Registered { node }
+    }
+
+    fn register_new(&mut self, registration: Registration) -> Outcome {
+        if let Some(claimed) = registration.node {
+            let message = if self.nodes.contains_key(&claimed) {
+                format!("node {} is registered with another identity", claimed.0)
+            } else {
+                format!("node {} is not of this cluster; is this the data directory of another one?", claimed.0)
+            };
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        if let Some(owner) = self.nodes.values().find(|node| node.value.mesh == registration.mesh) {
+            let message = format!(
+                "the address {} belongs to node {}, which has another data directory: start that one again, or join \
+                 with another address",
+                registration.mesh, owner.value.node.0
+            );
+            return refused(ErrorCode::PolicyViolation, message);
+        }
+        if self.nodes.len() >= NODES_MAX || self.next_node == i32::MAX {
+            return refused(ErrorCode::PolicyViolation, format!("a mesh has at most {NODES_MAX} nodes"));
+        }
+        let node = NodeId(self.next_node);
+        self.next_node += 1;
+        self.put_node(NodeInfo {
+            node,
+            incarnation: registration.incarnation,
+            peer_id: registration.peer_id,
+            kafka: registration.kafka,
+            mesh: registration.mesh,
+            http: registration.http,
+            zone: registration.zone,
+            weight: registration.weight,
+            retired: BTreeSet::new(),
+        });
+        Outcome::Registered { node }
+    }
+
+    fn put_node(&mut self, info: NodeInfo) {
+        if self.nodes.get(&info.node).is_none_or(|before| before.value != info) {
+            self.nodes.insert(info.node, Versioned { changed: self.version, value: info });
+        }
+    }
+
+    /// The term floor of the new topic, or why it may not be.
+    fn may_create(&self, name: &str, id: TopicId, partitions: &[Vec<ReplicaId>]) -> Result<u32, Outcome> {
+        if let Some(&existing) = self.names.get(name) {
+            if existing == id {
+                return Err(Outcome::Done);
+            }
+            return Err(refused(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
+        }
+        let known = self.topics.contains_key(&id) || self.deleted.iter().any(|(_, deleted)| *deleted == id);
+        if known || id == METADATA_TOPIC || ShardId::of_topic(id) != self.id || ShardId::of_name(name) != self.id {
+            let message = format!("topic '{name}' with this id does not belong to shard {}", self.id.0);
+            return Err(refused(ErrorCode::InvalidRequest, message));
+        }
+        if name.is_empty() || name.len() > 249 {
+            return Err(refused(ErrorCode::InvalidTopic, "a topic name has 1 to 249 bytes"));
+        }
+        let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        if !(1..=TOPIC_PARTITIONS_MAX).contains(&count) {
+            let message = format!("a topic has 1 to {TOPIC_PARTITIONS_MAX} partitions");
+            return Err(refused(ErrorCode::InvalidPartitions, message));
+        }
+        if self.descriptors.len() + partitions.len() > SHARD_PARTITIONS_MAX {
+            let message = format!("the topics of one metadata shard have at most {SHARD_PARTITIONS_MAX} partitions");
+            return Err(refused(ErrorCode::PolicyViolation, message));
+        }
+        for replicas in partitions {
+            let nodes: Vec<NodeId> = replicas.iter().map(|replica| replica.node).collect();
+            let first = replicas.iter().all(|replica| replica.epoch == FIRST_REPLICA_EPOCH);
+            if nodes.is_empty() || nodes.len() > REPLICAS_MAX || !all_distinct(&nodes) || !first {
+                return Err(refused(ErrorCode::InvalidReplicaAssignment, "a partition's replicas are not valid"));
+            }
+        }
+        let floor = self.floors.get(name).copied().unwrap_or(self.floor_of_rest);
+        if floor > TERM_MAX - TERM_SLACK {
+            let message = format!("the leader epochs of the name '{name}' are used up; choose another name");
+            return Err(refused(ErrorCode::PolicyViolation, message));
+        }
+        Ok(floor)
+    }
+
+    fn create(
+        &mut self,
+        name: String,
+        id: TopicId,
+        partitions: Vec<Vec<ReplicaId>>,
+        configs: BTreeMap<String, String>,
+        term_floor: u32,
+    ) -> Outcome {
+        let changed = self.version;
+        let count = i32::try_from(partitions.len()).expect("may_create bounds the partitions");
+        for (partition, replicas) in (0..count).zip(partitions) {
+            let key = PartitionKey { topic: id, partition };
+            let value = Descriptor::founded(key, replicas, term_floor);
+            self.descriptors.insert(key, Versioned { changed, value });
+        }
+        self.floors.remove(&name);
+        self.names.insert(name.clone(), id);
+        let term_ceiling = term_floor + TERM_SLACK;
+        let value = Topic { name, id, partitions: count, configs, term_floor, term_ceiling };
+        self.topics.insert(id, Versioned { changed, value });
+        Outcome::Done
+    }
+
+    fn delete(&mut self, id: TopicId) -> Outcome {
+        let Some(topic) = self.topics.remove(&id) else {
+            if self.deleted.iter().any(|(_, deleted)| *deleted == id) {
+                return Outcome::Done;
+            }
+            return refused(ErrorCode::UnknownTopicId, ErrorCode::UnknownTopicId.text());
+        };
+        for key in topic.value.keys() {
+            self.descriptors.remove(&key);
+        }
+        self.names.remove(&topic.value.name);
+        self.floors.insert(topic.value.name, topic.value.term_ceiling);
+        if self.floors.len() > FLOORS_MAX {
+            let highest = self.floors.values().copied().max().unwrap_or(0);
+            self.floor_of_rest = self.floor_of_rest.max(highest);
+            self.floors.clear();
+        }
+        self.deleted.push_back((self.version, id));
+        if self.deleted.len() > DELETED_MAX
+            && let Some((version, _)) = self.deleted.pop_front()
+        {
+            self.deleted_from = version;
+        }
+        Outcome::Done
+    }
+
+    fn mark_created(&mut self, topic: TopicId, partitions: &[i32]) -> Outcome {
+        let mut known = false;
+        for &partition in partitions {
+            if let Some(descriptor) = self.descriptors.get_mut(&PartitionKey { topic, partition }) {
+                known = true;
+                if descriptor.value.creating {
+                    descriptor.value.creating = false;
+                    descriptor.value.epoch += 1;
+                    descriptor.changed = self.version;
+                }
+            }
+        }
+        if known { Outcome::Done } else { self.unknown_partition() }
+    }
+
+    fn replace(&mut self, key: PartitionKey, old: ReplicaId, new: ReplicaId) -> Outcome {
+        let known = self.nodes.get(&new.node).map(|node| node.value.incarnation);
+        let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        let descriptor = &mut versioned.value;
+        if descriptor.replicas.contains(&new) && !descriptor.replicas.contains(&old) {
+            return Outcome::Done;
+        }
+        let Some(at) = descriptor.replicas.iter().position(|&replica| replica == old) else {
+            return refused(ErrorCode::InvalidRequest, "the replica to replace is not one of the partition's");
+        };
+        if descriptor.creating {
+            return refused(ErrorCode::InvalidRequest, "the partition is being created");
+        }
+        if new.epoch != descriptor.next_replica_epoch() || new.epoch.0 == u32::MAX {
+            return refused(ErrorCode::InvalidRequest, "the replica epoch is not the partition's next one");
+        }
+        if new.node != old.node && descriptor.replica_on(new.node).is_some() {
+            return refused(ErrorCode::InvalidReplicaAssignment, "the node already has a replica");
+        }
+        if key.topic == METADATA_TOPIC && known != Some(new.incarnation) {
+            return refused(ErrorCode::InvalidReplicaAssignment, "the node is not registered in this incarnation");
+        }
+        if descriptor.leaving.len() >= LEAVING_MAX {
+            return refused(ErrorCode::ThrottlingQuotaExceeded, "too many replacements of this partition are unfinished");
+        }
+        descriptor.replicas[at] = new;
+        descriptor.leaving.push(old);
+        let fence = descriptor.fenced.entry(old.node).or_insert(old.epoch);
+        *fence = (*fence).max(old.epoch);
+        descriptor.epoch += 1;
+        versioned.changed = self.version;
+        Outcome::Done
+    }
+
+    fn finish(&mut self, key: PartitionKey, old: ReplicaId) -> Outcome {
+        let Some(descriptor) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        let before = descriptor.value.leaving.len();
+        descriptor.value.leaving.retain(|&replica| replica != old);
+        if descriptor.value.leaving.len() != before {
+            descriptor.value.epoch += 1;
+            descriptor.changed = self.version;
+        }
+        Outcome::Done
+    }
+
+    fn allocate(&mut self, count: u32) -> Outcome {
+        let end = self.next_producer + u64::from(count);
+        if count == 0 || count > PRODUCER_IDS_MAX || end > 1 << 48 {
+            return refused(ErrorCode::InvalidRequest, "a node takes 1 to 100,000 producer ids at once");
+        }
+        let first = i64::from(self.id.0) << 48 | self.next_producer.cast_signed();
+        self.next_producer = end;
+        Outcome::ProducerIds { first, count }
+    }
+
+    fn raise_ceiling(&mut self, id: TopicId, term: u32) -> Outcome {
+        let Some(topic) = self.topics.get_mut(&id) else {
+            return refused(ErrorCode::UnknownTopicId, ErrorCode::UnknownTopicId.text());
+        };
+        if term > TERM_MAX {
+            return refused(ErrorCode::InvalidRequest, "a term has 31 bits");
+        }
+        let ceiling = term.saturating_add(TERM_SLACK).min(TERM_MAX);
+        if ceiling > topic.value.term_ceiling && term > topic.value.term_ceiling.saturating_sub(TERM_SLACK / 2) {
+            topic.value.term_ceiling = ceiling;
+            topic.changed = self.version;
+        }
+        Outcome::Done
+    }
+
+    fn unknown_partition(&self) -> Outcome {
+        refused(ErrorCode::UnknownTopicOrPartition, format!("shard {} has no such partition", self.id.0))
+    }
+
+    /// What a view at version `from` lacks; everything when `from` is 0 or too long ago.
+    pub fn update_since(&self, from: u64) -> ShardUpdate {
+        let from = if from < self.deleted_from || from > self.version { 0 } else { from };
+        let fresh = |changed: u64| from == 0 || changed > from;
+        let mut changes = Vec::new();
+        if from != 0 {
+            let deleted = self.deleted.iter().filter(|(version, _)| fresh(*version));
+            changes.extend(deleted.map(|(_, id)| Change::TopicDeleted(*id)));
+        }
+        let nodes = self.nodes.values().filter(|node| fresh(node.changed));
+        changes.extend(nodes.map(|node| Change::Node(node.value.clone())));
+        let topics = self.topics.values().filter(|topic| fresh(topic.changed));
+        changes.extend(topics.map(|topic| Change::Topic(topic.value.clone())));
+        let descriptors = self.descriptors.values().filter(|descriptor| fresh(descriptor.changed));
+        changes.extend(descriptors.map(|descriptor| Change::Descriptor(descriptor.value.clone())));
+        ShardUpdate { shard: self.id, from, version: self.version, cluster_id: self.cluster_id.clone(), changes }
+    }
+
+    /// The whole state, for checkpoints and for followers behind the log start. Equal states have equal bytes.
+    ///
+    /// Format u8 = 1, shard u8, version u64, cluster id text, next node i32, deleted-from u64, floor of the rest u32, next
+    /// producer u64; then lists: topics, descriptors, nodes (each a u64 version and the thing), deletions (u64, id), floors
+    /// (text, u32); keys rising.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(FORMAT);
+        w.u8(self.id.0);
+        w.u64(self.version);
+        w.text(&self.cluster_id);
+        w.i32(self.next_node);
+        w.u64(self.deleted_from);
+        w.u32(self.floor_of_rest);
+        w.u64(self.next_producer);
+        w.count(self.topics.len());
+        for topic in self.topics.values() {
+            w.u64(topic.changed);
+            topic.value.write(&mut w);
+        }
+        w.count(self.descriptors.len());
+        for descriptor in self.descriptors.values() {
+            w.u64(descriptor.changed);
+            descriptor.value.write(&mut w);
+        }
+        w.count(self.nodes.len());
+        for node in self.nodes.values() {
+            w.u64(node.changed);
+            node.value.write(&mut w);
+        }
+        w.count(self.deleted.len());
+        for (version, id) in &self.deleted {
+            w.u64(*version);
+            w.raw(&id.0);
+        }
+        w.count(self.floors.len());
+        for (name, &floor) in &self.floors {
+            w.text(name);
+            w.u32(floor);
+        }
+        w.0
+    }
+
+    /// Reads what [`snapshot`](Self::snapshot) wrote.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the bytes are, an error and never a panic.
+    pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let format = r.u8()?;
+        if format != FORMAT {
+            return Err(DecodeError::Unknown(format));
+        }
+        let id = ShardId(r.u8()?);
+        if id.0 >= SHARDS {
+            return Err(DecodeError::Invalid);
+        }
+        let mut shard = Self::empty(id);
+        shard.version = r.u64()?;
+        shard.cluster_id = r.text()?;
+        shard.next_node = r.i32()?;
+        shard.deleted_from = r.u64()?;
+        shard.floor_of_rest = r.u32()?;
+        shard.next_producer = r.u64()?;
+        if shard.next_node < 1 || shard.next_producer > 1 << 48 || shard.floor_of_rest > TERM_MAX {
+            return Err(DecodeError::Invalid);
+        }
+        shard.topics = by_key(&mut r, Topic::read, |topic| topic.id)?;
+        shard.descriptors = by_key(&mut r, Descriptor::read, |descriptor| descriptor.key)?;
+        shard.nodes = by_key(&mut r, NodeInfo::read, |node| node.node)?;
+        shard.deleted = r.list(24, |r| Ok((r.u64()?, TopicId(r.array()?))))?.into();
+        shard.floors = r.list(8, |r| Ok((r.text()?, r.u32()?)))?.into_iter().collect();
+        r.end()?;
+        let topics = shard.topics.values().map(|topic| &topic.value);
+        shard.names = topics.map(|topic| (topic.name.clone(), topic.id)).collect();
+        Ok(shard)
+    }
+}
+
+fn by_key<K: Ord, T>(
+    r: &mut Reader<'_>,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
+    key: impl Fn(&T) -> K,
+) -> Result<BTreeMap<K, Versioned<T>>, DecodeError> {
+    let items = r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: read(r)? }))?;
+    if !items.is_sorted_by(|a, b| key(&a.value) < key(&b.value)) {
+        return Err(DecodeError::Invalid);
+    }
+    Ok(items.into_iter().map(|item| (key(&item.value), item)).collect())
+}
+
+#[cfg(test)]
+mod tests;

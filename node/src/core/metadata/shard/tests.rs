@@ -1,0 +1,406 @@
+use mesh::raft::{Incarnation, ReplicaEpoch};
+use quickcheck::{Arbitrary, Gen, quickcheck};
+
+use super::*;
+use crate::core::metadata::descriptor::{Founder, first_replica, topic_id};
+use crate::core::metadata::view::{Merge, View};
+
+pub(crate) fn founding(nodes: i32) -> Founding {
+    let founder = |node: i32| Founder {
+        node: NodeId(node),
+        incarnation: Incarnation(u64::from(node.unsigned_abs()) * 100),
+        peer_id: vec![7, node.to_be_bytes()[3]],
+        mesh: format!("n{node}:9192"),
+        zone: String::new(),
+    };
+    Founding { cluster_id: "cluster".into(), founders: (1..=nodes).map(founder).collect() }
+}
+
+fn replica(node: i32) -> ReplicaId {
+    first_replica(NodeId(node), Incarnation(u64::from(node.unsigned_abs()) * 100))
+}
+
+/// A name and an id of the wanted shard.
+fn topic_of(shard: ShardId, number: u8) -> (String, TopicId) {
+    let name = (0..)
+        .map(|salt| format!("t{number}.{salt}"))
+        .find(|name| ShardId::of_name(name) == shard)
+        .expect("a sixteenth of all names");
+    let id = topic_id(&name, [number; 16]);
+    (name, id)
+}
+
+/// A command drawn from a small world, so that histories collide with themselves.
+#[derive(Clone, Debug)]
+struct Drawn(Command);
+
+impl Arbitrary for Drawn {
+    fn arbitrary(g: &mut Gen) -> Self {
+        let draw = |g: &mut Gen, below: u8| u8::arbitrary(g) % below;
+        let small = |g: &mut Gen| draw(g, 6);
+        let shard = ShardId(draw(g, 2));
+        let (name, mut id) = topic_of(shard, draw(g, 3));
+        // Some ids are of another life of the topic.
+        id.0[0] = draw(g, 2);
+        let triple = |g: &mut Gen| ReplicaId {
+            node: NodeId(i32::from(draw(g, 4))),
+            incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
+            epoch: ReplicaEpoch(u32::from(draw(g, 5))),
+        };
+        let key = match draw(g, 4) {
+            0 => PartitionKey::of_shard(ShardId(small(g))),
+            _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
+        };
+        Self(match draw(g, 14) {
+            0 | 1 => Command::RegisterNode(Registration {
+                node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
+                incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
+                peer_id: vec![7, small(g)],
+                kafka: format!("k{}", draw(g, 2)),
+                mesh: format!("n{}:9192", small(g)),
+                http: String::new(),
+                zone: format!("z{}", draw(g, 2)),
+                weight: u32::from(draw(g, 4)),
+            }),
+            2..=4 => Command::CreateTopic {
+                name,
+                id,
+                partitions: (0..=draw(g, 3)).map(|_| vec![replica(1), replica(2), replica(3)]).collect(),
+                configs: [("retention.ms".to_owned(), small(g).to_string())].into(),
+            },
+            5 | 6 => Command::DeleteTopic { id },
+            7 => Command::MarkCreated { topic: key.topic, partitions: vec![0, 1] },
+            8 | 9 => {
+                let old = if bool::arbitrary(g) { replica(1) } else { triple(g) };
+                Command::ReplaceReplica { key, old, new: triple(g) }
+            }
+            10 => Command::FinishReplacement { key, old: triple(g) },
+            11 => Command::AllocateProducerIds { node: NodeId(1), count: u32::from(small(g)) },
+            12 => Command::RaiseTermCeiling { topic: id, term: u32::arbitrary(g) >> draw(g, 31) },
+            _ => Command::MarkCreated { topic: METADATA_TOPIC, partitions: (0..16).collect() },
+        })
+    }
+}
+
+fn apply_all(shard: &mut Shard, commands: &[Drawn]) -> Vec<Outcome> {
+    let next = shard.version() + 1;
+    // Indexes have gaps, as no-ops and memberships lie between.
+    commands.iter().zip(0u64..).map(|(c, at)| shard.apply(next + at * 2, &c.0.encode())).collect()
+}
+
+fn view_of(shard: &Shard) -> View {
+    let mut view = View::default();
+    view.merge(shard.update_since(0));
+    view
+}
+
+quickcheck! {
+    fn commands_survive_their_bytes(command: Drawn) -> bool {
+        Command::decode(&command.0.encode()) == Ok(command.0)
+    }
+
+    fn hostile_bytes_never_panic(bytes: Vec<u8>, command: Drawn, at: usize, byte: u8) -> bool {
+        let mut tagged = vec![1, byte % 9];
+        tagged.extend_from_slice(&bytes);
+        let mut bent = command.0.encode();
+        let at = at % bent.len();
+        bent[at] = byte;
+        for bytes in [&bytes, &tagged, &bent, &bent[..at].to_vec()] {
+            let mut shard = Shard::founded(ShardId(0), &founding(3));
+            shard.apply(1, bytes);
+            let _ = (ShardUpdate::decode(bytes), Shard::restore(bytes), View::decode(bytes));
+        }
+        true
+    }
+
+    fn bent_snapshots_never_panic(commands: Vec<Drawn>, at: usize, byte: u8, more: Vec<Drawn>) -> bool {
+        let mut shard = Shard::founded(ShardId(1), &founding(3));
+        apply_all(&mut shard, &commands);
+        for bytes in [shard.snapshot(), shard.update_since(0).encode(), view_of(&shard).encode()] {
+            let mut bent = bytes;
+            let at = at % bent.len();
+            bent[at] = byte;
+            if let Ok(mut odd) = Shard::restore(&bent) && odd.version() < u64::MAX / 2 {
+                apply_all(&mut odd, &more);
+            }
+            if let Ok(update) = ShardUpdate::decode(&bent) {
+                let mut view = view_of(&shard);
+                view.merge(update);
+            }
+            let _ = View::decode(&bent);
+        }
+        true
+    }
+
+    fn two_replicas_end_equal(commands: Vec<Drawn>, cut: usize) -> bool {
+        for id in [ShardId(0), ShardId(1)] {
+            let mut one = Shard::founded(id, &founding(3));
+            let mut two = one.clone();
+            let said = apply_all(&mut one, &commands);
+            let cut = cut % (commands.len() + 1);
+            let mut again = apply_all(&mut two, &commands[..cut]);
+            // The second one goes through a snapshot in the middle.
+            let mut two = Shard::restore(&two.snapshot()).expect("its own bytes");
+            let mut next = 1 + 2 * cut as u64;
+            for command in &commands[cut..] {
+                again.push(two.apply(next, &command.0.encode()));
+                next += 2;
+            }
+            if one.snapshot() != two.snapshot() || one != two || said != again {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn full_then_deltas_is_the_full_replay(commands: Vec<Drawn>, steps: Vec<u8>) -> bool {
+        for id in [ShardId(0), ShardId(1)] {
+            let mut shard = Shard::founded(id, &founding(3));
+            let mut view = view_of(&shard);
+            let mut rest = &commands[..];
+            for step in steps.iter().map(|step| usize::from(step % 7)).chain([commands.len()]) {
+                let (now, later) = rest.split_at(step.min(rest.len()));
+                rest = later;
+                apply_all(&mut shard, now);
+                let update = ShardUpdate::decode(&shard.update_since(view.version(id)).encode()).expect("its own");
+                if view.merge(update) == Merge::Gap || view != view_of(&shard) {
+                    return false;
+                }
+            }
+            let kept = View::decode(&view.encode()).expect("its own bytes");
+            if kept != view || view.update_of(id).map(|u| u.version) != Some(shard.version()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn a_refused_command_changes_nothing(commands: Vec<Drawn>) -> bool {
+        let mut shard = Shard::founded(ShardId(0), &founding(3));
+        commands.iter().zip(1u64..).all(|(command, index)| {
+            let before = Shard { version: index, ..shard.clone() };
+            let outcome = shard.apply(index, &command.0.encode());
+            !matches!(outcome, Outcome::Refused { .. }) || shard == before
+        })
+    }
+
+    fn epochs_of_replicas_are_never_given_twice(commands: Vec<Drawn>) -> bool {
+        let mut shard = Shard::founded(ShardId(0), &founding(3));
+        let mut seen: BTreeMap<PartitionKey, BTreeSet<ReplicaId>> = BTreeMap::new();
+        commands.iter().zip(1u64..).all(|(command, index)| {
+            let before = shard.clone();
+            shard.apply(index, &command.0.encode());
+            shard.descriptors().all(|descriptor| {
+                let old = before.descriptor(descriptor.key);
+                let known = seen.entry(descriptor.key).or_default();
+                descriptor.replicas.iter().all(|replica| {
+                    let kept = old.is_some_and(|old| old.replicas.contains(replica));
+                    kept || known.insert(*replica)
+                })
+            })
+        })
+    }
+}
+
+struct World {
+    shard: Shard,
+    index: u64,
+}
+
+impl World {
+    fn new(shard: u8) -> Self {
+        Self { shard: Shard::founded(ShardId(shard), &founding(3)), index: 0 }
+    }
+
+    fn ask(&mut self, command: &Command) -> Outcome {
+        self.index += 1;
+        self.shard.apply(self.index, &command.encode())
+    }
+
+    fn create(&mut self, number: u8) -> (String, TopicId, Outcome) {
+        let (name, id) = topic_of(self.shard.id(), number);
+        let partitions = vec![vec![replica(1), replica(2), replica(3)]; 2];
+        let configs = BTreeMap::new();
+        let outcome = self.ask(&Command::CreateTopic { name: name.clone(), id, partitions, configs });
+        (name, id, outcome)
+    }
+
+    fn refusal(&mut self, command: &Command) -> (ErrorCode, String) {
+        match self.ask(command) {
+            Outcome::Refused { error, message } => (error, message),
+            outcome => panic!("{command:?} was not refused: {outcome:?}"),
+        }
+    }
+}
+
+fn registration(node: Option<i32>, peer: u8, incarnation: u64) -> Registration {
+    Registration {
+        node: node.map(NodeId),
+        incarnation: Incarnation(incarnation),
+        peer_id: vec![7, peer],
+        kafka: format!("h{peer}:9092"),
+        mesh: format!("n{peer}:9192"),
+        http: String::new(),
+        zone: String::new(),
+        weight: 1,
+    }
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let mut world = World::new(3);
+    let (name, id, outcome) = world.create(1);
+    assert_eq!(outcome, Outcome::Done);
+    assert_eq!(world.create(1).2, Outcome::Done, "the same command again");
+    let other = topic_id(&name, [9; 16]);
+    let again = Command::CreateTopic {
+        name: name.clone(),
+        id: other,
+        partitions: vec![vec![replica(1)]],
+        configs: BTreeMap::new(),
+    };
+    assert_eq!(world.refusal(&again).0, ErrorCode::TopicAlreadyExists);
+    assert_eq!(world.shard.topic_named(&name).expect("created").id, id);
+    assert_eq!(world.shard.descriptors().count(), 2);
+}
+
+#[test]
+fn a_topic_created_again_begins_above_the_old_ones_terms() {
+    let mut world = World::new(3);
+    let (name, id, _) = world.create(1);
+    assert_eq!(world.shard.topic(id).expect("created").term_floor, 0);
+    world.ask(&Command::RaiseTermCeiling { topic: id, term: 5000 });
+    assert_eq!(world.ask(&Command::DeleteTopic { id }), Outcome::Done);
+    assert_eq!(world.ask(&Command::DeleteTopic { id }), Outcome::Done, "the same command again");
+    let next = topic_id(&name, [9; 16]);
+    let partitions = vec![vec![replica(1)]];
+    let again = Command::CreateTopic { name, id: next, partitions, configs: BTreeMap::new() };
+    assert_eq!(world.ask(&again), Outcome::Done);
+    let topic = world.shard.topic(next).expect("created");
+    assert!(topic.term_floor > 5000 && topic.term_ceiling > topic.term_floor);
+    let key = PartitionKey { topic: next, partition: 0 };
+    assert_eq!(world.shard.descriptor(key).expect("created").term_floor, topic.term_floor);
+    // An id is not used twice.
+    let (_, _, outcome) = world.create(1);
+    assert!(matches!(outcome, Outcome::Refused { .. }));
+}
+
+#[test]
+fn a_topic_of_another_shard_is_refused() {
+    let mut world = World::new(3);
+    let (name, id) = topic_of(ShardId(4), 1);
+    let create =
+        Command::CreateTopic { name, id, partitions: vec![vec![replica(1)]], configs: BTreeMap::new() };
+    assert_eq!(world.refusal(&create).0, ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_replacement_fences_and_removal_waits_for_the_group() {
+    let mut world = World::new(3);
+    let (_, topic, _) = world.create(1);
+    let key = PartitionKey { topic, partition: 1 };
+    let old = replica(2);
+    let new = ReplicaId { epoch: ReplicaEpoch(2), ..old };
+    let replace = Command::ReplaceReplica { key, old, new };
+    assert!(world.refusal(&replace).1.contains("being created"));
+    world.ask(&Command::MarkCreated { topic, partitions: vec![0, 1] });
+    let skipped = ReplicaId { epoch: ReplicaEpoch(3), ..old };
+    world.refusal(&Command::ReplaceReplica { key, old, new: skipped });
+    let taken = ReplicaId { epoch: ReplicaEpoch(2), ..replica(1) };
+    world.refusal(&Command::ReplaceReplica { key, old, new: taken });
+    assert_eq!(world.ask(&replace), Outcome::Done);
+    assert_eq!(world.ask(&replace), Outcome::Done, "the same command again");
+    let descriptor = world.shard.descriptor(key).expect("created");
+    assert_eq!(descriptor.replicas, [replica(1), new, replica(3)]);
+    assert_eq!(descriptor.fenced, [(NodeId(2), ReplicaEpoch(1))].into());
+    assert!(!world.shard.confirms_removal(key, old), "the group may still hold it");
+    world.ask(&Command::FinishReplacement { key, old });
+    assert!(world.shard.confirms_removal(key, old));
+    assert!(!world.shard.confirms_removal(key, new));
+    // Moved to another node and back: the epoch is above all that were.
+    let moved = ReplicaId { epoch: ReplicaEpoch(3), ..replica(4) };
+    assert_eq!(world.ask(&Command::ReplaceReplica { key, old: new, new: moved }), Outcome::Done);
+    let back = ReplicaId { epoch: ReplicaEpoch(4), ..replica(2) };
+    assert_eq!(world.ask(&Command::ReplaceReplica { key, old: moved, new: back }), Outcome::Done);
+    world.ask(&Command::DeleteTopic { id: topic });
+    assert!(world.shard.confirms_removal(key, back));
+    let elsewhere = PartitionKey { topic: topic_of(ShardId(4), 1).1, partition: 0 };
+    assert!(!world.shard.confirms_removal(elsewhere, back), "not its to say");
+}
+
+#[test]
+fn nodes_register_and_impostors_are_told_what_to_do() {
+    let mut world = World::new(0);
+    let register = |node, peer, incarnation| Command::RegisterNode(registration(node, peer, incarnation));
+    assert_eq!(world.ask(&register(None, 2, 200)), Outcome::Registered { node: NodeId(2) }, "a founder starts");
+    assert_eq!(world.ask(&register(None, 9, 1)), Outcome::Registered { node: NodeId(4) }, "one joins");
+    assert_eq!(world.ask(&register(None, 9, 1)), Outcome::Registered { node: NodeId(4) }, "and asks again");
+    assert_eq!(world.shard.nodes().count(), 4);
+
+    let mut empty = registration(None, 8, 5);
+    empty.mesh = "n2:9192".into();
+    let (error, message) = world.refusal(&Command::RegisterNode(empty));
+    assert_eq!(error, ErrorCode::PolicyViolation);
+    assert!(message.contains("node 2") && message.contains("data directory"), "{message}");
+    let (_, message) = world.refusal(&register(Some(2), 8, 5));
+    assert!(message.contains("another identity"), "{message}");
+    let (_, message) = world.refusal(&register(Some(77), 8, 5));
+    assert!(message.contains("not of this cluster"), "{message}");
+
+    assert_eq!(world.ask(&register(Some(2), 2, 201)), Outcome::Registered { node: NodeId(2) }, "another life");
+    let (_, message) = world.refusal(&register(Some(2), 2, 200));
+    assert!(message.contains("old copy"), "{message}");
+    world.refusal(&Command::RegisterNode(Registration { weight: 0, ..registration(None, 11, 1) }));
+    assert!(matches!(World::new(1).ask(&register(None, 2, 200)), Outcome::Refused { .. }));
+}
+
+#[test]
+fn producer_ids_are_of_their_shard_and_never_twice() {
+    let mut world = World::new(5);
+    let take = |count| Command::AllocateProducerIds { node: NodeId(1), count };
+    assert_eq!(world.ask(&take(1000)), Outcome::ProducerIds { first: 5 << 48, count: 1000 });
+    assert_eq!(world.ask(&take(10)), Outcome::ProducerIds { first: (5 << 48) + 1000, count: 10 });
+    world.refusal(&take(0));
+    world.refusal(&take(u32::MAX));
+}
+
+#[test]
+fn shards_are_led_in_turns_and_three_voters_from_the_start() {
+    let shard = Shard::founded(ShardId(0), &founding(3));
+    let mut led: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for id in ShardId::all() {
+        let descriptor = shard.descriptor(PartitionKey::of_shard(id)).expect("founded");
+        assert!(descriptor.creating && descriptor.replicas.len() == 3);
+        *led.entry(descriptor.replicas[0].node).or_default() += 1;
+    }
+    assert!(led.values().all(|count| (5..=6).contains(count)), "{led:?}");
+    assert_eq!(Shard::founded(ShardId(0), &founding(1)).descriptors().count(), 16);
+    assert_eq!(Shard::founded(ShardId(1), &founding(3)).descriptors().count(), 0);
+}
+
+#[test]
+fn a_view_far_behind_gets_everything() {
+    let mut world = World::new(3);
+    world.create(1);
+    let view = view_of(&world.shard);
+    for number in 0..=255u8 {
+        for life in 0..5u8 {
+            let (name, _) = topic_of(ShardId(3), number);
+            let id = topic_id(&name, [life + 100; 16]);
+            let mut id = id;
+            id.0[1] = number;
+            let partitions = vec![vec![replica(1)]];
+            world.ask(&Command::CreateTopic { name, id, partitions, configs: BTreeMap::new() });
+            world.ask(&Command::DeleteTopic { id });
+        }
+    }
+    let update = world.shard.update_since(view.version(ShardId(3)));
+    assert_eq!(update.from, 0, "more deletions than are remembered");
+    let mut late = view.clone();
+    assert!(matches!(late.merge(update), Merge::Changed { .. }));
+    assert_eq!(late, view_of(&world.shard));
+    let near = world.shard.update_since(world.shard.version() - 10);
+    assert_ne!(near.from, 0);
+    assert_eq!(view.clone().merge(near), Merge::Gap);
+    assert_eq!(late.merge(world.shard.update_since(0)), Merge::Current);
+}
