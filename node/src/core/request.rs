@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
+use super::metadata::Registration;
 
 /// Ties a response to its request; unique within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,8 @@ pub enum Request {
     CreateTopics { topics: Vec<CreateTopic>, validate_only: bool, timeout_ms: u32 },
     DeleteTopics { topics: Vec<TopicRef>, timeout_ms: u32 },
     DescribeConfigs { resources: Vec<ConfigResource> },
+    /// Not Kafka's: a node asks a member to enter it into the registry.
+    RegisterNode(Registration),
 }
 
 /// When a produce request is acknowledged.
@@ -159,6 +162,8 @@ pub enum Response {
     CreateTopics { topics: Vec<CreateTopicResult> },
     DeleteTopics { topics: Vec<DeleteTopicResult> },
     DescribeConfigs { resources: Vec<ConfigResult> },
+    /// `node` is -1 on error.
+    RegisterNode { error: ErrorCode, message: Option<String>, node: i32 },
 }
 
 /// One partition of a produce response.

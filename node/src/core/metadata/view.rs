@@ -143,6 +143,9 @@ impl View {
         for replica in &descriptor.replicas {
             if let Some(keys) = self.by_node.get_mut(&replica.node) {
                 keys.remove(&key);
+                if keys.is_empty() {
+                    self.by_node.remove(&replica.node);
+                }
             }
         }
         true

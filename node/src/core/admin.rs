@@ -1,0 +1,484 @@
+//! Requests about topics, nodes and producer ids: what needs no partition of one's own.
+
+use std::collections::VecDeque;
+
+use mesh::raft::Time;
+use storage::Disk;
+
+use super::error::ErrorCode;
+use super::metadata::plan::{self, Plan, Refusal};
+use super::metadata::configs::TopicConfig;
+use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs};
+use super::node::{Call, Node, Timer};
+use super::request::{
+    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, MetadataResult, MetadataTopics,
+    PartitionMetadata, Request, RequestId, Response, TopicId, TopicMetadata, TopicRef,
+};
+use super::shards::Purpose;
+use super::{after_ms, request::ConfigResult};
+
+/// Producer ids that a node asks a shard for at once.
+const PRODUCER_ID_BLOCK: u32 = 1_000;
+
+/// How long an InitProducerId or a registration waits for a shard, in milliseconds.
+const SHARD_WAIT_MS: u64 = 10_000;
+
+/// A request about topics or nodes that waits for a shard.
+pub(crate) struct AdminCall {
+    pub(crate) deadline: Time,
+    kind: Waiting,
+}
+
+enum Waiting {
+    Create(Vec<Creating>),
+    Delete(Vec<(DeleteTopicResult, bool)>),
+    Register,
+}
+
+struct Creating {
+    result: CreateTopicResult,
+    step: CreateStep,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CreateStep {
+    /// The shard has not answered.
+    Asked,
+    /// The shard created it; its partitions are not led yet.
+    Created,
+    Done,
+}
+
+/// The producer ids that this node may hand out, and who waits for more.
+#[derive(Default)]
+pub(crate) struct ProducerIds {
+    free: std::ops::Range<i64>,
+    asked: bool,
+    waiting: VecDeque<(RequestId, Time)>,
+}
+
+impl<D: Disk> Node<D> {
+    pub(crate) fn admin(&mut self, id: RequestId, request: Request) {
+        match request {
+            Request::InitProducerId { .. } => self.init_producer_id(id),
+            Request::Metadata { topics, allow_auto_create } => {
+                let metadata = self.metadata(topics, allow_auto_create);
+                self.respond(id, Response::Metadata(metadata));
+            }
+            Request::CreateTopics { topics, validate_only, timeout_ms } => {
+                self.create_topics(id, topics, validate_only, timeout_ms);
+            }
+            Request::DeleteTopics { topics, timeout_ms } => self.delete_topics(id, topics, timeout_ms),
+            Request::DescribeConfigs { resources } => {
+                let resources = resources.into_iter().map(|resource| self.describe_config(resource)).collect();
+                self.respond(id, Response::DescribeConfigs { resources });
+            }
+            Request::RegisterNode(registration) => self.register_other(id, registration),
+            Request::Produce { .. }
+            | Request::Fetch { .. }
+            | Request::ListOffsets { .. }
+            | Request::OffsetForLeaderEpoch { .. } => unreachable!("Node::request serves these itself"),
+        }
+    }
+
+    fn metadata(&mut self, wanted: MetadataTopics, allow_auto_create: bool) -> MetadataResult {
+        let topics = match wanted {
+            MetadataTopics::All => {
+                let names: Vec<String> = self.view.topics().map(|topic| topic.name.clone()).collect();
+                names.into_iter().map(|name| self.topic_metadata(TopicRef::Name(name), false)).collect()
+            }
+            MetadataTopics::Some(topics) => {
+                topics.into_iter().map(|topic| self.topic_metadata(topic, allow_auto_create)).collect()
+            }
+        };
+        let live = |node: &_| *node == self.identity.node || self.liveness.is_live(*node);
+        let brokers = self
+            .view
+            .nodes()
+            .filter(|info| live(&info.node))
+            .filter_map(|info| {
+                let (host, port) = info.kafka.rsplit_once(':')?;
+                let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
+                let rack = (!info.zone.is_empty()).then(|| info.zone.clone());
+                Some(Broker { node: info.node.0, host, port: port.parse().ok()?, rack })
+            })
+            .collect();
+        let cluster_id = self.view.cluster_id().to_string();
+        MetadataResult { cluster_id, controller: self.identity.node.0, brokers, topics }
+    }
+
+    fn topic_metadata(&mut self, wanted: TopicRef, allow_auto_create: bool) -> TopicMetadata {
+        if let Some(topic) = self.view.topic_ref(&wanted) {
+            let (name, topic_id) = (topic.name.clone(), topic.id);
+            let partitions = self.view.partitions(topic_id).map(|d| self.partition_metadata(d)).collect();
+            let error = ErrorCode::None;
+            return TopicMetadata { error, name: Some(name), topic_id, internal: false, partitions };
+        }
+        let (error, name, topic_id) = match wanted {
+            TopicRef::Id(id) => (self.unknown_id(id), None, id),
+            TopicRef::Name(name) => {
+                let error = self.unknown_name(&name, allow_auto_create);
+                (error, Some(name), TopicId::default())
+            }
+        };
+        TopicMetadata { error, name, topic_id, internal: false, partitions: Vec::new() }
+    }
+
+    /// A topic that is not known here may be because its shard is not: that must not read as deleted.
+    fn unknown_id(&self, id: TopicId) -> ErrorCode {
+        if self.view.knows(ShardId::of_topic(id)) { ErrorCode::UnknownTopicId } else { ErrorCode::LeaderNotAvailable }
+    }
+
+    fn unknown_name(&mut self, name: &str, allow_auto_create: bool) -> ErrorCode {
+        if !self.view.knows(ShardId::of_name(name)) {
+            return ErrorCode::LeaderNotAvailable;
+        }
+        if let Err(refusal) = plan::check_name(name) {
+            return refusal.error;
+        }
+        if !(allow_auto_create && self.config.defaults.auto_create_topics) {
+            return ErrorCode::UnknownTopicOrPartition;
+        }
+        let request = CreateTopic {
+            name: name.to_string(),
+            partitions: -1,
+            replication_factor: -1,
+            assignment: Vec::new(),
+            configs: Vec::new(),
+        };
+        match self.plan(&request) {
+            Ok(planned) => {
+                self.submit(planned.shard, &planned.command, Purpose::Housekeeping);
+                ErrorCode::LeaderNotAvailable
+            }
+            Err(refusal) => refusal.error,
+        }
+    }
+
+    fn partition_metadata(&self, descriptor: &super::metadata::Descriptor) -> PartitionMetadata {
+        let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
+        let live = |node: i32| {
+            node == self.identity.node.0 || self.liveness.is_live(mesh::raft::NodeId(node))
+        };
+        let known = self.leaders.get(&descriptor.key).filter(|info| live(info.leader.0) && !descriptor.creating);
+        let in_sync = match known {
+            Some(info) if !info.in_sync.is_empty() => info.in_sync.iter().map(|node| node.0).collect(),
+            Some(info) => vec![info.leader.0],
+            None => Vec::new(),
+        };
+        PartitionMetadata {
+            error: if known.is_some() { ErrorCode::None } else { ErrorCode::LeaderNotAvailable },
+            partition: descriptor.key.partition,
+            leader: known.map_or(-1, |info| info.leader.0),
+            leader_epoch: known.and_then(|info| info.term.leader_epoch().ok()).unwrap_or(-1),
+            in_sync,
+            offline: replicas.iter().copied().filter(|node| !live(*node)).collect(),
+            replicas,
+        }
+    }
+
+    fn create_topics(&mut self, id: RequestId, topics: Vec<CreateTopic>, validate_only: bool, timeout_ms: u32) {
+        let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
+        let mut creating = Vec::with_capacity(topics.len());
+        let mut commands = Vec::new();
+        for (at, topic) in topics.into_iter().enumerate() {
+            let (result, command) = self.plan_result(&topic);
+            let step = if command.is_some() && !validate_only { CreateStep::Asked } else { CreateStep::Done };
+            if let Some((shard, command)) = command.filter(|_| !validate_only) {
+                commands.push((at, shard, command));
+            }
+            creating.push(Creating { result, step });
+        }
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Create(creating) }));
+        self.set_timer(deadline, Timer::Call(id));
+        for (at, shard, command) in commands {
+            self.submit(shard, &command, Purpose::Topic { call: id, at });
+        }
+        self.finish_admin(id);
+    }
+
+    fn plan_result(&mut self, topic: &CreateTopic) -> (CreateTopicResult, Option<(ShardId, Command)>) {
+        match self.plan(topic) {
+            Ok(plan) => (plan.result, Some((plan.shard, plan.command))),
+            Err(refusal) => (refusal.result(&topic.name), None),
+        }
+    }
+
+    fn plan(&mut self, topic: &CreateTopic) -> Result<Plan, Refusal> {
+        let mut live = self.liveness.live();
+        live.insert(self.identity.node);
+        let random = self.random();
+        plan::plan_topic(topic, &self.view, &live, &self.config.defaults, random)
+    }
+
+    /// 16 bytes from the node's seed: unique, not secret.
+    fn random(&mut self) -> [u8; 16] {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(&self.identity.incarnation.0.to_le_bytes());
+        hasher.update(&self.boot.to_le_bytes());
+        let mut random = [0; 16];
+        random.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        random
+    }
+
+    fn delete_topics(&mut self, id: RequestId, topics: Vec<TopicRef>, timeout_ms: u32) {
+        let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
+        let mut results = Vec::with_capacity(topics.len());
+        let mut commands = Vec::new();
+        for (at, wanted) in topics.into_iter().enumerate() {
+            let found = self.view.topic_ref(&wanted).map(|topic| (topic.name.clone(), topic.id));
+            let mut result = DeleteTopicResult {
+                name: None,
+                topic_id: TopicId::default(),
+                error: ErrorCode::None,
+                message: None,
+            };
+            let open = found.is_some();
+            match (found, wanted) {
+                (Some((name, topic)), _) => {
+                    (result.name, result.topic_id) = (Some(name), topic);
+                    commands.push((at, ShardId::of_topic(topic), Command::DeleteTopic { id: topic }));
+                }
+                (None, TopicRef::Id(topic)) => (result.topic_id, result.error) = (topic, self.unknown_id(topic)),
+                (None, TopicRef::Name(name)) => {
+                    result.error = match self.unknown_name(&name, false) {
+                        ErrorCode::LeaderNotAvailable => ErrorCode::RequestTimedOut,
+                        error => error,
+                    };
+                    result.name = Some(name);
+                }
+            }
+            results.push((result, open));
+        }
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Delete(results) }));
+        self.set_timer(deadline, Timer::Call(id));
+        for (at, shard, command) in commands {
+            self.submit(shard, &command, Purpose::Topic { call: id, at });
+        }
+        self.finish_admin(id);
+    }
+
+    /// A shard answered one topic of a call.
+    pub(crate) fn topic_answered(&mut self, id: RequestId, at: usize, outcome: Outcome) {
+        let (error, message) = refusal_of(outcome);
+        let Some(Call::Admin(call)) = self.calls.get_mut(&id) else { return };
+        match &mut call.kind {
+            Waiting::Create(topics) => {
+                let topic = &mut topics[at];
+                topic.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
+                topic.result.error = error;
+                if message.is_some() {
+                    topic.result.message = message;
+                }
+            }
+            Waiting::Delete(topics) => {
+                topics[at].0.error = error;
+                topics[at].0.message = message;
+                topics[at].1 = false;
+            }
+            Waiting::Register => {}
+        }
+        self.finish_admin(id);
+    }
+
+    /// Views or leaders moved: calls that wait for a topic to be served look again.
+    pub(crate) fn topics_moved(&mut self) {
+        let waiting: Vec<RequestId> =
+            self.calls.iter().filter(|(_, call)| matches!(call, Call::Admin(_))).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.finish_admin(id));
+    }
+
+    /// Answers a call once nothing in it is open.
+    fn finish_admin(&mut self, id: RequestId) {
+        let Some(Call::Admin(mut call)) = self.calls.remove(&id) else { return };
+        let open = match &mut call.kind {
+            Waiting::Create(topics) => {
+                for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Created) {
+                    if self.is_served(topic.result.topic_id, &topic.result.name) {
+                        topic.step = CreateStep::Done;
+                    }
+                }
+                topics.iter().any(|topic| topic.step != CreateStep::Done)
+            }
+            Waiting::Delete(topics) => topics.iter().any(|(_, open)| *open),
+            Waiting::Register => true,
+        };
+        if open {
+            self.calls.insert(id, Call::Admin(call));
+        } else {
+            self.answer_admin(id, call);
+        }
+    }
+
+    fn answer_admin(&mut self, id: RequestId, call: AdminCall) {
+        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        let response = match call.kind {
+            Waiting::Create(topics) => {
+                Response::CreateTopics { topics: topics.into_iter().map(|topic| topic.result).collect() }
+            }
+            Waiting::Delete(topics) => {
+                Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
+            }
+            Waiting::Register => {
+                let message = "shard 0 did not answer in time; try again".to_string();
+                Response::RegisterNode { error: ErrorCode::RequestTimedOut, message: Some(message), node: -1 }
+            }
+        };
+        self.respond(id, response);
+    }
+
+    pub(crate) fn admin_due(&mut self, id: RequestId) {
+        let Some(Call::Admin(mut call)) = self.calls.remove(&id) else { return };
+        match &mut call.kind {
+            Waiting::Create(topics) => {
+                for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Asked) {
+                    topic.result.error = ErrorCode::RequestTimedOut;
+                }
+            }
+            Waiting::Delete(topics) => {
+                for (result, _) in topics.iter_mut().filter(|(_, open)| *open) {
+                    result.error = ErrorCode::RequestTimedOut;
+                }
+            }
+            Waiting::Register => {}
+        }
+        self.answer_admin(id, call);
+    }
+
+    /// The configs of a topic in force.
+    pub(crate) fn topic_config(&self, topic: TopicId) -> TopicConfig {
+        let unset = std::collections::BTreeMap::new();
+        let set = self.view.topic(topic).map_or(&unset, |topic| &topic.configs);
+        TopicConfig::new(set, &self.config.defaults)
+    }
+
+    /// The key of a partition as a client names it, or the error Kafka has for it.
+    pub(crate) fn key_of(&self, topic: &TopicRef, partition: i32) -> Result<PartitionKey, ErrorCode> {
+        let known = match (self.view.topic_ref(topic), topic) {
+            (Some(known), _) => known,
+            (None, TopicRef::Id(id)) => return Err(self.unknown_id(*id)),
+            (None, TopicRef::Name(name)) => return Err(self.absent(name)),
+        };
+        let exists = (0..known.partitions).contains(&partition);
+        let key = PartitionKey { topic: known.id, partition };
+        if exists { Ok(key) } else { Err(ErrorCode::UnknownTopicOrPartition) }
+    }
+
+    /// Whether every partition of a topic is created and led as far as this node knows.
+    fn is_served(&self, topic: TopicId, name: &str) -> bool {
+        let Some(known) = self.view.topic(topic) else {
+            // Applied but gone again, or another topic took the name first.
+            return self.view.topic_named(name).is_some();
+        };
+        let mut descriptors = self.view.partitions(topic).peekable();
+        descriptors.peek().is_some()
+            && known.partitions > 0
+            && descriptors.all(|descriptor| self.partition_metadata(descriptor).error == ErrorCode::None)
+    }
+
+    /// Idempotent producers without a transactional id get a new id each time, as Kafka does.
+    fn init_producer_id(&mut self, id: RequestId) {
+        let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
+        self.producer_ids.waiting.push_back((id, deadline));
+        self.grant_producer_ids();
+    }
+
+    fn grant_producer_ids(&mut self) {
+        while let Some((id, _)) = self.producer_ids.waiting.front().copied() {
+            let Some(producer_id) = self.producer_ids.free.next() else { break };
+            self.producer_ids.waiting.pop_front();
+            let error = ErrorCode::None;
+            self.respond(id, Response::InitProducerId { error, producer_id, producer_epoch: 0 });
+        }
+        if !self.producer_ids.waiting.is_empty() && !self.producer_ids.asked {
+            self.producer_ids.asked = true;
+            let node = self.identity.node;
+            let command = Command::AllocateProducerIds { node, count: PRODUCER_ID_BLOCK };
+            self.submit(self.some_shard(), &command, Purpose::ProducerIds);
+        }
+    }
+
+    /// A shard with a leader, nearest first: any may hand out producer ids.
+    fn some_shard(&self) -> ShardId {
+        let led_here = self.shard_leads.keys().next().copied();
+        let led = || ShardId::all().find(|s| self.leader_of(super::metadata::PartitionKey::of_shard(*s)).is_some());
+        led_here.or_else(led).unwrap_or(ShardId(0))
+    }
+
+    pub(crate) fn producer_ids_granted(&mut self, outcome: &Outcome) {
+        self.producer_ids.asked = false;
+        if let Outcome::ProducerIds { first, count } = *outcome {
+            self.producer_ids.free = first..first + i64::from(count);
+        }
+        self.grant_producer_ids();
+    }
+
+    /// Requests for producer ids that no shard answered are answered so that clients try another node.
+    pub(crate) fn expire_producer_ids(&mut self) {
+        let now = self.now.mono;
+        while let Some((id, _)) = self.producer_ids.waiting.front().copied().filter(|(_, at)| *at <= now) {
+            self.producer_ids.waiting.pop_front();
+            let error = ErrorCode::CoordinatorNotAvailable;
+            self.respond(id, Response::InitProducerId { error, producer_id: -1, producer_epoch: -1 });
+        }
+    }
+
+    fn describe_config(&self, resource: ConfigResource) -> ConfigResult {
+        match resource {
+            ConfigResource::Topic { name, keys } => {
+                let topic = self.view.topic_named(&name);
+                let error = topic.is_none().then(|| self.absent(&name));
+                let entries = topic.map(|topic| configs::describe_topic(&topic.configs, &self.config.defaults, keys.as_deref()));
+                result_of(2, name, error, entries)
+            }
+            ConfigResource::Broker { name, keys } => {
+                let mine = name == self.identity.node.0.to_string() || name.is_empty();
+                let error = (!mine).then_some(ErrorCode::InvalidRequest);
+                let entries = mine.then(|| { configs::describe_broker(&self.config.settings, &self.config.defaults, keys.as_deref())
+                });
+                result_of(4, name, error, entries)
+            }
+        }
+    }
+
+    fn absent(&self, name: &str) -> ErrorCode {
+        let known = self.view.knows(ShardId::of_name(name));
+        if known { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::LeaderNotAvailable }
+    }
+
+    /// A node that joins through this one.
+    fn register_other(&mut self, id: RequestId, registration: Registration) {
+        let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Register }));
+        self.set_timer(deadline, Timer::Call(id));
+        self.submit(ShardId(0), &Command::RegisterNode(registration), Purpose::Register(Some(id)));
+    }
+
+    pub(crate) fn registered(&mut self, id: RequestId, outcome: Outcome) {
+        let Some(Call::Admin(call)) = self.calls.remove(&id) else { return };
+        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        let node = if let Outcome::Registered { node } = outcome { node.0 } else { -1 };
+        let (error, message) = refusal_of(outcome);
+        self.respond(id, Response::RegisterNode { error, message, node });
+    }
+}
+
+fn refusal_of(outcome: Outcome) -> (ErrorCode, Option<String>) {
+    match outcome {
+        Outcome::Refused { error, message } => (error, Some(message)),
+        Outcome::Done | Outcome::Registered { .. } | Outcome::ProducerIds { .. } => (ErrorCode::None, None),
+    }
+}
+
+fn result_of(
+    resource_type: i8,
+    name: String,
+    error: Option<ErrorCode>,
+    entries: Option<Vec<super::request::ConfigEntry>>,
+) -> ConfigResult {
+    let error = error.unwrap_or(ErrorCode::None);
+    let message = (error != ErrorCode::None).then(|| error.text().to_string());
+    ConfigResult { error, message, resource_type, name, entries: entries.unwrap_or_default() }
+}

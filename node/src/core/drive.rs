@@ -1,0 +1,303 @@
+//! One Raft step of one replica, and carrying out what it wants: writes, messages, commits, changes of role.
+
+use mesh::raft::{self, Effects, EntryKind, Index, Input, Message, ReplicaId, Role, WriteBatch};
+use storage::{Disk, LogId, Sequence, Write, WriteError};
+
+use super::Effect;
+use super::message::{LeaderInfo, PeerMessage, Stream};
+use super::metadata::Founding;
+use super::metadata::lifecycle::Standing;
+use super::node::{Node, Reading};
+use super::partition::{Applied, LogView, Partition, Pending, start_to_raft, start_to_stored, to_stored};
+
+impl<D: Disk> Node<D> {
+    /// Steps the replica of `log` and performs the effects.
+    pub(crate) fn drive(&mut self, log: LogId, input: Input) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(replica) = partition.replica.as_mut() else { return };
+        let view = LogView {
+            store: &self.store,
+            log,
+            loaded: &partition.loaded,
+            loading: partition.loading,
+            state: &partition.state,
+            applied: partition.applied,
+            wanted: None.into(),
+        };
+        let effects = replica.step(self.now.mono, input, &view);
+        if partition.standing == Standing::Learner && replica.is_voter() {
+            partition.standing = Standing::Member;
+        }
+        if let Some(job) = view.wanted.into_inner() {
+            partition.loading = true;
+            let token = self.token();
+            self.reads.insert(token, Reading::Replica(log));
+            self.out.push(Effect::Read { token, job });
+        }
+        self.perform(log, effects);
+        self.retime(log);
+    }
+
+    /// Proposes and says where the entries went, or why they were refused.
+    pub(crate) fn propose(
+        &mut self,
+        log: LogId,
+        proposal: raft::Proposal,
+    ) -> Result<(Index, i64), Option<raft::ProposeError>> {
+        let Some(replica) = self.partitions.get(&log).and_then(|p| p.replica.as_ref()) else { return Err(None) };
+        let (index, offset) = (Index(replica.last_index().0 + 1), replica.next_offset());
+        self.last_rejection = None;
+        self.drive(log, Input::Propose(vec![proposal]));
+        match self.last_rejection.take() {
+            Some(rejection) => Err(Some(rejection)),
+            None => Ok((index, offset)),
+        }
+    }
+
+    fn perform(&mut self, log: LogId, effects: Effects) {
+        let Effects { write, send, commit, rejected, role, reads, .. } = effects;
+        if let Some(write) = write
+            && let Err(error) = self.persist(log, write)
+        {
+            return self.write_refused(log, &error);
+        }
+        self.last_rejection = rejected;
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let key = partition.key;
+        for envelope in send {
+            let stream = stream_of(&envelope.message);
+            let message = PeerMessage::Raft {
+                key,
+                from: envelope.from,
+                to: envelope.to,
+                message: envelope.message,
+            };
+            self.out.push(Effect::Send { to: envelope.to.node, stream, message });
+        }
+        if role.is_some() {
+            self.role_changed(log);
+        }
+        if let Some(commit) = commit {
+            self.apply(log, commit);
+        }
+        for (context, answer) in reads {
+            self.removal_read(context, answer.ok());
+        }
+    }
+
+    /// Stages a write batch. The order within it is part of the format: a hard state names membership entries before they
+    /// are written, and a restart drops those that did not make it.
+    fn persist(&mut self, log: LogId, batch: WriteBatch) -> Result<(), WriteError> {
+        let WriteBatch { id, hard_state, truncate_from, append, reset } = batch;
+        let mut last = Sequence(0);
+        let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
+        if let Some(reset) = reset {
+            let state = hard_state.as_ref().expect("a reset comes with its hard state");
+            last = self.store.write(Write::Reset {
+                log,
+                epoch: partition.id.epoch.0,
+                meta: super::lifecycle::log_meta::encode(partition.key, partition.id),
+                hard_state: state.encode().into(),
+                start: start_to_stored(reset.start),
+                checkpoint: (reset.checkpoint.0.0, reset.checkpoint.1.clone()),
+                keep_suffix: reset.keep_suffix,
+            })?;
+            reset_state(partition, &reset, &self.founding);
+        } else if let Some(state) = hard_state {
+            last = self.store.write(Write::HardState { log, state: state.encode().into() })?;
+        }
+        if let Some(from) = truncate_from {
+            partition.truncated(from);
+            last = self.store.write(Write::Truncate { log, from: from.0 })?;
+        }
+        if !append.is_empty() {
+            let entries = append.iter().cloned().map(to_stored).collect();
+            last = self.store.write(Write::Append { log, entries })?;
+            partition.appended(&append);
+        }
+        self.syncs.push_back((last, log, id));
+        Ok(())
+    }
+
+    /// A write was refused. The Raft replica believes otherwise, so it is built anew from what the store holds; a
+    /// latched store ends the node.
+    fn write_refused(&mut self, log: LogId, error: &WriteError) {
+        if self.store.failed() {
+            return self.fail(format!("the segment log failed: {error}"));
+        }
+        tracing::warn!(%error, log = log.0, "a write was refused; the replica starts again from its log");
+        let Some(mut partition) = self.partitions.remove(&log) else { return };
+        self.fail_waiters(&mut partition);
+        if let Err(error) = self.load(&mut partition) {
+            self.partitions.insert(log, partition);
+            return self.fail(format!("a replica could not be loaded again: {error}"));
+        }
+        self.syncs.retain(|(_, of, _)| *of != log);
+        self.partitions.insert(log, partition);
+        self.role_changed(log);
+    }
+
+    /// Carries committed entries into the applied state and answers those who waited for them.
+    fn apply(&mut self, log: LogId, commit: Index) {
+        loop {
+            let Some(partition) = self.partitions.get_mut(&log) else { return };
+            let Some(next) = partition.pending.pop_front_if(|first| first.index <= commit) else { break };
+            match next.kind {
+                EntryKind::Command => self.apply_command(log, &next),
+                EntryKind::LogStart => self.apply_log_start(log, &next),
+                _ => {}
+            }
+        }
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        if let Applied::Topic(producers) = &mut partition.state {
+            producers.commit(commit);
+        }
+        partition.applied = partition.applied.max(commit);
+        self.checkpoint_if_due(log);
+        self.after_apply(log);
+        self.answer_committed(log);
+        self.wake_fetches(log);
+    }
+
+    fn checkpoint_if_due(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get(&log) else { return };
+        if partition.applied.0 - partition.checkpointed.0 >= self.config.checkpoint_entries {
+            self.checkpoint(log);
+        }
+    }
+
+    /// Writes the applied state, so that a restart reads the log only from here on.
+    pub(crate) fn checkpoint(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let write = Write::Checkpoint { log, index: partition.applied.0, state: partition.state.encode() };
+        match self.store.write(write) {
+            Ok(_) => partition.checkpointed = partition.applied,
+            Err(error) => tracing::warn!(%error, log = log.0, "a checkpoint was refused"),
+        }
+    }
+
+    /// A committed log start: everything up to it goes, on every replica.
+    fn apply_log_start(&mut self, log: LogId, entry: &Pending) {
+        let Some(start) = decode_log_start(&entry.payload) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        partition.applied = partition.applied.max(Index(entry.index.0 - 1));
+        if let Applied::Topic(producers) = &mut partition.state {
+            producers.commit(partition.applied);
+        }
+        partition.trimming = None;
+        let current = self.store.log(log).map(|state| start_to_raft(state.start));
+        if current.is_none_or(|current| current.index >= start.index) || start.index > partition.applied {
+            return;
+        }
+        if partition.checkpointed < start.index {
+            self.checkpoint(log);
+        }
+        match self.store.write(Write::Trim { log, start: start_to_stored(start) }) {
+            Ok(_) => self.drive(log, Input::SetLogStart(start)),
+            Err(error) => tracing::warn!(%error, log = log.0, "a trim was refused; retention tries again"),
+        }
+    }
+
+    /// Sees whether this node began or ceased to lead, and tells those concerned.
+    pub(crate) fn role_changed(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let key = partition.key;
+        let term = partition.replica.as_ref().filter(|replica| replica.role() == Role::Leader).map(raft::Replica::term);
+        let before = std::mem::replace(&mut partition.led, term);
+        if before.is_some() && before != term {
+            let mut waiting = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_commit);
+            let on_sync = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_sync);
+            for (index, waiters) in on_sync {
+                waiting.entry(index).or_default().extend(waiters);
+            }
+            self.fail_produces(log, waiting);
+            self.shard_led(log, false);
+        }
+        if let Some(term) = term
+            && before != Some(term)
+        {
+            self.shard_led(log, true);
+        }
+        self.announce(log);
+        if let Some(replica) = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref())
+            && let Some(leader) = replica.leader()
+        {
+            let term = replica.term();
+            self.learn_leader(LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new() });
+        }
+        self.wake_fetches(log);
+    }
+
+    /// Tells every node and the directory that this node leads a partition.
+    pub(crate) fn announce(&mut self, log: LogId) {
+        let Some(info) = self.leader_info(log) else { return };
+        self.out.push(Effect::Publish(info.clone()));
+        for to in self.peers() {
+            let message = PeerMessage::Leaders(vec![info.clone()]);
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+        self.learn_leader(info);
+    }
+
+    /// What this node says about a partition that it leads.
+    pub(crate) fn leader_info(&self, log: LogId) -> Option<LeaderInfo> {
+        let partition = self.partitions.get(&log)?;
+        let replica = partition.replica.as_ref().filter(|replica| replica.role() == Role::Leader)?;
+        let in_sync = replica.in_sync().iter().map(|id: &ReplicaId| id.node).collect();
+        Some(LeaderInfo { key: partition.key, term: replica.term(), leader: self.identity.node, in_sync })
+    }
+
+    /// Merges a hint about a leader: the newer term wins, a leader's own word over hearsay.
+    pub(crate) fn learn_leader(&mut self, info: LeaderInfo) {
+        match self.leaders.get_mut(&info.key) {
+            Some(known) if known.term > info.term => {}
+            Some(known) if known.term == info.term && info.in_sync.is_empty() => {}
+            Some(known) => *known = info,
+            None => _ = self.leaders.insert(info.key, info),
+        }
+        self.topics_moved();
+    }
+}
+
+fn reset_state(partition: &mut Partition, reset: &raft::Reset, founding: &Founding) {
+    let (index, bytes) = &reset.checkpoint;
+    match Applied::decode(partition.key, Some(bytes), founding) {
+        Some(state) => partition.state = state,
+        None => tracing::error!(key = ?partition.key, "a leader sent a checkpoint that does not decode"),
+    }
+    partition.pending.retain(|pending| reset.keep_suffix && pending.index > *index);
+    partition.applied = *index;
+    partition.checkpointed = *index;
+    partition.loaded.clear();
+}
+
+fn stream_of(message: &Message) -> Stream {
+    match message {
+        Message::Append { entries, .. } if !entries.is_empty() => Stream::Replication,
+        Message::Reset { .. } => Stream::Replication,
+        _ => Stream::Control,
+    }
+}
+
+/// Payload of a log-start entry.
+///
+/// | bytes | what |
+/// |---|---|
+/// | 1 | version, 1 |
+/// | 8, 4, 8 | index, term, next offset; little-endian |
+pub(crate) fn encode_log_start(start: raft::LogStart) -> Vec<u8> {
+    let mut out = vec![1];
+    out.extend(start.index.0.to_le_bytes());
+    out.extend(start.term.0.to_le_bytes());
+    out.extend(start.next_offset.to_le_bytes());
+    out
+}
+
+fn decode_log_start(bytes: &[u8]) -> Option<raft::LogStart> {
+    let (1, rest) = (*bytes.first()?, bytes.get(1..21)?) else { return None };
+    Some(raft::LogStart {
+        index: Index(u64::from_le_bytes(rest.get(..8)?.try_into().ok()?)),
+        term: raft::Term(u32::from_le_bytes(rest.get(8..12)?.try_into().ok()?)),
+        next_offset: i64::from_le_bytes(rest.get(12..)?.try_into().ok()?),
+    })
+}

@@ -1,0 +1,275 @@
+//! Fetch: read up to the high watermark, or wait for it to rise.
+//!
+//! A fetch first looks whether it can be answered; if not it is put on the waiting lists of its partitions and looks again
+//! whenever one of them moves. Batches that are not in memory are read off the stepping thread.
+
+use mesh::raft::{EntryKind, Time};
+use storage::{Disk, LogId, Read, ReadError, ReadFrom};
+
+use super::{Effect, after_ms};
+use super::error::ErrorCode;
+use super::node::{Call, Node, Reading, Timer};
+use super::request::{FetchPartition, FetchResult, RequestId, Response, StoredBatch, TopicId, TopicRef};
+
+/// A fetch in progress.
+pub(crate) struct FetchCall {
+    parts: Vec<FetchPartition>,
+    min_bytes: u32,
+    max_bytes: u32,
+    pub(crate) deadline: Time,
+    /// Filled while disk reads are under way.
+    results: Vec<FetchResult>,
+    reading: usize,
+}
+
+enum Look {
+    /// Decided without data: an error, or nothing to read at `high_watermark`.
+    Nothing(FetchResult),
+    Ready(FetchResult, usize),
+    Disk(FetchResult),
+}
+
+impl<D: Disk> Node<D> {
+    pub(crate) fn fetch(
+        &mut self,
+        id: RequestId,
+        max_wait_ms: u32,
+        min_bytes: u32,
+        max_bytes: u32,
+        parts: Vec<FetchPartition>,
+    ) {
+        let deadline = after_ms(self.now.mono, u64::from(max_wait_ms));
+        let max_bytes = max_bytes.min(self.config.fetch_bytes_max);
+        let call = FetchCall { parts, min_bytes, max_bytes, deadline, results: Vec::new(), reading: 0 };
+        self.try_fetch(id, call);
+    }
+
+    /// Answers a fetch, starts its disk reads, or lets it wait.
+    fn try_fetch(&mut self, id: RequestId, mut call: FetchCall) {
+        let mut room = call.max_bytes as usize;
+        let (mut gathered, mut hurry) = (0, self.now.mono >= call.deadline || call.parts.is_empty());
+        let parts = std::mem::take(&mut call.parts);
+        let mut results = Vec::with_capacity(parts.len());
+        for (part, wanted) in parts.iter().enumerate() {
+            let limit = (wanted.max_bytes as usize).min(room);
+            match self.look(id, part, wanted, limit, gathered == 0 && call.reading == 0) {
+                Look::Nothing(result) => {
+                    hurry |= result.error != ErrorCode::None;
+                    results.push(result);
+                }
+                Look::Ready(result, bytes) => {
+                    gathered += bytes;
+                    room = room.saturating_sub(bytes);
+                    results.push(result);
+                }
+                Look::Disk(result) => {
+                    call.reading += 1;
+                    room = room.saturating_sub(limit);
+                    results.push(result);
+                }
+            }
+        }
+        call.parts = parts;
+        call.results = results;
+        if call.reading > 0 {
+            self.calls.insert(id, Call::Fetch(call));
+        } else if hurry || gathered >= call.min_bytes as usize {
+            self.respond(id, Response::Fetch { partitions: call.results });
+        } else {
+            self.watch(id, &call);
+            self.calls.insert(id, Call::Fetch(call));
+        }
+    }
+
+    fn look(&mut self, id: RequestId, part: usize, wanted: &FetchPartition, limit: usize, first: bool) -> Look {
+        let mut result = empty(wanted);
+        let (log, high_watermark) = match self.readable(wanted, &mut result) {
+            Ok(found) => found,
+            Err(error) => {
+                result.error = error;
+                if error == ErrorCode::NotLeaderOrFollower || error == ErrorCode::FencedLeaderEpoch {
+                    result.leader = self.hint(&wanted.topic, wanted.partition);
+                }
+                return Look::Nothing(result);
+            }
+        };
+        if wanted.offset >= high_watermark || (limit == 0 && !first) {
+            return Look::Nothing(result);
+        }
+        match self.store.read(log, ReadFrom::Offset(wanted.offset), limit.max(1)) {
+            Ok(Read::Ready(entries)) => {
+                let bytes = fill(&mut result, entries, limit, first);
+                if bytes == 0 { Look::Nothing(result) } else { Look::Ready(result, bytes) }
+            }
+            Ok(Read::Disk(job)) => {
+                let token = self.token();
+                self.reads.insert(token, Reading::Fetch { call: id, part });
+                self.out.push(Effect::Read { token, job });
+                Look::Disk(result)
+            }
+            Err(error) => {
+                result.error = read_error(&error);
+                Look::Nothing(result)
+            }
+        }
+    }
+
+    /// Whether a partition may be read here from that offset; fills in what every answer carries.
+    fn readable(&self, wanted: &FetchPartition, result: &mut FetchResult) -> Result<(LogId, i64), ErrorCode> {
+        let log = self.led(&wanted.topic, wanted.partition)?;
+        let partition = self.partitions.get(&log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let replica = partition.replica.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
+        result.topic_id = partition.key.topic;
+        check_epoch(wanted.leader_epoch, replica.term().0)?;
+        let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        result.log_start_offset = state.start.next_offset;
+        if wanted.offset < state.start.next_offset || wanted.offset > state.next_offset {
+            result.high_watermark = replica.high_watermark().unwrap_or(-1);
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        // A new leader does not know its high watermark until an entry of its term commits; the fetch waits for that.
+        result.high_watermark = replica.high_watermark().unwrap_or(wanted.offset);
+        Ok((log, result.high_watermark))
+    }
+
+    pub(crate) fn read_done(&mut self, token: u64, result: Result<Vec<storage::Entry>, ReadError>) {
+        match self.reads.remove(&token) {
+            Some(Reading::Replica(log)) => self.replica_loaded(log, result),
+            Some(Reading::Fetch { call, part }) => self.fetch_loaded(call, part, result),
+            None => {}
+        }
+    }
+
+    fn replica_loaded(&mut self, log: LogId, result: Result<Vec<storage::Entry>, ReadError>) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        partition.loading = false;
+        match result {
+            Ok(entries) => {
+                partition.loaded = entries.into_iter().filter_map(super::partition::to_raft).collect();
+            }
+            Err(error) => {
+                tracing::error!(%error, log = log.0, "a replica cannot be read for a follower");
+                return;
+            }
+        }
+        self.drive(log, mesh::raft::Input::Loaded);
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.loaded = Vec::new();
+        }
+    }
+
+    fn fetch_loaded(&mut self, id: RequestId, part: usize, read: Result<Vec<storage::Entry>, ReadError>) {
+        let Some(Call::Fetch(call)) = self.calls.get_mut(&id) else { return };
+        call.reading -= 1;
+        let limit = call.parts[part].max_bytes as usize;
+        match read {
+            Ok(entries) => _ = fill(&mut call.results[part], entries, limit, true),
+            // Truncated or trimmed since: the client asks again and learns why.
+            Err(ReadError::Corrupt { .. } | ReadError::Io(_)) => call.results[part].error = ErrorCode::KafkaStorageError,
+            Err(_) => {}
+        }
+        if call.reading == 0
+            && let Some(Call::Fetch(call)) = self.calls.remove(&id)
+        {
+            self.respond(id, Response::Fetch { partitions: call.results });
+        }
+    }
+
+    fn watch(&mut self, id: RequestId, call: &FetchCall) {
+        for wanted in &call.parts {
+            if let Ok(log) = self.led(&wanted.topic, wanted.partition)
+                && let Some(partition) = self.partitions.get_mut(&log)
+            {
+                partition.fetches.insert(id);
+            }
+        }
+        self.set_timer(call.deadline, Timer::Call(id));
+    }
+
+    pub(crate) fn unwatch(&mut self, id: RequestId, call: &FetchCall) {
+        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        for wanted in &call.parts {
+            let key = self.key_of(&wanted.topic, wanted.partition);
+            if let Some(log) = key.ok().and_then(|key| self.by_key.get(&key))
+                && let Some(partition) = self.partitions.get_mut(log)
+            {
+                partition.fetches.remove(&id);
+            }
+        }
+    }
+
+    /// A partition moved: those who wait for it look again.
+    pub(crate) fn wake_fetches(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        for id in std::mem::take(&mut partition.fetches) {
+            self.fetch_due(id);
+        }
+    }
+
+    pub(crate) fn fetch_due(&mut self, id: RequestId) {
+        match self.calls.remove(&id) {
+            Some(Call::Fetch(call)) if call.reading > 0 => _ = self.calls.insert(id, Call::Fetch(call)),
+            Some(Call::Fetch(call)) => {
+                self.unwatch(id, &call);
+                self.try_fetch(id, call);
+            }
+            Some(other) => _ = self.calls.insert(id, other),
+            None => {}
+        }
+    }
+}
+
+/// A client's leader epoch against the leader's (KIP-320); -1 asks for no check.
+pub(crate) fn check_epoch(client: i32, term: u32) -> Result<(), ErrorCode> {
+    match u32::try_from(client) {
+        Err(_) => Ok(()),
+        Ok(epoch) if epoch < term => Err(ErrorCode::FencedLeaderEpoch),
+        Ok(epoch) if epoch > term => Err(ErrorCode::UnknownLeaderEpoch),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Puts committed record batches into a result: up to `limit` bytes, but at least one batch when `first`.
+fn fill(result: &mut FetchResult, entries: Vec<storage::Entry>, limit: usize, first: bool) -> usize {
+    let mut bytes = 0;
+    for entry in entries {
+        let end = entry.base_offset + i64::from(entry.record_count);
+        if entry.kind != EntryKind::Records.to_u8() {
+            continue;
+        }
+        let fits = bytes + entry.payload.len() <= limit || (first && bytes == 0);
+        if end > result.high_watermark || !fits {
+            break;
+        }
+        bytes += entry.payload.len();
+        let leader_epoch = i32::try_from(entry.term).unwrap_or(-1);
+        result.batches.push(StoredBatch { base_offset: entry.base_offset, leader_epoch, bytes: entry.payload });
+    }
+    bytes
+}
+
+fn read_error(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::BelowStart | ReadError::BeyondEnd => ErrorCode::OffsetOutOfRange,
+        ReadError::UnknownLog(_) => ErrorCode::NotLeaderOrFollower,
+        ReadError::Corrupt { .. } | ReadError::Io(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn empty(wanted: &FetchPartition) -> FetchResult {
+    let topic_id = match &wanted.topic {
+        TopicRef::Id(id) => *id,
+        TopicRef::Name(_) => TopicId::default(),
+    };
+    FetchResult {
+        topic: wanted.topic.clone(),
+        topic_id,
+        partition: wanted.partition,
+        error: ErrorCode::None,
+        high_watermark: -1,
+        log_start_offset: -1,
+        batches: Vec::new(),
+        diverging: None,
+        leader: None,
+    }
+}

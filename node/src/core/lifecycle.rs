@@ -1,0 +1,419 @@
+//! Which replicas this node has: comparing what is here with what the shards want, again and again.
+//!
+//! The decisions are [`metadata::lifecycle`](super::metadata::lifecycle)'s; this carries them out. Each action writes its
+//! frame first and speaks of it once the frame is synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use mesh::liveness;
+use mesh::raft::{HardState, Input, Membership, NodeId, ReplicaId, Term};
+use storage::{Disk, LogId, Sequence, Write, WriteError};
+
+use super::message::{PeerMessage, Stream};
+use super::metadata::lifecycle::{Action, LocalReplica, Report, Standing, decide, next_change, replaced};
+use super::metadata::{Command, PartitionKey, ShardId};
+use super::node::{Node, Timer};
+use super::partition::{Applied, Partition};
+use super::shards::Purpose;
+use super::{Effect, Identity, after_ms};
+
+/// How often a leader repeats who it is, in case the announcement was lost.
+const ANNOUNCE_MS: u64 = 2_000;
+
+/// A commit that takes longer than this is called a stuck disk: the node no longer vouches for its replicas.
+const STUCK_DISK_US: u64 = 10_000_000;
+
+impl<D: Disk> Node<D> {
+    /// On the first start of a founder: the shards it holds, all in one commit. The last one's log tells later starts
+    /// that all of them were written, so that one missing then is lost and not new.
+    pub(crate) fn found_shards(&mut self) {
+        let mine: Vec<PartitionKey> =
+            self.founding.shards().iter().filter(|d| self.named(d.replicas.as_slice())).map(|d| d.key).collect();
+        let complete = mine.last().is_none_or(|last| self.by_key.contains_key(last));
+        if complete {
+            return;
+        }
+        for descriptor in self.founding.shards().iter().filter(|d| mine.contains(&d.key)) {
+            if !self.by_key.contains_key(&descriptor.key) {
+                let id = descriptor.replica_on(self.identity.node).expect("it names this node");
+                self.create_log(descriptor.key, id, descriptor.voters(), descriptor.term_floor, Standing::Creating);
+            }
+        }
+    }
+
+    fn named(&self, replicas: &[ReplicaId]) -> bool {
+        replicas.iter().any(|r| r.node == self.identity.node && r.incarnation == self.identity.incarnation)
+    }
+
+    /// The regular look at everything, for what was lost on the way or never told.
+    pub(crate) fn reconcile(&mut self) {
+        self.set_timer(after_ms(self.now.mono, self.config.reconcile_ms), Timer::Reconcile);
+        ShardId::all().for_each(|shard| self.poll_shard(shard));
+        let mut keys: BTreeSet<PartitionKey> = self.by_key.keys().copied().collect();
+        keys.extend(self.view.desired_on(self.identity.node).map(|descriptor| descriptor.key));
+        self.reconcile_keys(keys);
+        self.register_self();
+        self.resend_forwards();
+        self.expire_producer_ids();
+        let leads: Vec<ShardId> = self.shard_leads.keys().copied().collect();
+        leads.into_iter().for_each(|shard| self.lead_shard(shard));
+        if self.now.mono >= self.announce_at {
+            self.announce_at = after_ms(self.now.mono, ANNOUNCE_MS);
+            self.announce_all();
+        }
+    }
+
+    /// Brings these partitions closer to what their descriptors say.
+    pub(crate) fn reconcile_keys(&mut self, keys: BTreeSet<PartitionKey>) {
+        let mut reports = Vec::new();
+        let mut removals: BTreeMap<ShardId, Vec<(PartitionKey, ReplicaId)>> = BTreeMap::new();
+        for key in keys {
+            let local = self.by_key.get(&key).and_then(|log| self.partitions.get(log));
+            let local = local.map(|p| LocalReplica { id: p.id, standing: p.standing });
+            let Identity { node, incarnation } = self.identity;
+            match decide(local, self.view.descriptor(key), node, incarnation) {
+                Action::AskRemoval(id) => removals.entry(key.home()).or_default().push((key, id)),
+                action => self.act(key, action, &mut reports),
+            }
+            self.lead_membership(key, &mut reports);
+        }
+        self.send_reports(reports);
+        for (shard, replicas) in removals {
+            self.ask_removal(shard, replicas);
+        }
+    }
+
+    fn act(&mut self, key: PartitionKey, action: Action, reports: &mut Vec<Report>) {
+        let incarnation = self.identity.incarnation;
+        let log = self.by_key.get(&key).copied();
+        match action {
+            Action::Nothing | Action::AskRemoval(_) => {}
+            // A shard is founded by `found_shards` or not at all: the founding record alone does not say that it is new.
+            Action::Found { .. } if key.as_shard().is_some() => {
+                if self.view.version(ShardId(0)) > 0
+                    && let Some(replica) = self.view.descriptor(key).and_then(|d| d.replica_on(self.identity.node))
+                {
+                    reports.push(Report::Lost { key, replica, incarnation });
+                }
+            }
+            Action::Found { id, voters, term_floor } => {
+                self.create_log(key, id, voters, term_floor, Standing::Creating);
+            }
+            Action::Learn(id) => self.create_log(key, id, BTreeSet::new(), 0, Standing::Learner),
+            Action::Reset(id) => self.reset_log(key, id),
+            Action::ReportCreated(replica) => {
+                if log.is_some_and(|log| !self.creating.contains_key(&log)) {
+                    reports.push(Report::Created { key, replica });
+                }
+            }
+            Action::BecomeMember => self.become_member(key),
+            Action::ReportLost(replica) => reports.push(Report::Lost { key, replica, incarnation }),
+            Action::ReportSuspect(replica) => reports.push(Report::Suspect { key, replica, incarnation }),
+            Action::Retire => {
+                if let Some(partition) = log.and_then(|log| self.partitions.get_mut(&log)) {
+                    partition.standing = Standing::Removed;
+                }
+                log.into_iter().for_each(|log| self.silence(log));
+            }
+        }
+    }
+
+    fn create_log(
+        &mut self,
+        key: PartitionKey,
+        id: ReplicaId,
+        voters: BTreeSet<ReplicaId>,
+        term_floor: u32,
+        standing: Standing,
+    ) {
+        let meta = log_meta::encode(key, id);
+        let start_membership = Membership { voters, ..Membership::default() };
+        let state = HardState { term: Term(term_floor), start_membership, ..HardState::default() };
+        let (log, sequence) = match self.write_new_log(id.epoch.0, &meta, &state) {
+            Ok(written) => written,
+            Err(error) => return tracing::warn!(%error, ?key, "a replica could not be created; tried again"),
+        };
+        let mut partition = Partition::new(key, log, id, standing);
+        if let Err(error) = self.load(&mut partition) {
+            return self.fail(format!("a new replica does not load: {error}"));
+        }
+        self.creating.insert(log, sequence);
+        self.by_key.insert(key, log);
+        self.partitions.insert(log, partition);
+        self.retime(log);
+    }
+
+    /// The store refuses a log number that was ever used here, also by a log that is deleted since.
+    fn write_new_log(
+        &mut self,
+        epoch: u32,
+        meta: &Bytes,
+        state: &HardState,
+    ) -> Result<(LogId, Sequence), WriteError> {
+        loop {
+            let log = LogId(self.next_log);
+            self.next_log += 1;
+            match self.store.write(Write::Create { log, epoch, meta: meta.clone() }) {
+                Ok(_) => {}
+                Err(WriteError::Invalid { .. }) => continue,
+                Err(error) => return Err(error),
+            }
+            let sequence = self.store.write(Write::HardState { log, state: state.encode().into() })?;
+            return Ok((log, sequence));
+        }
+    }
+
+    /// A damaged or replaced replica goes on under its new triple: its log bytes stay as a head start, its term and vote
+    /// do not, for they were given under another name.
+    fn reset_log(&mut self, key: PartitionKey, id: ReplicaId) {
+        let Some(log) = self.by_key.get(&key).copied() else { return };
+        self.silence(log);
+        let Some(state) = self.store.log(log) else { return };
+        let Some(mut hard_state) = HardState::decode(state.hard_state) else {
+            return self.fail(format!("the hard state of {key:?} cannot be read"));
+        };
+        (hard_state.term, hard_state.vote) = (Term(0), None);
+        let start = state.start;
+        let checkpoint = match state.checkpoint {
+            Some((index, bytes)) => (index, bytes.clone()),
+            None => match Applied::decode(key, None, &self.founding) {
+                Some(empty) => (start.index, empty.encode()),
+                None => return,
+            },
+        };
+        let meta = log_meta::encode(key, id);
+        let hard_state = hard_state.encode().into();
+        let write =
+            Write::Reset { log, epoch: id.epoch.0, meta, hard_state, start, checkpoint, keep_suffix: true };
+        match self.store.write(write) {
+            Ok(sequence) => _ = self.creating.insert(log, sequence),
+            Err(error) => return tracing::warn!(%error, ?key, "a replica could not be reset; tried again"),
+        }
+        let mut partition = Partition::new(key, log, id, Standing::Learner);
+        if self.load(&mut partition).is_ok() {
+            self.partitions.insert(log, partition);
+            self.retime(log);
+        } else {
+            // What is left cannot be read: nothing of it is worth keeping.
+            self.delete_log(log);
+            self.create_log(key, id, BTreeSet::new(), 0, Standing::Learner);
+        }
+    }
+
+    /// The shard committed "created": clients may be served from now on.
+    fn become_member(&mut self, key: PartitionKey) {
+        let Some(log) = self.by_key.get(&key).copied() else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        partition.standing = Standing::Member;
+        let leaderless = partition.replica.as_ref().is_some_and(|replica| replica.leader().is_none());
+        let preferred = self.view.descriptor(key).and_then(|d| d.replicas.first().copied()) == Some(partition.id);
+        if leaderless && preferred {
+            self.drive(log, Input::Campaign);
+        }
+        self.announce(log);
+        self.wake_fetches(log);
+    }
+
+    /// The replica takes part in nothing any more; its data stays.
+    fn silence(&mut self, log: LogId) {
+        let Some(mut partition) = self.partitions.remove(&log) else { return };
+        self.fail_waiters(&mut partition);
+        partition.replica = None;
+        partition.led = None;
+        if let Some(at) = partition.deadline.take() {
+            self.timers.remove(&(at, Timer::Partition(log)));
+        }
+        self.syncs.retain(|(_, of, _)| *of != log);
+        self.partitions.insert(log, partition);
+        self.shard_led(log, false);
+        self.wake_fetches(log);
+    }
+
+    /// The shard confirmed that nobody needs this data.
+    pub(crate) fn removal_confirmed(&mut self, replicas: Vec<(PartitionKey, ReplicaId)>) {
+        for (key, id) in replicas {
+            let Some(log) = self.by_key.get(&key).copied() else { continue };
+            if self.partitions.get(&log).is_some_and(|partition| partition.id == id) {
+                self.silence(log);
+                self.delete_log(log);
+            }
+        }
+    }
+
+    fn delete_log(&mut self, log: LogId) {
+        if let Err(error) = self.store.write(Write::Delete { log }) {
+            return tracing::warn!(%error, log = log.0, "a log could not be deleted; tried again");
+        }
+        self.creating.remove(&log);
+        if let Some(partition) = self.partitions.remove(&log) {
+            self.by_key.remove(&partition.key);
+            self.leaders.remove(&partition.key);
+        }
+    }
+
+    /// As the leader of a partition: one step of its membership towards the descriptor, and what the shard should know.
+    fn lead_membership(&mut self, key: PartitionKey, reports: &mut Vec<Report>) {
+        let Some(log) = self.by_key.get(&key).copied() else { return };
+        let Some(partition) = self.partitions.get(&log).filter(|partition| partition.leads()) else { return };
+        let (Some(replica), Some(descriptor)) = (partition.replica.as_ref(), self.view.descriptor(key)) else {
+            return;
+        };
+        let replica_left = replaced(replica.committed_membership(), descriptor);
+        reports.extend(replica_left.into_iter().map(|replica| Report::Replaced { key, replica }));
+        if let Some(topic) = self.view.topic(key.topic)
+            && replica.term().0 > topic.term_ceiling
+        {
+            reports.push(Report::Term { topic: key.topic, term: replica.term().0 });
+        }
+        let progress = replica.progress();
+        let commit = replica.commit_index();
+        let caught_up = |id| progress.iter().any(|peer| peer.id == id && peer.live && peer.matched >= commit);
+        let actual = replica.membership();
+        if actual == replica.committed_membership()
+            && let Some(change) = next_change(actual, descriptor, caught_up)
+        {
+            self.drive(log, Input::Change(change));
+        }
+    }
+
+    /// Enters this node into the registry, or corrects what it says.
+    fn register_self(&mut self) {
+        let wanted = &self.registration;
+        let known = self.view.node(self.identity.node).is_some_and(|info| {
+            info.incarnation == wanted.incarnation
+                && (&info.kafka, &info.mesh, &info.http) == (&wanted.kafka, &wanted.mesh, &wanted.http)
+                && (&info.zone, info.weight) == (&wanted.zone, wanted.weight)
+        });
+        let asked = self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Register(None));
+        if !known && !asked {
+            let command = Command::RegisterNode(self.registration.clone());
+            self.submit(ShardId(0), &command, Purpose::Register(None));
+        }
+    }
+
+    fn announce_all(&mut self) {
+        let infos: Vec<_> = self.partitions.keys().filter_map(|log| self.leader_info(*log)).collect();
+        if infos.is_empty() {
+            return;
+        }
+        for to in self.peers() {
+            let message = PeerMessage::Leaders(infos.clone());
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+        infos.into_iter().for_each(|info| self.learn_leader(info));
+    }
+
+    /// All registered nodes but this one.
+    pub(crate) fn peers(&self) -> Vec<NodeId> {
+        self.view.nodes().map(|info| info.node).filter(|node| *node != self.identity.node).collect()
+    }
+
+    pub(crate) fn registry_changed(&mut self) {
+        self.set_peers();
+        self.out.push(Effect::RegistryChanged);
+    }
+
+    pub(crate) fn set_peers(&mut self) {
+        let peers = self.peers().into_iter().collect();
+        self.liveness_input(liveness::Input::Peers(peers));
+    }
+
+    /// One step of the failure detector; what it finds goes to the replicas as hints.
+    pub(crate) fn liveness_input(&mut self, input: liveness::Input) {
+        if matches!(input, liveness::Input::Tick) {
+            self.tell_health();
+        }
+        let events = self.liveness.step(self.now.mono, input);
+        for event in events {
+            match event {
+                liveness::Event::Send(to, heartbeat) => {
+                    let message = PeerMessage::Heartbeat(heartbeat);
+                    self.out.push(Effect::Send { to, stream: Stream::Control, message });
+                }
+                liveness::Event::Up(node) => self.tell_replicas(node, Input::PeerUp(node)),
+                liveness::Event::Down(node) => self.tell_replicas(node, Input::PeerDown(node)),
+                liveness::Event::Restarted(_) => {}
+            }
+        }
+        if let Some(at) = self.liveness.next_deadline() {
+            self.timers.retain(|(_, timer)| *timer != Timer::Liveness);
+            self.set_timer(at, Timer::Liveness);
+        }
+    }
+
+    fn tell_replicas(&mut self, node: NodeId, input: Input) {
+        let concerned: Vec<LogId> = self
+            .partitions
+            .values()
+            .filter(|p| p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node)))
+            .map(|p| p.log)
+            .collect();
+        concerned.into_iter().for_each(|log| self.drive(log, input.clone()));
+    }
+
+    fn tell_health(&mut self) {
+        let waited = self.commit_since.map_or(0, |since| self.now.mono.since(since));
+        let health = liveness::Health {
+            progress: self.store.stats().commits,
+            sync_latency_us: u32::try_from(waited).unwrap_or(u32::MAX),
+            disk_stuck: waited > STUCK_DISK_US,
+        };
+        let events = self.liveness.step(self.now.mono, liveness::Input::Health(health));
+        for event in events {
+            if let liveness::Event::Send(to, heartbeat) = event {
+                let message = PeerMessage::Heartbeat(heartbeat);
+                self.out.push(Effect::Send { to, stream: Stream::Control, message });
+            }
+        }
+    }
+
+    /// A create or reset frame is synced: the shard may hear of the replica.
+    pub(crate) fn created_durably(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let key = partition.key;
+        self.reconcile_keys(BTreeSet::from([key]));
+    }
+}
+
+/// What the store keeps opaquely about a log: which replica it is.
+///
+/// | bytes | what |
+/// |---|---|
+/// | 1 | version, 1 |
+/// | 16, 4 | topic id, partition |
+/// | 4, 8, 4 | node, incarnation, replica epoch; little-endian |
+pub(crate) mod log_meta {
+    use mesh::raft::{Incarnation, ReplicaEpoch};
+
+    use super::{Bytes, NodeId, PartitionKey, ReplicaId};
+    use crate::core::request::TopicId;
+
+    const VERSION: u8 = 1;
+
+    pub(crate) fn encode(key: PartitionKey, id: ReplicaId) -> Bytes {
+        let mut out = vec![VERSION];
+        out.extend(key.topic.0);
+        out.extend(key.partition.to_le_bytes());
+        out.extend(id.node.0.to_le_bytes());
+        out.extend(id.incarnation.0.to_le_bytes());
+        out.extend(id.epoch.0.to_le_bytes());
+        out.into()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<(PartitionKey, ReplicaId)> {
+        let (version, rest) = bytes.split_first()?;
+        let (topic, rest) = rest.split_first_chunk::<16>()?;
+        let (partition, rest) = rest.split_first_chunk::<4>()?;
+        let (node, rest) = rest.split_first_chunk::<4>()?;
+        let (incarnation, rest) = rest.split_first_chunk::<8>()?;
+        let epoch: &[u8; 4] = rest.try_into().ok()?;
+        let key = PartitionKey { topic: TopicId(*topic), partition: i32::from_le_bytes(*partition) };
+        let id = ReplicaId {
+            node: NodeId(i32::from_le_bytes(*node)),
+            incarnation: Incarnation(u64::from_le_bytes(*incarnation)),
+            epoch: ReplicaEpoch(u32::from_le_bytes(*epoch)),
+        };
+        (*version == VERSION).then_some((key, id))
+    }
+}

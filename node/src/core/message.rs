@@ -1,0 +1,105 @@
+//! What nodes say to each other. Encoded with bincode between nodes of neighbouring versions only; nothing of it is stored.
+
+use bytes::Bytes;
+use mesh::liveness::Heartbeat;
+use mesh::raft::{Message, NodeId, ReplicaId, Term};
+use serde::{Deserialize, Serialize};
+
+use super::metadata::lifecycle::Report;
+use super::metadata::{Outcome, PartitionKey};
+
+/// The stream a message travels on, by urgency: control is never behind bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stream {
+    /// Heartbeats, votes, everything small that elections wait for.
+    Control,
+    /// Metadata and forwarding.
+    Rpc,
+    /// Appends.
+    Replication,
+}
+
+/// One message from node to node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// A Raft message of one replica to another.
+    Raft {
+        /// The replica set.
+        key: PartitionKey,
+        /// The sender's triple.
+        from: ReplicaId,
+        /// The receiver's triple; any other replica drops it.
+        to: ReplicaId,
+        /// What it says.
+        message: Message,
+    },
+    /// Node-level liveness.
+    Heartbeat(Heartbeat),
+    /// Who leads what, as far as the sender leads it itself.
+    Leaders(Vec<LeaderInfo>),
+    /// "This is what I know of your shard": asks its leader for what is newer.
+    ShardPoll {
+        /// Shard number.
+        shard: u32,
+        /// Version the sender holds, 0 for none.
+        version: u64,
+    },
+    /// What changed in a shard: an encoded [`ShardUpdate`](super::metadata::ShardUpdate).
+    ShardUpdate(Bytes),
+    /// A command for a metadata shard, sent to the node believed to lead it.
+    Forward {
+        /// Chosen by the sender.
+        correlation: u64,
+        /// Shard number.
+        shard: u32,
+        /// An encoded shard command.
+        command: Bytes,
+    },
+    /// The answer to a `Forward`.
+    Forwarded {
+        /// Of the `Forward`.
+        correlation: u64,
+        /// What became of it.
+        reply: ForwardReply,
+    },
+    /// What a node says of replicas to the leader of their home shard, until it acts.
+    Report {
+        /// Shard number.
+        shard: u32,
+        /// Each true at the time of sending.
+        reports: Vec<Report>,
+    },
+    /// "May I delete these?"
+    AskRemoval {
+        /// Their home shard.
+        shard: u32,
+        /// Replicas of the sender.
+        replicas: Vec<(PartitionKey, ReplicaId)>,
+    },
+    /// "Nobody needs these": said only by a shard's leader after a linearizable read.
+    RemovalConfirmed(Vec<(PartitionKey, ReplicaId)>),
+}
+
+/// Who leads a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderInfo {
+    /// The partition.
+    pub key: PartitionKey,
+    /// The leader's term: newer wins.
+    pub term: Term,
+    /// The leader.
+    pub leader: NodeId,
+    /// Voters that are live and caught up.
+    pub in_sync: Vec<NodeId>,
+}
+
+/// The outcome of a forwarded command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardReply {
+    /// It was applied, with this outcome.
+    Applied(Outcome),
+    /// This node does not lead the shard; nothing was proposed.
+    NotLeader(Option<NodeId>),
+    /// Leadership was lost while it waited: it may or may not be applied later.
+    Unknown,
+}

@@ -1,0 +1,564 @@
+//! The node itself: its tables, its inputs, its timers, and the way of writes to the disk and back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use mesh::liveness::Liveness;
+use mesh::raft::{self, Index, LogStart, Membership, NodeId, Replica, ReplicaId, Role, Term, Time, WriteId};
+use storage::{Commit, Disk, LogId, Recovered, Sequence, Store};
+
+use super::fetch::FetchCall;
+use super::lifecycle::log_meta;
+use super::message::{LeaderInfo, PeerMessage};
+use super::metadata::configs::{BrokerSettings, Defaults};
+use super::metadata::lifecycle::Standing;
+use super::metadata::{FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, ShardId, ShardUpdate, View};
+use super::partition::{Applied, Partition, restored};
+use super::produce::ProduceCall;
+use super::request::{Request, RequestId, Response};
+use super::shards::{Forwarding, ShardLead};
+use super::{Effect, Identity, Input, Now, after_ms};
+
+/// What may differ between nodes, with defaults that suit a small mesh.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Timeouts and windows of each replica set.
+    pub raft: raft::Config,
+    /// Heartbeats between nodes.
+    pub liveness: mesh::liveness::LivenessConfig,
+    /// How often a node compares what it has with what the shards say, in milliseconds.
+    pub reconcile_ms: u64,
+    /// How often retention and reclaim are looked at, in milliseconds (`log.retention.check.interval.ms`).
+    pub retention_ms: u64,
+    /// A checkpoint of applied state is written after this many entries.
+    pub checkpoint_entries: u64,
+    /// What topics are when their creator does not say.
+    pub defaults: Defaults,
+    /// What DescribeConfigs says of this node.
+    pub settings: BrokerSettings,
+    /// How long a graceful stop waits for leadership to move, in milliseconds.
+    pub stop_ms: u64,
+    /// Bytes that all fetches of one response may carry at most.
+    pub fetch_bytes_max: u32,
+    /// How long a shard waits for the last replica of a new partition before a majority will do, in milliseconds.
+    pub create_grace_ms: u64,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            raft: raft::Config::default(),
+            liveness: mesh::liveness::LivenessConfig::default(),
+            reconcile_ms: 500,
+            retention_ms: 30_000,
+            checkpoint_entries: 4096,
+            defaults: Defaults::default(),
+            settings: BrokerSettings::default(),
+            stop_ms: 3_000,
+            fetch_bytes_max: 64 << 20,
+            create_grace_ms: 3_000,
+        }
+    }
+}
+
+/// Who a node is and what it knew before.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This life of the data directory.
+    pub identity: Identity,
+    /// This node as it registers itself: addresses, zone. Its node id and incarnation are those of `identity`.
+    pub registration: Registration,
+    /// Recorded once.
+    pub founding: Founding,
+    /// The copy of the metadata view that the shell keeps on disk; one that does not decode is ignored.
+    pub view: Option<Bytes>,
+    /// Of all random choices (election jitter).
+    pub seed: u64,
+}
+
+/// Why a node does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A log's metadata or hard state is of another version, or damaged below its checksum.
+    #[error("log {log:?} holds {what} that this version cannot read; start the version that wrote it")]
+    Undecodable {
+        /// The local log.
+        log: LogId,
+        /// Which part.
+        what: &'static str,
+    },
+    /// The store refused a write while opening.
+    #[error("the store refused a write while opening: {0}")]
+    Store(#[from] storage::WriteError),
+    /// The log could not be read while rebuilding state.
+    #[error("the log could not be read while opening: {0}")]
+    Read(#[from] storage::ReadError),
+}
+
+/// A timer of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Partition(LogId),
+    Call(RequestId),
+    Liveness,
+    Reconcile,
+    Retention,
+    Stop,
+}
+
+/// What a request in progress is.
+pub(crate) enum Call {
+    Produce(ProduceCall),
+    Fetch(FetchCall),
+    Admin(super::admin::AdminCall),
+}
+
+/// For whom a disk read is.
+pub(crate) enum Reading {
+    Replica(LogId),
+    Fetch { call: RequestId, part: usize },
+}
+
+/// One node: see the module's documentation.
+pub struct Node<D: Disk> {
+    pub(crate) identity: Identity,
+    pub(crate) registration: Registration,
+    pub(crate) founding: Founding,
+    pub(crate) config: NodeConfig,
+    pub(crate) store: Store<D>,
+    pub(crate) now: Now,
+    pub(crate) seed: u64,
+    pub(crate) partitions: BTreeMap<LogId, Partition>,
+    pub(crate) by_key: BTreeMap<PartitionKey, LogId>,
+    pub(crate) view: View,
+    pub(crate) liveness: Liveness,
+    /// Who leads what: newest term wins.
+    pub(crate) leaders: BTreeMap<PartitionKey, LeaderInfo>,
+    pub(crate) shard_leads: BTreeMap<ShardId, ShardLead>,
+    pub(crate) forwarding: Forwarding,
+    pub(crate) calls: BTreeMap<RequestId, Call>,
+    pub(crate) reads: BTreeMap<u64, Reading>,
+    pub(crate) next_token: u64,
+    pub(crate) timers: BTreeSet<(Time, Timer)>,
+    /// Writes of replicas in the order in which they become durable.
+    pub(crate) syncs: VecDeque<(Sequence, LogId, WriteId)>,
+    pub(crate) producer_ids: super::admin::ProducerIds,
+    pub(crate) stopping: Option<Time>,
+    pub(crate) stopped: bool,
+    pub(crate) failed: bool,
+    pub(crate) reclaiming: bool,
+    pub(crate) boot: u64,
+    /// Number of the next local log.
+    pub(crate) next_log: u32,
+    /// Why the last proposal was refused.
+    pub(crate) last_rejection: Option<raft::ProposeError>,
+    /// When the commit that is under way began.
+    pub(crate) commit_since: Option<Time>,
+    pub(crate) said_stopped: bool,
+    /// Reads that must be linearizable, by their Raft context: whom to answer about which removals.
+    pub(crate) removals: BTreeMap<u64, super::shards::Removal>,
+    /// Logs whose create or reset frame is not synced yet, and the sequence that makes it so.
+    pub(crate) creating: BTreeMap<LogId, Sequence>,
+    pub(crate) announce_at: Time,
+    pub(crate) out: Vec<Effect<D>>,
+}
+
+impl<D: Disk> Node<D> {
+    /// Takes over an opened store. The effects start the first commit and say hello.
+    ///
+    /// # Errors
+    /// When a log holds what this version cannot read.
+    pub fn open(
+        setup: Setup,
+        config: NodeConfig,
+        store: Store<D>,
+        recovered: Recovered,
+        now: Now,
+    ) -> Result<(Self, Vec<Effect<D>>), OpenError> {
+        let liveness = Liveness::new(setup.identity.node, recovered.boot, config.liveness.clone(), now.mono);
+        let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
+        let view = view.unwrap_or_else(|| View::founded(&setup.founding));
+        let mut node = Self {
+            identity: setup.identity,
+            registration: setup.registration,
+            founding: setup.founding,
+            config,
+            store,
+            now,
+            seed: setup.seed,
+            partitions: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            view,
+            liveness,
+            leaders: BTreeMap::new(),
+            shard_leads: BTreeMap::new(),
+            forwarding: Forwarding::default(),
+            calls: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            next_token: 0,
+            timers: BTreeSet::new(),
+            syncs: VecDeque::new(),
+            producer_ids: super::admin::ProducerIds::default(),
+            stopping: None,
+            stopped: false,
+            failed: false,
+            reclaiming: false,
+            boot: recovered.boot,
+            next_log: 0,
+            last_rejection: None,
+            commit_since: None,
+            said_stopped: false,
+            removals: BTreeMap::new(),
+            creating: BTreeMap::new(),
+            announce_at: now.mono,
+            out: Vec::new(),
+        };
+        let logs: Vec<LogId> = node.store.logs().collect();
+        for log in logs {
+            node.open_log(log)?;
+        }
+        node.next_log = node.store.logs().map(|log| log.0 + 1).max().unwrap_or(0);
+        node.found_shards();
+        node.set_timer(now.mono, Timer::Reconcile);
+        node.set_timer(after_ms(now.mono, node.config.retention_ms), Timer::Retention);
+        node.set_peers();
+        node.finish_step();
+        let effects = std::mem::take(&mut node.out);
+        Ok((node, effects))
+    }
+
+    fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
+        let Some(state) = self.store.log(log) else { return Ok(()) };
+        let (key, id) = log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
+        let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
+        let mut partition = Partition::new(key, log, id, standing);
+        if !state.suspect {
+            self.load(&mut partition)?;
+            // A founding voter asks its shard again whether it was created; a replacement's own log says what it is.
+            if id.epoch == FIRST_REPLICA_EPOCH {
+                partition.standing = Standing::Creating;
+            } else if partition.replica.as_ref().is_some_and(Replica::is_voter) {
+                partition.standing = Standing::Member;
+            }
+        }
+        self.by_key.insert(key, log);
+        self.partitions.insert(log, partition);
+        self.retime(log);
+        Ok(())
+    }
+
+    /// Builds applied state, pending entries and the Raft replica of a partition from its stored log.
+    pub(crate) fn load(&mut self, partition: &mut Partition) -> Result<(), OpenError> {
+        let log = partition.log;
+        let undecodable = |what| OpenError::Undecodable { log, what };
+        let state = self.store.log(log).ok_or_else(|| undecodable("no state"))?;
+        let checkpoint = state.checkpoint.as_ref();
+        partition.applied = raft::Index(checkpoint.map_or(state.start.index, |(index, _)| *index));
+        partition.checkpointed = partition.applied;
+        partition.state = Applied::decode(partition.key, checkpoint.map(|(_, bytes)| bytes.as_ref()), &self.founding)
+            .ok_or_else(|| undecodable("a checkpoint"))?;
+        partition.pending.clear();
+        let (mut next, last) = (partition.applied.0.max(state.start.index) + 1, state.last_index);
+        while next <= last {
+            let entries = match self.store.read(log, storage::ReadFrom::Index(next), 1 << 20)? {
+                storage::Read::Ready(entries) => entries,
+                storage::Read::Disk(job) => job.run()?,
+            };
+            let entries: Vec<_> = entries.into_iter().filter_map(super::partition::to_raft).collect();
+            let Some(newest) = entries.last() else { return Err(undecodable("entries")) };
+            next = newest.index.0 + 1;
+            partition.appended(&entries);
+        }
+        let restored = restored(&self.store, log).ok_or_else(|| undecodable("a hard state"))?;
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let replica = Replica::new(partition.id, self.config.raft.clone(), restored, self.now.mono, self.seed);
+        partition.replica = Some(replica);
+        Ok(())
+    }
+
+    /// Performs one input. Everything that became durable, committed or due is carried through before it returns.
+    pub fn step(&mut self, now: Now, input: Input<D>) -> Vec<Effect<D>> {
+        self.now = now;
+        if self.failed {
+            return Vec::new();
+        }
+        match input {
+            Input::Tick => {}
+            Input::Request { id, request } => self.request(id, request),
+            Input::Cancel(id) => self.cancel(id),
+            Input::Message { from, message } => self.message(from, message),
+            Input::Connected(node) => self.liveness_input(mesh::liveness::Input::Connected(node)),
+            Input::Disconnected(node) => self.liveness_input(mesh::liveness::Input::Disconnected(node)),
+            Input::Committed(commit) => self.committed(commit),
+            Input::Read { token, result } => self.read_done(token, result),
+            Input::Reclaimed(job) => self.reclaimed(job),
+            Input::Stop => self.stop(),
+        }
+        self.run_timers();
+        self.finish_step();
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`step`](Self::step) wants an [`Input::Tick`] at the latest.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn request(&mut self, id: RequestId, request: Request) {
+        match request {
+            Request::Produce { acks, timeout_ms, partitions } => self.produce(id, acks, timeout_ms, partitions),
+            Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions } => {
+                self.fetch(id, max_wait_ms, min_bytes, max_bytes, partitions);
+            }
+            Request::ListOffsets { partitions } => {
+                let partitions = partitions.into_iter().map(|part| self.list_offsets(part)).collect();
+                self.respond(id, Response::ListOffsets { partitions });
+            }
+            Request::OffsetForLeaderEpoch { partitions } => {
+                let partitions = partitions.into_iter().map(|part| self.epoch_end(part)).collect();
+                self.respond(id, Response::OffsetForLeaderEpoch { partitions });
+            }
+            admin => self.admin(id, admin),
+        }
+    }
+
+    fn message(&mut self, from: NodeId, message: PeerMessage) {
+        match message {
+            PeerMessage::Raft { key, from, to, message } => {
+                if let Some(log) = self.by_key.get(&key).copied() {
+                    self.drive(log, raft::Input::Message { from, to, message });
+                }
+            }
+            PeerMessage::Heartbeat(heartbeat) => {
+                self.liveness_input(mesh::liveness::Input::Heartbeat { from, heartbeat });
+            }
+            PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
+            PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
+            PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
+                Ok(update) => self.shard_update(update),
+                Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
+            },
+            PeerMessage::Forward { correlation, shard, command } => self.forwarded(from, correlation, shard, command),
+            PeerMessage::Forwarded { correlation, reply } => self.forward_reply(correlation, reply),
+            PeerMessage::Report { shard, reports } => self.shard_reports(from, shard, reports),
+            PeerMessage::AskRemoval { shard, replicas } => self.removal_asked(from, shard, replicas),
+            PeerMessage::RemovalConfirmed(replicas) => self.removal_confirmed(replicas),
+        }
+    }
+
+    pub(crate) fn respond(&mut self, id: RequestId, response: Response) {
+        self.out.push(Effect::Respond { id, response });
+    }
+
+    pub(crate) fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Time, timer: Timer) {
+        self.timers.insert((at, timer));
+    }
+
+    /// Puts a partition's next deadline into the timer queue.
+    pub(crate) fn retime(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let next = partition.replica.as_ref().and_then(Replica::next_deadline);
+        if partition.deadline == next {
+            return;
+        }
+        if let Some(old) = partition.deadline {
+            self.timers.remove(&(old, Timer::Partition(log)));
+        }
+        partition.deadline = next;
+        if let Some(at) = next {
+            self.timers.insert((at, Timer::Partition(log)));
+        }
+    }
+
+    fn run_timers(&mut self) {
+        // Each timer that is due runs once per step, so that one set in the past cannot keep the step from ending.
+        let due: Vec<(Time, Timer)> =
+            self.timers.iter().take_while(|(at, _)| *at <= self.now.mono).copied().collect();
+        for entry in due {
+            if !self.timers.remove(&entry) {
+                continue;
+            }
+            match entry.1 {
+                Timer::Partition(log) => {
+                    if let Some(partition) = self.partitions.get_mut(&log) {
+                        partition.deadline = None;
+                    }
+                    self.drive(log, raft::Input::Tick);
+                    self.retime(log);
+                }
+                Timer::Call(id) => self.call_due(id),
+                Timer::Liveness => self.liveness_input(mesh::liveness::Input::Tick),
+                Timer::Reconcile => self.reconcile(),
+                Timer::Retention => self.retention(),
+                Timer::Stop => self.stop_due(),
+            }
+        }
+    }
+
+    fn call_due(&mut self, id: RequestId) {
+        match self.calls.get(&id) {
+            Some(Call::Produce(_)) => self.produce_due(id),
+            Some(Call::Fetch(_)) => self.fetch_due(id),
+            Some(Call::Admin(_)) => self.admin_due(id),
+            None => {}
+        }
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        match self.calls.remove(&id) {
+            Some(Call::Fetch(call)) => self.unwatch(id, &call),
+            Some(Call::Produce(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
+            Some(Call::Admin(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
+            None => {}
+        }
+    }
+
+    /// Starts a commit when there is something to make durable and none is under way.
+    fn finish_step(&mut self) {
+        if self.failed {
+            return;
+        }
+        if let Some(commit) = self.store.begin_commit() {
+            self.commit_since = Some(self.now.mono);
+            self.out.push(Effect::Commit(commit));
+        }
+        self.stop_progress();
+    }
+
+    fn committed(&mut self, commit: Commit<D>) {
+        self.commit_since = None;
+        let synced = match self.store.finish_commit(commit) {
+            Ok(synced) => synced,
+            Err(error) => return self.fail(format!("the segment log failed: {error}")),
+        };
+        let created: Vec<LogId> =
+            self.creating.iter().filter(|(_, at)| **at <= synced).map(|(log, _)| *log).collect();
+        for log in created {
+            self.creating.remove(&log);
+            self.created_durably(log);
+        }
+        let mut done: BTreeMap<LogId, WriteId> = BTreeMap::new();
+        while let Some((_, log, write)) = self.syncs.front().copied().filter(|(at, ..)| *at <= synced) {
+            self.syncs.pop_front();
+            done.insert(log, write);
+        }
+        for (log, write) in done {
+            self.drive(log, raft::Input::Synced(write));
+            self.answer_synced(log);
+        }
+    }
+
+    /// The disk can promise nothing any more: stop promising, and let the shell end the process.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.failed = true;
+        self.out.clear();
+        self.out.push(Effect::Failed(reason));
+    }
+
+    /// The store, for checkers and offline reads.
+    pub fn store(&self) -> &Store<D> {
+        &self.store
+    }
+
+    /// What this node knows of topics and nodes; its encoding is the copy that the shell keeps on disk, see
+    /// [`Effect::RegistryChanged`].
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// This life of the data directory.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The peers that this node hears and that hear it.
+    pub fn live(&self) -> BTreeSet<NodeId> {
+        self.liveness.live()
+    }
+
+    /// The boot number and health a peer told last.
+    pub fn told(&self, node: NodeId) -> Option<(u64, mesh::liveness::Health)> {
+        self.liveness.told(node)
+    }
+
+    /// How often this data directory was opened.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// Who leads a partition as far as this node knows.
+    pub fn leader(&self, key: PartitionKey) -> Option<&LeaderInfo> {
+        self.leaders.get(&key)
+    }
+
+    /// The replicas on this node, for checkers, metrics and people.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaView<'_>> {
+        self.partitions.values().map(|partition| self.replica_view(partition))
+    }
+
+    /// The replica of one partition, if it is here.
+    pub fn replica(&self, key: PartitionKey) -> Option<ReplicaView<'_>> {
+        Some(self.replica_view(self.partitions.get(self.by_key.get(&key)?)?))
+    }
+
+    fn replica_view<'a>(&'a self, partition: &'a Partition) -> ReplicaView<'a> {
+        let replica = partition.replica.as_ref();
+        ReplicaView {
+            key: partition.key,
+            id: partition.id,
+            log: partition.log,
+            standing: partition.standing,
+            role: replica.map(Replica::role),
+            term: replica.map(Replica::term).unwrap_or_default(),
+            commit: replica.map(Replica::commit_index).unwrap_or_default(),
+            applied: partition.applied,
+            last: replica.map(Replica::last_index).unwrap_or_default(),
+            synced: replica.map(Replica::synced_index).unwrap_or_default(),
+            start: replica.map(Replica::start).unwrap_or_default(),
+            high_watermark: replica.and_then(Replica::high_watermark),
+            log_end: replica.map_or(-1, Replica::next_offset),
+            membership: replica.map(Replica::membership),
+            committed_membership: replica.map(Replica::committed_membership),
+        }
+    }
+}
+
+/// One replica as others may see it.
+#[derive(Clone, Debug)]
+pub struct ReplicaView<'a> {
+    /// Which partition.
+    pub key: PartitionKey,
+    /// Its triple.
+    pub id: ReplicaId,
+    /// Its local log.
+    pub log: LogId,
+    /// Where in its life it is.
+    pub standing: Standing,
+    /// `None` while it takes no part.
+    pub role: Option<Role>,
+    /// Its term.
+    pub term: Term,
+    /// Committed up to here, inclusive, as far as it knows.
+    pub commit: Index,
+    /// Applied up to here, inclusive.
+    pub applied: Index,
+    /// Its last entry, synced or not.
+    pub last: Index,
+    /// Its last entry that is synced.
+    pub synced: Index,
+    /// Its log start.
+    pub start: LogStart,
+    /// Exclusive; `None` while a leader may not know it.
+    pub high_watermark: Option<i64>,
+    /// Offset of its next record.
+    pub log_end: i64,
+    /// In force, committed or not.
+    pub membership: Option<&'a Membership>,
+    /// The newest committed one.
+    pub committed_membership: Option<&'a Membership>,
+}

@@ -1,0 +1,235 @@
+//! One replica on this node: its Raft replica, what the log means (`Applied`), and who waits for it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use mesh::raft::{self, EntryKind, Index, LogRead, Replica, ReplicaId, Restored, Role, Term, Time};
+use storage::{Disk, LogId, Read, ReadFrom, ReadJob, Store};
+
+use super::batch::producer_stamp;
+use super::metadata::lifecycle::Standing;
+use super::metadata::{Founding, PartitionKey, Shard};
+use super::producers::Producers;
+use super::request::RequestId;
+
+/// The state that committed entries build.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// A topic's partition: its producers.
+    Topic(Producers),
+    /// A metadata shard: its state machine.
+    Shard(Box<Shard>),
+}
+
+impl Applied {
+    /// As bytes, for a checkpoint.
+    pub(crate) fn encode(&self) -> Bytes {
+        match self {
+            Self::Topic(producers) => producers.encode().into(),
+            Self::Shard(shard) => shard.snapshot().into(),
+        }
+    }
+
+    /// Reads a checkpoint of a partition; without one the state is empty.
+    pub(crate) fn decode(key: PartitionKey, bytes: Option<&[u8]>, founding: &Founding) -> Option<Self> {
+        Some(match (key.as_shard(), bytes) {
+            (Some(shard), None) => Self::Shard(Box::new(Shard::founded(shard, founding))),
+            (Some(_), Some(bytes)) => Self::Shard(Box::new(Shard::restore(bytes).ok()?)),
+            (None, None) => Self::Topic(Producers::default()),
+            (None, Some(bytes)) => Self::Topic(Producers::decode(bytes)?),
+        })
+    }
+}
+
+/// An entry whose payload is needed when it commits.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending {
+    pub(crate) index: Index,
+    pub(crate) kind: EntryKind,
+    pub(crate) payload: Bytes,
+}
+
+/// Who waits for an entry: part `part` of a produce call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) call: RequestId,
+    pub(crate) part: usize,
+}
+
+/// One replica on this node.
+pub(crate) struct Partition {
+    pub(crate) key: PartitionKey,
+    pub(crate) log: LogId,
+    pub(crate) id: ReplicaId,
+    pub(crate) standing: Standing,
+    /// `None` while suspect.
+    pub(crate) replica: Option<Replica>,
+    pub(crate) applied: Index,
+    pub(crate) checkpointed: Index,
+    pub(crate) state: Applied,
+    pub(crate) pending: VecDeque<Pending>,
+    /// acks=all, and duplicates of whatever acks.
+    pub(crate) on_commit: BTreeMap<Index, Vec<Waiter>>,
+    /// acks=1.
+    pub(crate) on_sync: BTreeMap<Index, Vec<Waiter>>,
+    pub(crate) fetches: BTreeSet<RequestId>,
+    /// Entries read from disk for a follower that lags.
+    pub(crate) loaded: Vec<raft::Entry>,
+    pub(crate) loading: bool,
+    /// Its place in the node's timer queue.
+    pub(crate) deadline: Option<Time>,
+    /// Whether this node was its leader at the last look, and in which term.
+    pub(crate) led: Option<Term>,
+    /// Proposals of a shard that someone waits for.
+    pub(crate) proposals: BTreeMap<Index, super::shards::Origin>,
+    /// Since when a retention proposal is under way, so that there is one at a time.
+    pub(crate) trimming: Option<Index>,
+}
+
+impl Partition {
+    pub(crate) fn new(key: PartitionKey, log: LogId, id: ReplicaId, standing: Standing) -> Self {
+        Self {
+            key,
+            log,
+            id,
+            standing,
+            replica: None,
+            applied: Index(0),
+            checkpointed: Index(0),
+            state: Applied::Topic(Producers::default()),
+            pending: VecDeque::new(),
+            on_commit: BTreeMap::new(),
+            on_sync: BTreeMap::new(),
+            fetches: BTreeSet::new(),
+            loaded: Vec::new(),
+            loading: false,
+            deadline: None,
+            led: None,
+            proposals: BTreeMap::new(),
+            trimming: None,
+        }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.role() == Role::Leader)
+    }
+
+    /// Takes note of entries that enter the log. Those at or below `applied` came with a checkpoint already.
+    pub(crate) fn appended(&mut self, entries: &[raft::Entry]) {
+        for entry in entries.iter().filter(|entry| entry.index > self.applied) {
+            match entry.kind {
+                EntryKind::Records => {
+                    if let (Applied::Topic(producers), Some(stamp)) = (&mut self.state, producer_stamp(&entry.payload)) {
+                        producers.append(entry.index, stamp, entry.record_count, entry.base_offset);
+                    }
+                }
+                EntryKind::Command | EntryKind::LogStart => self.pending.push_back(Pending {
+                    index: entry.index,
+                    kind: entry.kind,
+                    payload: entry.payload.clone(),
+                }),
+                EntryKind::Noop | EntryKind::Membership => {}
+            }
+        }
+    }
+
+    /// Takes note that entries from `from` on left the log.
+    pub(crate) fn truncated(&mut self, from: Index) {
+        assert!(from > self.applied, "{:?}: truncation at {from:?} below applied {:?}", self.key, self.applied);
+        while self.pending.back().is_some_and(|last| last.index >= from) {
+            self.pending.pop_back();
+        }
+        if let Applied::Topic(producers) = &mut self.state {
+            producers.truncate(from);
+        }
+    }
+}
+
+/// What the Raft core sees of the log during a step.
+pub(crate) struct LogView<'a, D: Disk> {
+    pub(crate) store: &'a Store<D>,
+    pub(crate) log: LogId,
+    pub(crate) loaded: &'a [raft::Entry],
+    pub(crate) loading: bool,
+    pub(crate) state: &'a Applied,
+    pub(crate) applied: Index,
+    /// A disk read that the step asked for.
+    pub(crate) wanted: RefCell<Option<ReadJob<D>>>,
+}
+
+impl<D: Disk> raft::Log for LogView<'_, D> {
+    fn entries(&self, first: Index, bytes_max: usize) -> LogRead {
+        if let Some(at) = self.loaded.iter().position(|entry| entry.index == first) {
+            return LogRead::Ready(self.loaded[at..].to_vec());
+        }
+        match self.store.read(self.log, ReadFrom::Index(first.0), bytes_max) {
+            Ok(Read::Ready(entries)) => LogRead::Ready(entries.into_iter().filter_map(to_raft).collect()),
+            Ok(Read::Disk(job)) => {
+                let mut wanted = self.wanted.borrow_mut();
+                if !self.loading && wanted.is_none() {
+                    *wanted = Some(job);
+                }
+                LogRead::Loading
+            }
+            Err(storage::ReadError::BelowStart) => LogRead::Gone,
+            Err(_) => LogRead::Ready(Vec::new()),
+        }
+    }
+
+    fn end_offset(&self, index: Index) -> Option<i64> {
+        self.store.end_offset(self.log, index.0)
+    }
+
+    fn checkpoint(&self) -> (Index, Bytes) {
+        (self.applied, self.state.encode())
+    }
+}
+
+/// A stored entry as the Raft core knows it; `None` for a kind of a later version.
+pub(crate) fn to_raft(entry: storage::Entry) -> Option<raft::Entry> {
+    Some(raft::Entry {
+        term: Term(entry.term),
+        index: Index(entry.index),
+        base_offset: entry.base_offset,
+        record_count: entry.record_count,
+        kind: EntryKind::from_u8(entry.kind)?,
+        timestamp_ms: entry.timestamp_ms,
+        payload: entry.payload,
+    })
+}
+
+/// An entry of the Raft core as it is stored.
+pub(crate) fn to_stored(entry: raft::Entry) -> storage::Entry {
+    storage::Entry {
+        term: entry.term.0,
+        index: entry.index.0,
+        base_offset: entry.base_offset,
+        record_count: entry.record_count,
+        kind: entry.kind.to_u8(),
+        timestamp_ms: entry.timestamp_ms,
+        payload: entry.payload,
+    }
+}
+
+/// The Raft core's log start as it is stored.
+pub(crate) fn start_to_stored(start: raft::LogStart) -> storage::LogStart {
+    storage::LogStart { index: start.index.0, term: start.term.0, next_offset: start.next_offset }
+}
+
+/// A stored log start as the Raft core knows it.
+pub(crate) fn start_to_raft(start: storage::LogStart) -> raft::LogStart {
+    raft::LogStart { index: Index(start.index), term: Term(start.term), next_offset: start.next_offset }
+}
+
+/// What the Raft core needs to go on from a stored log; `None` when the hard state does not decode.
+pub(crate) fn restored<D: Disk>(store: &Store<D>, log: LogId) -> Option<Restored> {
+    let state = store.log(log)?;
+    Some(Restored {
+        hard_state: raft::HardState::decode(state.hard_state)?,
+        start: start_to_raft(state.start),
+        last_index: Index(state.last_index),
+        next_offset: state.next_offset,
+        term_starts: state.term_starts.iter().map(|(term, first, _)| (Term(*term), Index(*first))).collect(),
+    })
+}

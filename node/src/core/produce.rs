@@ -1,0 +1,274 @@
+//! Produce: judge each batch, propose it, and answer when it is as durable as the client asked.
+//!
+//! ```text
+//! acks=all  answered at commit                     acks=1  answered at the leader's own sync
+//! duplicate answered at the original's commit, whatever the acks (or at once when that is past)
+//! losing leadership answers NOT_LEADER_OR_FOLLOWER to all who wait: the outcome is unknown to them
+//! ```
+
+use std::collections::BTreeMap;
+
+use mesh::raft::{EntryKind, Index, Proposal, ProposeError, Role, Time};
+use storage::{Disk, LogId};
+
+use super::after_ms;
+use super::error::ErrorCode;
+use super::node::{Call, Node, Timer};
+use super::metadata::lifecycle::Standing;
+use super::partition::{Applied, Partition, Waiter};
+use super::producers::Verdict;
+use super::request::{Acks, LeaderHint, ProducePartition, ProduceResult, RequestId, Response, TopicRef};
+use crate::mutant::{self, Mutant};
+
+/// A produce request in progress.
+pub(crate) struct ProduceCall {
+    pub(crate) results: Vec<ProduceResult>,
+    /// Parts that are not decided yet.
+    pub(crate) open: Vec<bool>,
+    pub(crate) deadline: Time,
+}
+
+impl<D: Disk> Node<D> {
+    pub(crate) fn produce(&mut self, id: RequestId, acks: Acks, timeout_ms: u32, parts: Vec<ProducePartition>) {
+        let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
+        let results = parts.iter().map(|part| undecided(&part.topic, part.partition)).collect();
+        let open = vec![true; parts.len()];
+        self.calls.insert(id, Call::Produce(ProduceCall { results, open, deadline }));
+        for (part, batch) in parts.into_iter().enumerate() {
+            if let Err((error, message)) = self.produce_part(Waiter { call: id, part }, acks, batch) {
+                self.decide(Waiter { call: id, part }, error, -1, message);
+            }
+        }
+        // A lone voter may have committed within the step already.
+        if self.calls.contains_key(&id) {
+            self.set_timer(deadline, Timer::Call(id));
+        }
+    }
+
+    fn produce_part(
+        &mut self,
+        waiter: Waiter,
+        acks: Acks,
+        part: ProducePartition,
+    ) -> Result<(), (ErrorCode, Option<String>)> {
+        let log = self.led(&part.topic, part.partition).map_err(|error| (error, None))?;
+        let partition = self.partitions.get(&log).ok_or((ErrorCode::NotLeaderOrFollower, None))?;
+        let limits = self.topic_config(partition.key.topic);
+        if part.batch.bytes.len() > limits.max_message_bytes as usize {
+            let text = format!(
+                "the batch has {} bytes, max.message.bytes of the topic is {}",
+                part.batch.bytes.len(),
+                limits.max_message_bytes
+            );
+            return Err((ErrorCode::MessageTooLarge, Some(text)));
+        }
+        self.enough_replicas(partition, acks, limits.min_insync_replicas as usize)?;
+        if let (Some(stamp), Applied::Topic(producers)) = (part.batch.producer, &partition.state) {
+            match producers.check(stamp, part.batch.record_count) {
+                Verdict::New => {}
+                Verdict::Refused(error) => return Err((error, None)),
+                Verdict::Duplicate { index, base_offset } => {
+                    self.duplicate(log, waiter, index, base_offset);
+                    return Ok(());
+                }
+            }
+        }
+        let timestamp_ms = part.batch.max_timestamp_ms;
+        let proposal = Proposal {
+            kind: EntryKind::Records,
+            record_count: part.batch.record_count,
+            timestamp_ms,
+            payload: part.batch.bytes,
+        };
+        self.propose_batch(log, waiter, acks, proposal)
+    }
+
+    fn propose_batch(
+        &mut self,
+        log: LogId,
+        waiter: Waiter,
+        acks: Acks,
+        proposal: Proposal,
+    ) -> Result<(), (ErrorCode, Option<String>)> {
+        let Some((index, offset)) = self.partitions.get(&log).and_then(Partition::next) else {
+            return Err((ErrorCode::NotLeaderOrFollower, None));
+        };
+        self.note_offset(waiter, offset);
+        // Registered before the proposal: a lone voter with a quick disk may decide it within the same step.
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            match acks {
+                Acks::All => partition.on_commit.entry(index).or_default().push(waiter),
+                Acks::Leader => partition.on_sync.entry(index).or_default().push(waiter),
+                Acks::None => {}
+            }
+        }
+        match self.propose(log, proposal) {
+            Ok(_) if acks == Acks::None => self.decide(waiter, ErrorCode::None, offset, None),
+            Ok(_) => {}
+            Err(rejection) => {
+                if let Some(partition) = self.partitions.get_mut(&log) {
+                    partition.forget(index, waiter);
+                }
+                return Err(match rejection {
+                    Some(ProposeError::Overloaded) => {
+                        (ErrorCode::NotEnoughReplicas, Some("too many bytes wait for followers".into()))
+                    }
+                    _ => (ErrorCode::NotLeaderOrFollower, None),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The batch is in the log already: the client learns of the original's fate, nothing is written.
+    fn duplicate(&mut self, log: LogId, waiter: Waiter, index: Index, base_offset: i64) {
+        self.note_offset(waiter, base_offset);
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let committed = partition.replica.as_ref().is_some_and(|replica| replica.commit_index() >= index);
+        if committed || mutant::active(Mutant::DuplicateAckedEarly) {
+            self.decide(waiter, ErrorCode::None, base_offset, None);
+        } else {
+            partition.on_commit.entry(index).or_default().push(waiter);
+        }
+    }
+
+    /// The local log of a partition that this node leads and may serve, or the error Kafka has for it.
+    pub(crate) fn led(&self, topic: &TopicRef, partition: i32) -> Result<LogId, ErrorCode> {
+        let key = self.key_of(topic, partition)?;
+        let Some(found) = self.by_key.get(&key).and_then(|log| self.partitions.get(log)) else {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        };
+        let serving = found.leads() && found.standing == Standing::Member;
+        if serving && !self.stopped { Ok(found.log) } else { Err(ErrorCode::NotLeaderOrFollower) }
+    }
+
+    fn enough_replicas(
+        &self,
+        partition: &Partition,
+        acks: Acks,
+        min_insync_replicas: usize,
+    ) -> Result<(), (ErrorCode, Option<String>)> {
+        let Some(replica) = partition.replica.as_ref() else { return Err((ErrorCode::NotLeaderOrFollower, None)) };
+        let needed = min_insync_replicas.min(replica.membership().voters.len());
+        if acks == Acks::All && needed > 1 && replica.in_sync().len() < needed {
+            let text = format!("{} replicas are in sync, {needed} are needed", replica.in_sync().len());
+            return Err((ErrorCode::NotEnoughReplicas, Some(text)));
+        }
+        Ok(())
+    }
+
+    /// The leader synced its log up to `synced_index`: acks=1 are answered.
+    pub(crate) fn answer_synced(&mut self, log: LogId) {
+        let Some(synced) = self.store.log(log).map(|state| Index(state.synced_index)) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let later = partition.on_sync.split_off(&Index(synced.0 + 1));
+        for waiter in std::mem::replace(&mut partition.on_sync, later).into_values().flatten() {
+            self.succeed(waiter);
+        }
+    }
+
+    /// The commit index rose: acks=all are answered.
+    pub(crate) fn answer_committed(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let later = partition.on_commit.split_off(&Index(partition.applied.0 + 1));
+        for waiter in std::mem::replace(&mut partition.on_commit, later).into_values().flatten() {
+            self.succeed(waiter);
+        }
+    }
+
+    /// Leadership is lost: whoever waits gets an error and must ask again; the batch may still commit.
+    pub(crate) fn fail_produces(&mut self, _log: LogId, waiting: BTreeMap<Index, Vec<Waiter>>) {
+        for waiter in waiting.into_values().flatten() {
+            self.decide(waiter, ErrorCode::NotLeaderOrFollower, -1, None);
+        }
+    }
+
+    pub(crate) fn fail_waiters(&mut self, partition: &mut Partition) {
+        let waiting = std::mem::take(&mut partition.on_commit);
+        self.fail_produces(partition.log, waiting);
+        let waiting = std::mem::take(&mut partition.on_sync);
+        self.fail_produces(partition.log, waiting);
+    }
+
+    pub(crate) fn produce_due(&mut self, id: RequestId) {
+        let Some(Call::Produce(call)) = self.calls.get(&id) else { return };
+        let open: Vec<usize> = (0..call.open.len()).filter(|part| call.open[*part]).collect();
+        for part in open {
+            self.decide(Waiter { call: id, part }, ErrorCode::RequestTimedOut, -1, None);
+        }
+    }
+
+    fn note_offset(&mut self, waiter: Waiter, base_offset: i64) {
+        if let Some(Call::Produce(call)) = self.calls.get_mut(&waiter.call) {
+            call.results[waiter.part].base_offset = base_offset;
+        }
+    }
+
+    fn succeed(&mut self, waiter: Waiter) {
+        let Some(Call::Produce(call)) = self.calls.get(&waiter.call) else { return };
+        let base_offset = call.results[waiter.part].base_offset;
+        self.decide(waiter, ErrorCode::None, base_offset, None);
+    }
+
+    /// Decides one part of a call; the last one answers it.
+    fn decide(&mut self, waiter: Waiter, error: ErrorCode, base_offset: i64, message: Option<String>) {
+        let Some(Call::Produce(call)) = self.calls.get(&waiter.call) else { return };
+        if !call.open[waiter.part] {
+            return;
+        }
+        let (topic, partition) = (call.results[waiter.part].topic.clone(), call.results[waiter.part].partition);
+        let leader = if error == ErrorCode::NotLeaderOrFollower { self.hint(&topic, partition) } else { None };
+        let log_start_offset = if error == ErrorCode::None { self.log_start(&topic, partition) } else { -1 };
+        let Some(Call::Produce(call)) = self.calls.get_mut(&waiter.call) else { return };
+        call.open[waiter.part] = false;
+        call.results[waiter.part] =
+            ProduceResult { topic, partition, error, base_offset, log_start_offset, leader, message };
+        if call.open.iter().any(|open| *open) {
+            return;
+        }
+        if let Some(Call::Produce(call)) = self.calls.remove(&waiter.call) {
+            self.timers.remove(&(call.deadline, Timer::Call(waiter.call)));
+            self.respond(waiter.call, Response::Produce { partitions: call.results });
+        }
+    }
+
+    /// Who leads a partition as far as this node knows (KIP-951); never this node itself.
+    pub(crate) fn hint(&self, topic: &TopicRef, partition: i32) -> Option<LeaderHint> {
+        let known = self.leaders.get(&self.key_of(topic, partition).ok()?)?;
+        let leader_epoch = i32::try_from(known.term.0).ok()?;
+        (known.leader != self.identity.node).then_some(LeaderHint { node: known.leader.0, leader_epoch })
+    }
+
+    fn log_start(&self, topic: &TopicRef, partition: i32) -> i64 {
+        let log = self.key_of(topic, partition).ok().and_then(|key| self.by_key.get(&key));
+        log.and_then(|log| self.store.log(*log)).map_or(-1, |state| state.start.next_offset)
+    }
+}
+
+impl Partition {
+    /// Where the next proposal goes, when this node leads.
+    fn next(&self) -> Option<(Index, i64)> {
+        let replica = self.replica.as_ref().filter(|replica| replica.role() == Role::Leader)?;
+        Some((Index(replica.last_index().0 + 1), replica.next_offset()))
+    }
+
+    fn forget(&mut self, index: Index, waiter: Waiter) {
+        for waiting in [&mut self.on_commit, &mut self.on_sync] {
+            if let Some(waiters) = waiting.get_mut(&index) {
+                waiters.retain(|other| other.call != waiter.call || other.part != waiter.part);
+            }
+        }
+    }
+}
+
+fn undecided(topic: &TopicRef, partition: i32) -> ProduceResult {
+    ProduceResult {
+        topic: topic.clone(),
+        partition,
+        error: ErrorCode::RequestTimedOut,
+        base_offset: -1,
+        log_start_offset: -1,
+        leader: None,
+        message: None,
+    }
+}

@@ -1,0 +1,406 @@
+//! Metadata shards from a node's side: commands on their way to a shard's leader, and what the leader of a shard does.
+//!
+//! A command is kept until it is answered: the leader may move meanwhile, and every command may be repeated.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mesh::raft::{EntryKind, Index, Input, NodeId, Proposal, ReplicaId, Time};
+use storage::{Disk, LogId};
+
+use super::message::{ForwardReply, PeerMessage, Stream};
+use super::metadata::lifecycle::{Repairs, Report};
+use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdate};
+use super::node::Node;
+use super::partition::{Applied, Pending};
+use super::request::RequestId;
+use super::{Effect, after_ms};
+
+/// How long a command waits for its answer before it is sent again.
+const RESEND_MS: u64 = 1_000;
+
+/// Who waits for a proposed command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This node, under its own correlation.
+    Here(u64),
+    /// Another node.
+    Node(NodeId, u64),
+    /// Nobody: the leader's own housekeeping.
+    Nobody,
+}
+
+/// What a command is for, on the node that wanted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// One topic of a CreateTopics or DeleteTopics call.
+    Topic {
+        call: RequestId,
+        at: usize,
+    },
+    /// A block of producer ids for this node.
+    ProducerIds,
+    /// This node's own registration, or that of one that joins through it.
+    Register(Option<RequestId>),
+    /// Nobody waits.
+    Housekeeping,
+}
+
+/// A command that is not answered yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Forward {
+    shard: ShardId,
+    command: Bytes,
+    pub(crate) purpose: Purpose,
+    resend: Time,
+}
+
+/// The commands of this node that are not answered yet.
+#[derive(Default)]
+pub(crate) struct Forwarding {
+    next: u64,
+    pub(crate) waiting: BTreeMap<u64, Forward>,
+}
+
+/// What a node keeps while it leads a shard; gone with the leadership.
+pub(crate) struct ShardLead {
+    pub(crate) repairs: Repairs,
+    /// Version up to which every node was told.
+    told: u64,
+}
+
+impl<D: Disk> Node<D> {
+    /// Sends a command on its way to the shard's leader, which may be here.
+    pub(crate) fn submit(&mut self, shard: ShardId, command: &Command, purpose: Purpose) {
+        self.forwarding.next += 1;
+        let correlation = self.forwarding.next;
+        let forward = Forward { shard, command: command.encode().into(), purpose, resend: self.now.mono };
+        self.forwarding.waiting.insert(correlation, forward);
+        self.send_forward(correlation);
+    }
+
+    fn send_forward(&mut self, correlation: u64) {
+        let Some(forward) = self.forwarding.waiting.get_mut(&correlation) else { return };
+        forward.resend = after_ms(self.now.mono, RESEND_MS);
+        let (shard, command) = (forward.shard, forward.command.clone());
+        let key = PartitionKey::of_shard(shard);
+        if let Some(log) = self.by_key.get(&key).copied().filter(|log| self.partitions[log].leads()) {
+            if let Err(reply) = self.propose_command(log, command, Origin::Here(correlation)) {
+                self.forward_reply(correlation, reply);
+            }
+        } else if let Some(leader) = self.leader_of(key) {
+            let message = PeerMessage::Forward { correlation, shard: shard.0.into(), command };
+            self.out.push(Effect::Send { to: leader, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// Sends again what was not answered in time.
+    pub(crate) fn resend_forwards(&mut self) {
+        let due: Vec<u64> = self
+            .forwarding
+            .waiting
+            .iter()
+            .filter(|(_, forward)| forward.resend <= self.now.mono)
+            .map(|(correlation, _)| *correlation)
+            .collect();
+        due.into_iter().for_each(|correlation| self.send_forward(correlation));
+    }
+
+    /// The node that leads a partition as far as this one knows and hears it; not this node itself.
+    pub(crate) fn leader_of(&self, key: PartitionKey) -> Option<NodeId> {
+        let leader = self.leaders.get(&key)?.leader;
+        (leader != self.identity.node && self.liveness.is_live(leader)).then_some(leader)
+    }
+
+    fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {
+        let proposal = Proposal { kind: EntryKind::Command, record_count: 0, timestamp_ms: -1, payload: command };
+        let Some(index) = self.partitions.get(&log).and_then(|p| p.replica.as_ref()).map(|r| r.last_index().next())
+        else {
+            return Err(ForwardReply::NotLeader(None));
+        };
+        // Registered first: a lone voter may apply it within the same step.
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.proposals.insert(index, origin);
+        }
+        if self.propose(log, proposal).is_err() {
+            let partition = self.partitions.get_mut(&log);
+            let leader = partition.and_then(|partition| {
+                partition.proposals.remove(&index);
+                partition.replica.as_ref()?.leader()
+            });
+            return Err(ForwardReply::NotLeader(leader.map(|leader| leader.node)));
+        }
+        Ok(())
+    }
+
+    /// Another node's command for a shard that this one should lead.
+    pub(crate) fn forwarded(&mut self, from: NodeId, correlation: u64, shard: u32, command: Bytes) {
+        let leads = shard_id(shard)
+            .and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard)).copied())
+            .filter(|log| self.partitions[log].leads());
+        let result = match leads {
+            Some(log) => self.propose_command(log, command, Origin::Node(from, correlation)),
+            None => Err(ForwardReply::NotLeader(None)),
+        };
+        if let Err(reply) = result {
+            let message = PeerMessage::Forwarded { correlation, reply };
+            self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// The answer to a command of this node. Without a verdict it is sent again at the next look.
+    pub(crate) fn forward_reply(&mut self, correlation: u64, reply: ForwardReply) {
+        match reply {
+            ForwardReply::Applied(outcome) => {
+                if let Some(forward) = self.forwarding.waiting.remove(&correlation) {
+                    self.forward_done(forward.purpose, outcome);
+                }
+            }
+            ForwardReply::NotLeader(_) | ForwardReply::Unknown => {}
+        }
+    }
+
+    fn forward_done(&mut self, purpose: Purpose, outcome: Outcome) {
+        match purpose {
+            Purpose::Topic { call, at } => self.topic_answered(call, at, outcome),
+            Purpose::ProducerIds => self.producer_ids_granted(&outcome),
+            Purpose::Register(Some(call)) => self.registered(call, outcome),
+            Purpose::Register(None) => {
+                if let Outcome::Refused { message, .. } = outcome {
+                    self.fail(format!("the mesh refuses this node: {message}"));
+                }
+            }
+            Purpose::Housekeeping => {}
+        }
+    }
+
+    /// A committed command: the state machine takes it, and whoever asked hears what became of it.
+    pub(crate) fn apply_command(&mut self, log: LogId, entry: &Pending) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Applied::Shard(shard) = &mut partition.state else { return };
+        let outcome = shard.apply(entry.index.0, &entry.payload);
+        partition.applied = partition.applied.max(entry.index);
+        let origin = partition.proposals.remove(&entry.index).unwrap_or(Origin::Nobody);
+        // Views first: who gets the answer may look at once.
+        self.merge_own_shard(log);
+        let reply = ForwardReply::Applied(outcome);
+        match origin {
+            Origin::Here(correlation) => self.forward_reply(correlation, reply),
+            Origin::Node(to, correlation) => {
+                let message = PeerMessage::Forwarded { correlation, reply };
+                self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+            }
+            Origin::Nobody => {}
+        }
+    }
+
+    /// What a local replica of a shard applied goes into this node's view.
+    fn merge_own_shard(&mut self, log: LogId) {
+        let Some(Applied::Shard(shard)) = self.partitions.get(&log).map(|partition| &partition.state) else { return };
+        let update = shard.update_since(self.view.version(shard.id()));
+        self.shard_update(update);
+    }
+
+    /// After a batch of commits: the leader of a shard tells every node what changed.
+    pub(crate) fn after_apply(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let Applied::Shard(shard) = &partition.state else { return };
+        let (id, version) = (shard.id(), shard.version());
+        let Some(lead) = self.shard_leads.get_mut(&id) else { return };
+        if lead.told >= version {
+            return;
+        }
+        let update = shard.update_since(lead.told);
+        lead.told = version;
+        let bytes: Bytes = update.encode().into();
+        for to in self.peers() {
+            let message = PeerMessage::ShardUpdate(bytes.clone());
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// This node began or ceased to lead a partition; matters here when that is a shard.
+    pub(crate) fn shard_led(&mut self, log: LogId, leads: bool) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(shard) = partition.key.as_shard() else { return };
+        if leads {
+            let Applied::Shard(state) = &partition.state else { return };
+            let lead = ShardLead { repairs: Repairs::new(self.config.create_grace_ms * 1_000), told: state.version() };
+            self.shard_leads.insert(shard, lead);
+            return;
+        }
+        self.shard_leads.remove(&shard);
+        for origin in std::mem::take(&mut partition.proposals).into_values() {
+            match origin {
+                Origin::Node(to, correlation) => {
+                    let message = PeerMessage::Forwarded { correlation, reply: ForwardReply::Unknown };
+                    self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+                }
+                Origin::Here(_) | Origin::Nobody => {}
+            }
+        }
+    }
+
+    /// A node asks what is new in a shard. Any replica may answer: versions only rise.
+    pub(crate) fn shard_poll(&mut self, from: NodeId, shard: u32, version: u64) {
+        let Some(log) = shard_id(shard).and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard))) else {
+            return;
+        };
+        let Some(Applied::Shard(shard)) = self.partitions.get(log).map(|partition| &partition.state) else { return };
+        // Version 0 may be that of a node that knows nothing of the shard yet.
+        if shard.version() > version || version == 0 {
+            let message = PeerMessage::ShardUpdate(shard.update_since(version).encode().into());
+            self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// News of a shard, from whoever holds it: only committed state is in it, and older news change nothing.
+    pub(crate) fn shard_update(&mut self, update: ShardUpdate) {
+        let shard = update.shard;
+        match self.view.merge(update) {
+            Merge::Changed { partitions, nodes, .. } => {
+                if nodes {
+                    self.registry_changed();
+                }
+                self.reconcile_keys(partitions);
+                self.topics_moved();
+            }
+            Merge::Current => {}
+            Merge::Gap => self.poll_shard(shard),
+        }
+    }
+
+    /// Asks the shard's leader, or when none is known each of its replicas in turn.
+    pub(crate) fn poll_shard(&mut self, shard: ShardId) {
+        let key = PartitionKey::of_shard(shard);
+        if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
+            return;
+        }
+        let to = self.leader_of(key).or_else(|| {
+            let replicas = &self.view.descriptor(key)?.replicas;
+            let others: Vec<NodeId> =
+                replicas.iter().map(|r| r.node).filter(|node| *node != self.identity.node).collect();
+            let turn = usize::try_from(self.now.mono.0 / 500_000).unwrap_or(0);
+            others.get(turn % others.len().max(1)).copied()
+        });
+        if let Some(to) = to {
+            let message = PeerMessage::ShardPoll { shard: shard.0.into(), version: self.view.version(shard) };
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// What nodes say of replicas: each report may become a command at once.
+    pub(crate) fn shard_reports(&mut self, from: NodeId, shard: u32, reports: Vec<Report>) {
+        let Some((id, log)) = self.leading(shard) else { return };
+        let mut commands = Vec::new();
+        if let (Some(lead), Some(partition)) = (self.shard_leads.get_mut(&id), self.partitions.get(&log))
+            && let Applied::Shard(state) = &partition.state
+        {
+            let view = &self.view;
+            let incarnation_of = |node| view.node(node).map(|info| info.incarnation);
+            for report in reports {
+                commands.extend(lead.repairs.report(self.now.mono, from, report, state, incarnation_of));
+            }
+        }
+        self.propose_housekeeping(log, commands);
+        self.lead_shard(id);
+    }
+
+    /// The local log of a shard that this node leads, once its state is known to be current: not before an entry of its own
+    /// term is committed.
+    fn leading(&self, shard: u32) -> Option<(ShardId, LogId)> {
+        let id = shard_id(shard)?;
+        let log = *self.by_key.get(&PartitionKey::of_shard(id))?;
+        let replica = self.partitions.get(&log).filter(|partition| partition.leads())?.replica.as_ref()?;
+        replica.high_watermark()?;
+        Some((id, log))
+    }
+
+    /// Proposes the creations that are due.
+    pub(crate) fn lead_shard(&mut self, shard: ShardId) {
+        let Some((_, log)) = self.leading(shard.0.into()) else { return };
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let (Applied::Shard(state), Some(lead)) = (&partition.state, self.shard_leads.get_mut(&shard)) else { return };
+        let commands = lead.repairs.due(self.now.mono, state);
+        self.propose_housekeeping(log, commands);
+    }
+
+    /// Proposes what nobody waits for, unless the same is under way already.
+    fn propose_housekeeping(&mut self, log: LogId, commands: Vec<Command>) {
+        for command in commands {
+            let command: Bytes = command.encode().into();
+            let Some(partition) = self.partitions.get(&log) else { return };
+            let under_way = partition.pending.iter().any(|pending| pending.payload == command);
+            if !under_way && self.propose_command(log, command, Origin::Nobody).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the leaders of home shards about replicas.
+    pub(crate) fn send_reports(&mut self, reports: Vec<Report>) {
+        let mut by_shard: BTreeMap<ShardId, Vec<Report>> = BTreeMap::new();
+        for report in reports {
+            by_shard.entry(report.shard()).or_default().push(report);
+        }
+        for (shard, reports) in by_shard {
+            if self.shard_leads.contains_key(&shard) {
+                self.shard_reports(self.identity.node, shard.0.into(), reports);
+            } else if let Some(to) = self.leader_of(PartitionKey::of_shard(shard)) {
+                let message = PeerMessage::Report { shard: shard.0.into(), reports };
+                self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+            }
+        }
+    }
+
+    /// Asks whether replicas of this node may be deleted.
+    pub(crate) fn ask_removal(&mut self, shard: ShardId, replicas: Vec<(PartitionKey, ReplicaId)>) {
+        if self.shard_leads.contains_key(&shard) {
+            self.removal_asked(self.identity.node, shard.0.into(), replicas);
+        } else if let Some(to) = self.leader_of(PartitionKey::of_shard(shard)) {
+            let message = PeerMessage::AskRemoval { shard: shard.0.into(), replicas };
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// A node wants to delete replicas: answered after a linearizable read, for an old leader may not know better.
+    pub(crate) fn removal_asked(&mut self, from: NodeId, shard: u32, replicas: Vec<(PartitionKey, ReplicaId)>) {
+        let Some((_, log)) = self.leading(shard) else { return };
+        let context = self.token();
+        self.removals.insert(context, Removal { log, from, replicas });
+        self.drive(log, Input::Read(context));
+    }
+
+    /// The read of a removal question is confirmed up to `index`, or leadership was lost and the question is asked again.
+    pub(crate) fn removal_read(&mut self, context: u64, index: Option<Index>) {
+        let Some(Removal { log, from, replicas }) = self.removals.remove(&context) else { return };
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let Applied::Shard(state) = &partition.state else { return };
+        if index.is_none_or(|index| partition.applied < index) {
+            return;
+        }
+        let confirmed: Vec<_> =
+            replicas.into_iter().filter(|(key, id)| id.node == from && state.confirms_removal(*key, *id)).collect();
+        if confirmed.is_empty() {
+            return;
+        }
+        if from == self.identity.node {
+            self.removal_confirmed(confirmed);
+        } else {
+            let message = PeerMessage::RemovalConfirmed(confirmed);
+            self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
+        }
+    }
+}
+
+/// A question about removals that waits for its linearizable read.
+pub(crate) struct Removal {
+    log: LogId,
+    from: NodeId,
+    replicas: Vec<(PartitionKey, ReplicaId)>,
+}
+
+fn shard_id(shard: u32) -> Option<ShardId> {
+    let number = u8::try_from(shard).ok()?;
+    ShardId::all().find(|shard| shard.0 == number)
+}

@@ -1,0 +1,58 @@
+//! The graceful stop: leadership goes to those who are in sync, what is staged gets synced, then the node says so.
+
+use mesh::raft::{Input, ReplicaId};
+use storage::{Disk, LogId};
+
+use super::node::{Node, Timer};
+use super::{Effect, after_ms};
+
+impl<D: Disk> Node<D> {
+    pub(crate) fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let deadline = after_ms(self.now.mono, self.config.stop_ms);
+        self.stopping = Some(deadline);
+        self.set_timer(deadline, Timer::Stop);
+        self.hand_over();
+    }
+
+    /// Asks one successor of each partition led here. Asked again until it worked: the first may be slow.
+    pub(crate) fn hand_over(&mut self) {
+        let led: Vec<(LogId, Option<ReplicaId>)> = self
+            .partitions
+            .values()
+            .filter(|partition| partition.leads())
+            .map(|partition| {
+                let in_sync = partition.replica.as_ref().map(|replica| replica.in_sync()).unwrap_or_default();
+                (partition.log, in_sync.into_iter().find(|id| *id != partition.id))
+            })
+            .collect();
+        for (log, successor) in led {
+            if let Some(successor) = successor {
+                self.drive(log, Input::Transfer(successor));
+            }
+        }
+    }
+
+    pub(crate) fn stop_due(&mut self) {
+        self.stopped = true;
+    }
+
+    /// After each step: whether the stop is done.
+    pub(crate) fn stop_progress(&mut self) {
+        let Some(deadline) = self.stopping else { return };
+        let others = |partition: &super::partition::Partition| {
+            partition.replica.as_ref().is_some_and(|replica| replica.membership().all_voters().count() > 1)
+        };
+        let leading = self.partitions.values().any(|partition| partition.leads() && others(partition));
+        if leading && self.now.mono < deadline {
+            return;
+        }
+        if self.commit_since.is_none() && !self.said_stopped {
+            self.said_stopped = true;
+            self.stopped = true;
+            self.out.push(Effect::Stopped);
+        }
+    }
+}
