@@ -307,8 +307,12 @@ mod tests {
     impl Pair {
         fn new() -> Self {
             let node = |me, boot| Liveness::new(NodeId(me), boot, LivenessConfig::default(), Time(0));
-            let mut pair =
-                Self { now: Time(0), nodes: [node(1, 1), node(2, 1)], passes: [true, true], said: Vec::new() };
+            let mut pair = Self {
+                now: Time(0),
+                nodes: [node(1, 1), node(2, 1)],
+                passes: [true, true],
+                said: Vec::new(),
+            };
             pair.input(0, Input::Peers([NodeId(2)].into()));
             pair.input(1, Input::Peers([NodeId(1)].into()));
             pair
@@ -399,7 +403,8 @@ mod tests {
         pair.input(0, Input::Disconnected(NodeId(2)));
         assert_eq!(pair.take(), [(1000, 0, Event::Down(NodeId(2)))]);
         pair.run(250);
-        let mine: Vec<Event> = pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
+        let mine: Vec<Event> =
+            pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
         assert_eq!(mine, [Event::Up(NodeId(2))], "a heartbeat refutes the hint");
         assert!(pair.nodes[1].is_live(NodeId(1)));
     }
@@ -411,7 +416,8 @@ mod tests {
         pair.take();
         pair.nodes[1] = Liveness::new(NodeId(2), 2, LivenessConfig::default(), pair.now);
         pair.input(1, Input::Peers([NodeId(1)].into()));
-        let first: Vec<Event> = pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
+        let first: Vec<Event> =
+            pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
         assert_eq!(first, [Event::Down(NodeId(2)), Event::Restarted(NodeId(2)), Event::Up(NodeId(2))]);
     }
 

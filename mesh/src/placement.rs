@@ -224,11 +224,8 @@ mod tests {
     }
 
     fn moved(before: &[Vec<NodeId>], after: &[Vec<NodeId>]) -> f64 {
-        let new: usize = before
-            .iter()
-            .zip(after)
-            .map(|(b, a)| a.iter().filter(|node| !b.contains(node)).count())
-            .sum();
+        let new: usize =
+            before.iter().zip(after).map(|(b, a)| a.iter().filter(|node| !b.contains(node)).count()).sum();
         new as f64 / (before.len() * 3) as f64
     }
 

@@ -42,7 +42,8 @@ pub struct TopicConfig {
 impl TopicConfig {
     /// Of what was set for a topic, over the defaults. Values were checked when they were set.
     pub fn new(set: &BTreeMap<String, String>, defaults: &Defaults) -> Self {
-        let long = |key: &str, default: i64| set.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
+        let long =
+            |key: &str, default: i64| set.get(key).and_then(|value| value.parse().ok()).unwrap_or(default);
         let retention_ms: i64 = long("retention.ms", 604_800_000);
         let max_message_bytes = long("max.message.bytes", i64::from(defaults.max_message_bytes));
         Self {
@@ -97,8 +98,10 @@ const fn key(
 const COMPACT: &str = "compaction is not there yet";
 const TIERED: &str = "remote storage is not there";
 const INT_MAX: i64 = i32::MAX as i64;
-const NO_EFFECT: &str = "Taken for compatibility; has no effect, because every acknowledgement waits for a sync anyway.";
-const SHARED_SEGMENTS: &str = "Taken for compatibility; has no effect, because all partitions of a worker share segments.";
+const NO_EFFECT: &str =
+    "Taken for compatibility; has no effect, because every acknowledgement waits for a sync anyway.";
+const SHARED_SEGMENTS: &str =
+    "Taken for compatibility; has no effect, because all partitions of a worker share segments.";
 
 /// Every topic config, by name.
 const TOPIC: &[Key] = &[
@@ -162,7 +165,13 @@ const TOPIC: &[Key] = &[
         Allowed::Default("LogAppendTime is not there yet"),
         "Records keep the timestamps that producers set.",
     ),
-    key("min.cleanable.dirty.ratio", Kind::Double, "0.5", Allowed::Default(COMPACT), "When compaction begins."),
+    key(
+        "min.cleanable.dirty.ratio",
+        Kind::Double,
+        "0.5",
+        Allowed::Default(COMPACT),
+        "When compaction begins.",
+    ),
     key(
         "min.compaction.lag.ms",
         Kind::Long,
@@ -178,7 +187,13 @@ const TOPIC: &[Key] = &[
         "Voters that must be in sync for acks=all; a majority is always needed, whatever this says.",
     ),
     key("preallocate", Kind::Boolean, "false", Allowed::Flag, SHARED_SEGMENTS),
-    key("remote.storage.enable", Kind::Boolean, "false", Allowed::Default(TIERED), "Whether old records move elsewhere."),
+    key(
+        "remote.storage.enable",
+        Kind::Boolean,
+        "false",
+        Allowed::Default(TIERED),
+        "Whether old records move elsewhere.",
+    ),
     key(
         "retention.bytes",
         Kind::Long,
@@ -239,7 +254,9 @@ fn check(key: &Key, value: &str) -> Result<(), String> {
             Ok(_) => invalid(format!("Value must be between {low} and {high}")),
             Err(_) => invalid("Not a whole number".into()),
         },
-        Allowed::Default(why) if value != key.default => invalid(format!("Only {} is supported: {why}", key.default)),
+        Allowed::Default(why) if value != key.default => {
+            invalid(format!("Only {} is supported: {why}", key.default))
+        }
         Allowed::Flag if !matches!(value, "true" | "false") => invalid("Must be true or false".into()),
         Allowed::Default(_) | Allowed::Flag => Ok(()),
     }
@@ -294,22 +311,76 @@ pub fn describe_broker(
     let id = settings.node.to_string();
     let rack = (!settings.zone.is_empty()).then(|| settings.zone.clone());
     let all = [
-        ("advertised.listeners", Some(format!("PLAINTEXT://{}", settings.advertised)), Kind::Text, false, "Address for clients."),
-        ("auto.create.topics.enable", Some(defaults.auto_create_topics.to_string()), Kind::Boolean, false, "Whether asking for an unknown topic creates it."),
+        (
+            "advertised.listeners",
+            Some(format!("PLAINTEXT://{}", settings.advertised)),
+            Kind::Text,
+            false,
+            "Address for clients.",
+        ),
+        (
+            "auto.create.topics.enable",
+            Some(defaults.auto_create_topics.to_string()),
+            Kind::Boolean,
+            false,
+            "Whether asking for an unknown topic creates it.",
+        ),
         ("broker.id", Some(id.clone()), Kind::Int, false, "The node's committed id."),
         ("broker.rack", rack, Kind::Text, settings.zone.is_empty(), "The node's zone."),
-        ("default.replication.factor", Some(defaults.replication_factor.to_string()), Kind::Int, false, "Replicas of a topic that does not say; fewer when there are fewer nodes."),
-        ("listeners", Some(format!("PLAINTEXT://{}", settings.listen)), Kind::Text, false, "Where the node listens for clients."),
-        ("log.cleanup.policy", Some("delete".into()), Kind::List, true, "Old records are deleted by retention."),
+        (
+            "default.replication.factor",
+            Some(defaults.replication_factor.to_string()),
+            Kind::Int,
+            false,
+            "Replicas of a topic that does not say; fewer when there are fewer nodes.",
+        ),
+        (
+            "listeners",
+            Some(format!("PLAINTEXT://{}", settings.listen)),
+            Kind::Text,
+            false,
+            "Where the node listens for clients.",
+        ),
+        (
+            "log.cleanup.policy",
+            Some("delete".into()),
+            Kind::List,
+            true,
+            "Old records are deleted by retention.",
+        ),
         ("log.dirs", Some(settings.data_dir.clone()), Kind::Text, false, "Where the node's data is."),
-        ("log.message.timestamp.type", Some("CreateTime".into()), Kind::Text, true, "Records keep the timestamps that producers set."),
+        (
+            "log.message.timestamp.type",
+            Some("CreateTime".into()),
+            Kind::Text,
+            true,
+            "Records keep the timestamps that producers set.",
+        ),
         ("log.retention.bytes", Some("-1".into()), Kind::Long, true, "Default of retention.bytes."),
         ("log.retention.ms", Some("604800000".into()), Kind::Long, true, "Default of retention.ms."),
-        ("log.segment.bytes", Some("67108864".into()), Kind::Int, true, "Size of the segments that all partitions share."),
-        ("message.max.bytes", Some(defaults.max_message_bytes.to_string()), Kind::Int, false, "Default of max.message.bytes."),
+        (
+            "log.segment.bytes",
+            Some("67108864".into()),
+            Kind::Int,
+            true,
+            "Size of the segments that all partitions share.",
+        ),
+        (
+            "message.max.bytes",
+            Some(defaults.max_message_bytes.to_string()),
+            Kind::Int,
+            false,
+            "Default of max.message.bytes.",
+        ),
         ("min.insync.replicas", Some("1".into()), Kind::Int, true, "Default of min.insync.replicas."),
         ("node.id", Some(id), Kind::Int, false, "The node's committed id."),
-        ("num.partitions", Some(defaults.partitions.to_string()), Kind::Int, false, "Partitions of a topic that does not say."),
+        (
+            "num.partitions",
+            Some(defaults.partitions.to_string()),
+            Kind::Int,
+            false,
+            "Partitions of a topic that does not say.",
+        ),
         ("process.roles", Some("broker".into()), Kind::List, false, "There is no controller."),
         ("unclean.leader.election.enable", Some("false".into()), Kind::Boolean, true, "Never."),
     ];
@@ -364,7 +435,8 @@ mod tests {
         }
         let null = check_topic(&[("retention.ms".into(), None)]).expect_err("null");
         assert!(null.contains("retention.ms"));
-        let twice = [("flush.ms".to_owned(), Some("1".to_owned())), ("flush.ms".to_owned(), Some("2".to_owned()))];
+        let twice =
+            [("flush.ms".to_owned(), Some("1".to_owned())), ("flush.ms".to_owned(), Some("2".to_owned()))];
         assert!(check_topic(&twice).is_err());
     }
 

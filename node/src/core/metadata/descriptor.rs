@@ -153,7 +153,8 @@ impl Topic {
             term_floor: r.u32()?,
             term_ceiling: r.u32()?,
         };
-        let possible = (1..=TOPIC_PARTITIONS_MAX).contains(&topic.partitions) && topic.term_ceiling <= TERM_MAX;
+        let possible =
+            (1..=TOPIC_PARTITIONS_MAX).contains(&topic.partitions) && topic.term_ceiling <= TERM_MAX;
         if possible { Ok(topic) } else { Err(DecodeError::Invalid) }
     }
 }
@@ -331,11 +332,8 @@ impl Founding {
             .iter()
             .map(|f| PlacementNode { node: f.node, zone: f.zone.clone(), weight: 1 })
             .collect();
-        let triples: BTreeMap<NodeId, ReplicaId> = self
-            .founders
-            .iter()
-            .map(|f| (f.node, first_replica(f.node, f.incarnation)))
-            .collect();
+        let triples: BTreeMap<NodeId, ReplicaId> =
+            self.founders.iter().map(|f| (f.node, first_replica(f.node, f.incarnation))).collect();
         let placed = placement::place_topic(METADATA_TOPIC_NAME.as_bytes(), u32::from(SHARDS), &nodes, 3);
         ShardId::all()
             .zip(placed)

@@ -91,7 +91,8 @@ pub fn decide(
 fn begin(descriptor: &Descriptor, id: ReplicaId, my_incarnation: Incarnation) -> Action {
     let found = Action::Found { id, voters: descriptor.voters(), term_floor: descriptor.term_floor };
     let another_life = id.incarnation != my_incarnation && !mutant::active(Mutant::WipedDiskKeepsIdentity);
-    let forgetful = mutant::active(Mutant::EmptyReplicaVotes) || mutant::active(Mutant::WipedDiskKeepsIdentity);
+    let forgetful =
+        mutant::active(Mutant::EmptyReplicaVotes) || mutant::active(Mutant::WipedDiskKeepsIdentity);
     match () {
         () if another_life => Action::ReportLost(id),
         () if descriptor.creating => found,
@@ -102,7 +103,12 @@ fn begin(descriptor: &Descriptor, id: ReplicaId, my_incarnation: Incarnation) ->
 }
 
 /// There is a log here, and the descriptor names this node.
-fn follow(local: LocalReplica, descriptor: &Descriptor, id: ReplicaId, my_incarnation: Incarnation) -> Action {
+fn follow(
+    local: LocalReplica,
+    descriptor: &Descriptor,
+    id: ReplicaId,
+    my_incarnation: Incarnation,
+) -> Action {
     if id.epoch < local.id.epoch {
         return Action::Nothing;
     }
@@ -251,7 +257,8 @@ impl Repairs {
                 if descriptor.creating || !descriptor.replicas.contains(&replica) || !known {
                     return None;
                 }
-                let new = ReplicaId { node: replica.node, incarnation, epoch: descriptor.next_replica_epoch() };
+                let new =
+                    ReplicaId { node: replica.node, incarnation, epoch: descriptor.next_replica_epoch() };
                 Some(Command::ReplaceReplica { key, old: replica, new })
             }
             Report::Replaced { key, replica } => {
@@ -321,7 +328,8 @@ pub fn next_change(
     if ready.len() < missing.len() {
         // Those that are not ready yet keep their predecessors in place.
         for id in &ready {
-            let predecessor = stale.iter().copied().find(|old| old.node == id.node).or(stale.first().copied());
+            let predecessor =
+                stale.iter().copied().find(|old| old.node == id.node).or(stale.first().copied());
             if let Some(predecessor) = predecessor {
                 stale.remove(&predecessor);
             }

@@ -15,7 +15,8 @@ use crate::core::error::ErrorCode;
 use crate::core::request::{CreateTopic, CreateTopicResult, TopicId};
 
 /// Names that clients cannot create: the broker's own, now or later.
-const RESERVED: [&str; 4] = [METADATA_TOPIC_NAME, "__cluster_metadata", "__consumer_offsets", "__transaction_state"];
+const RESERVED: [&str; 4] =
+    [METADATA_TOPIC_NAME, "__cluster_metadata", "__consumer_offsets", "__transaction_state"];
 
 /// A creation that can be sent to its shard.
 #[derive(Clone, Debug)]
@@ -89,7 +90,9 @@ pub fn plan_topic(
     let partitions = i32::try_from(nodes.len()).unwrap_or(i32::MAX);
     let replicas: Vec<Vec<ReplicaId>> = nodes
         .iter()
-        .map(|nodes| nodes.iter().filter_map(|&node| view.node(node)).map(|n| first_replica(n.node, n.incarnation)))
+        .map(|nodes| {
+            nodes.iter().filter_map(|&node| view.node(node)).map(|n| first_replica(n.node, n.incarnation))
+        })
         .map(Iterator::collect)
         .collect();
     let warning = (replication_factor == 2).then(|| {
@@ -180,7 +183,8 @@ fn place(
     defaults: &Defaults,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let refuse = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
-    let all: Vec<PlacementNode> = view.nodes().map(super::NodeInfo::placement).filter(|n| n.weight > 0).collect();
+    let all: Vec<PlacementNode> =
+        view.nodes().map(super::NodeInfo::placement).filter(|n| n.weight > 0).collect();
     let up: Vec<PlacementNode> = all.iter().filter(|n| live.contains(&n.node)).cloned().collect();
     let asked = request.replication_factor;
     let default = usize::try_from(defaults.replication_factor).unwrap_or(1).clamp(1, REPLICAS_MAX);
@@ -224,13 +228,20 @@ fn check_assignment(request: &CreateTopic, view: &View) -> Result<Vec<Vec<NodeId
     for (partition, nodes) in &request.assignment {
         let nodes: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
         if nodes.is_empty() || nodes.len() > REPLICAS_MAX {
-            return refuse(format!("The manual assignment of partition {partition} needs 1 to {REPLICAS_MAX} replicas."));
+            return refuse(format!(
+                "The manual assignment of partition {partition} needs 1 to {REPLICAS_MAX} replicas."
+            ));
         }
         if !all_distinct(&nodes) {
-            return refuse(format!("The manual assignment of partition {partition} includes a broker twice."));
+            return refuse(format!(
+                "The manual assignment of partition {partition} includes a broker twice."
+            ));
         }
         if let Some(unknown) = nodes.iter().find(|node| view.node(**node).is_none()) {
-            return refuse(format!("The manual assignment includes broker {}, but no such broker is registered.", unknown.0));
+            return refuse(format!(
+                "The manual assignment includes broker {}, but no such broker is registered.",
+                unknown.0
+            ));
         }
         if by_partition.insert(*partition, nodes).is_some() {
             return refuse(format!("Found multiple manual assignments for partition {partition}."));
@@ -238,7 +249,10 @@ fn check_assignment(request: &CreateTopic, view: &View) -> Result<Vec<Vec<NodeId
     }
     let consecutive = by_partition.keys().copied().zip(0..).all(|(partition, at)| partition == at);
     if !consecutive || by_partition.len() > usize::try_from(TOPIC_PARTITIONS_MAX).unwrap_or(0) {
-        return refuse(format!("Partitions must be numbered 0 to at most {}, each once.", TOPIC_PARTITIONS_MAX - 1));
+        return refuse(format!(
+            "Partitions must be numbered 0 to at most {}, each once.",
+            TOPIC_PARTITIONS_MAX - 1
+        ));
     }
     let lists: Vec<Vec<NodeId>> = by_partition.into_values().collect();
     if lists.iter().any(|nodes| nodes.len() != lists[0].len()) {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::bytes::{Reader, Writer, all_distinct};
 use super::command::{Command, Registration};
 use super::descriptor::{
-    DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId,
-    TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
+    DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS,
+    ShardId, TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::update::{Change, ShardUpdate};
 use crate::core::error::ErrorCode;
@@ -192,7 +192,9 @@ impl Shard {
         match Command::decode(payload) {
             Ok(command) => self.perform(command),
             // Equal on every replica of this release; a later release announces new commands by its feature level.
-            Err(error) => refused(ErrorCode::UnknownServerError, format!("undecodable metadata command: {error}")),
+            Err(error) => {
+                refused(ErrorCode::UnknownServerError, format!("undecodable metadata command: {error}"))
+            }
         }
     }
 
@@ -264,7 +266,10 @@ impl Shard {
             let message = if self.nodes.contains_key(&claimed) {
                 format!("node {} is registered with another identity", claimed.0)
             } else {
-                format!("node {} is not of this cluster; is this the data directory of another one?", claimed.0)
+                format!(
+                    "node {} is not of this cluster; is this the data directory of another one?",
+                    claimed.0
+                )
             };
             return refused(ErrorCode::InvalidRequest, message);
         }
@@ -310,7 +315,11 @@ impl Shard {
             return Err(refused(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
         }
         let known = self.topics.contains_key(&id) || self.deleted.iter().any(|(_, deleted)| *deleted == id);
-        if known || id == METADATA_TOPIC || ShardId::of_topic(id) != self.id || ShardId::of_name(name) != self.id {
+        if known
+            || id == METADATA_TOPIC
+            || ShardId::of_topic(id) != self.id
+            || ShardId::of_name(name) != self.id
+        {
             let message = format!("topic '{name}' with this id does not belong to shard {}", self.id.0);
             return Err(refused(ErrorCode::InvalidRequest, message));
         }
@@ -323,14 +332,18 @@ impl Shard {
             return Err(refused(ErrorCode::InvalidPartitions, message));
         }
         if self.descriptors.len() + partitions.len() > SHARD_PARTITIONS_MAX {
-            let message = format!("the topics of one metadata shard have at most {SHARD_PARTITIONS_MAX} partitions");
+            let message =
+                format!("the topics of one metadata shard have at most {SHARD_PARTITIONS_MAX} partitions");
             return Err(refused(ErrorCode::PolicyViolation, message));
         }
         for replicas in partitions {
             let nodes: Vec<NodeId> = replicas.iter().map(|replica| replica.node).collect();
             let first = replicas.iter().all(|replica| replica.epoch == FIRST_REPLICA_EPOCH);
             if nodes.is_empty() || nodes.len() > REPLICAS_MAX || !all_distinct(&nodes) || !first {
-                return Err(refused(ErrorCode::InvalidReplicaAssignment, "a partition's replicas are not valid"));
+                return Err(refused(
+                    ErrorCode::InvalidReplicaAssignment,
+                    "a partition's replicas are not valid",
+                ));
             }
         }
         let floor = self.floors.get(name).copied().unwrap_or(self.floor_of_rest);
@@ -413,7 +426,10 @@ impl Shard {
             return Outcome::Done;
         }
         let Some(at) = descriptor.replicas.iter().position(|&replica| replica == old) else {
-            return refused(ErrorCode::InvalidRequest, "the replica to replace is not one of the partition's");
+            return refused(
+                ErrorCode::InvalidRequest,
+                "the replica to replace is not one of the partition's",
+            );
         };
         if descriptor.creating {
             return refused(ErrorCode::InvalidRequest, "the partition is being created");
@@ -425,10 +441,16 @@ impl Shard {
             return refused(ErrorCode::InvalidReplicaAssignment, "the node already has a replica");
         }
         if key.topic == METADATA_TOPIC && known != Some(new.incarnation) {
-            return refused(ErrorCode::InvalidReplicaAssignment, "the node is not registered in this incarnation");
+            return refused(
+                ErrorCode::InvalidReplicaAssignment,
+                "the node is not registered in this incarnation",
+            );
         }
         if descriptor.leaving.len() >= LEAVING_MAX {
-            return refused(ErrorCode::ThrottlingQuotaExceeded, "too many replacements of this partition are unfinished");
+            return refused(
+                ErrorCode::ThrottlingQuotaExceeded,
+                "too many replacements of this partition are unfinished",
+            );
         }
         descriptor.replicas[at] = new;
         descriptor.leaving.push(old);
@@ -468,7 +490,9 @@ impl Shard {
             return refused(ErrorCode::InvalidRequest, "a term has 31 bits");
         }
         let ceiling = term.saturating_add(TERM_SLACK).min(TERM_MAX);
-        if ceiling > topic.value.term_ceiling && term > topic.value.term_ceiling.saturating_sub(TERM_SLACK / 2) {
+        if ceiling > topic.value.term_ceiling
+            && term > topic.value.term_ceiling.saturating_sub(TERM_SLACK / 2)
+        {
             topic.value.term_ceiling = ceiling;
             topic.changed = self.version;
         }
@@ -494,7 +518,13 @@ impl Shard {
         changes.extend(topics.map(|topic| Change::Topic(topic.value.clone())));
         let descriptors = self.descriptors.values().filter(|descriptor| fresh(descriptor.changed));
         changes.extend(descriptors.map(|descriptor| Change::Descriptor(descriptor.value.clone())));
-        ShardUpdate { shard: self.id, from, version: self.version, cluster_id: self.cluster_id.clone(), changes }
+        ShardUpdate {
+            shard: self.id,
+            from,
+            version: self.version,
+            cluster_id: self.cluster_id.clone(),
+            changes,
+        }
     }
 
     /// The whole state, for checkpoints and for followers behind the log start. Equal states have equal bytes.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
-use super::descriptor::{DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId, Topic};
+use super::descriptor::{
+    DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId, Topic,
+};
 use super::shard::Shard;
 use super::update::{Change, ShardUpdate};
 use crate::core::request::{TopicId, TopicRef};
@@ -235,7 +237,8 @@ impl View {
 
     /// How many replicas of users' partitions each node is desired to hold.
     pub fn replica_counts(&self) -> BTreeMap<NodeId, usize> {
-        let users = |keys: &BTreeSet<PartitionKey>| keys.iter().filter(|key| key.topic != METADATA_TOPIC).count();
+        let users =
+            |keys: &BTreeSet<PartitionKey>| keys.iter().filter(|key| key.topic != METADATA_TOPIC).count();
         self.by_node.iter().map(|(&node, keys)| (node, users(keys))).collect()
     }
 

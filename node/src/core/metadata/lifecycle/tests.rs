@@ -110,7 +110,9 @@ fn an_emptied_directory_is_another_life() {
 #[cfg(feature = "mutants")]
 #[test]
 fn the_mutants_found_where_nobody_may() {
-    let founds = |descriptor: &Descriptor, life| matches!(decide(None, Some(descriptor), ME, life), Action::Found { .. });
+    let founds = |descriptor: &Descriptor, life| {
+        matches!(decide(None, Some(descriptor), ME, life), Action::Found { .. })
+    };
     mutant::set(Some(Mutant::EmptyReplicaVotes));
     assert!(founds(&descriptor(false), LIFE) && !founds(&descriptor(false), Incarnation(8)));
     mutant::set(Some(Mutant::WipedDiskKeepsIdentity));
@@ -255,10 +257,7 @@ fn joint_memberships_are_left_alone_and_strangers_go() {
     assert_eq!(next_change(&actual, &desired, |_| true), None);
     let mut actual = Membership::of(desired.voters());
     actual.learners.insert(triple(9, 1));
-    assert_eq!(
-        next_change(&actual, &desired, |_| true),
-        Some(MembershipChange::RemoveLearner(triple(9, 1)))
-    );
+    assert_eq!(next_change(&actual, &desired, |_| true), Some(MembershipChange::RemoveLearner(triple(9, 1))));
 }
 
 #[test]

@@ -47,7 +47,9 @@ fn a_good_request_is_placed_and_the_shard_takes_it() {
 #[test]
 fn names_are_kafkas() {
     let long = "x".repeat(250);
-    for name in ["", ".", "..", "a b", "a/b", "ä", "a\0", "__rafka_metadata", "__consumer_offsets", long.as_str()] {
+    for name in
+        ["", ".", "..", "a b", "a/b", "ä", "a\0", "__rafka_metadata", "__consumer_offsets", long.as_str()]
+    {
         assert_eq!(error(&request(name, 1, 1), 3, &[1, 2, 3]).error, ErrorCode::InvalidTopic, "{name:?}");
     }
     for name in ["a", "A.b_c-9", "...", "__mine", &long[..249]] {
@@ -59,7 +61,9 @@ fn names_are_kafkas() {
 fn existing_and_colliding_names() {
     let mut view = view(1);
     let live = [NodeId(1)].into();
-    let plan = |name: &str, view: &View| plan_topic(&request(name, 1, 1), view, &live, &Defaults::default(), [1; 16]);
+    let plan = |name: &str, view: &View| {
+        plan_topic(&request(name, 1, 1), view, &live, &Defaults::default(), [1; 16])
+    };
     let first = plan("a.b", &view).expect("good");
     let mut shard = Shard::founded(first.shard, &Founding { cluster_id: "c".into(), founders: Vec::new() });
     shard.apply(1, &first.command.encode());
@@ -86,7 +90,9 @@ fn numbers_out_of_bounds() {
 
 #[test]
 fn the_default_factor_follows_the_mesh_and_not_its_failures() {
-    let factor = |nodes, live: &[i32]| plan(&request("t", -1, -1), nodes, live).map(|plan| plan.result.replication_factor);
+    let factor = |nodes, live: &[i32]| {
+        plan(&request("t", -1, -1), nodes, live).map(|plan| plan.result.replication_factor)
+    };
     assert_eq!(factor(1, &[1]), Ok(1));
     assert_eq!(factor(2, &[1, 2]), Ok(2));
     assert_eq!(factor(5, &[1, 2, 3, 4, 5]), Ok(3));

@@ -332,7 +332,11 @@ fn a_replacement_fences_and_removal_waits_for_the_group() {
 fn nodes_register_and_impostors_are_told_what_to_do() {
     let mut world = World::new(0);
     let register = |node, peer, incarnation| Command::RegisterNode(registration(node, peer, incarnation));
-    assert_eq!(world.ask(&register(None, 2, 200)), Outcome::Registered { node: NodeId(2) }, "a founder starts");
+    assert_eq!(
+        world.ask(&register(None, 2, 200)),
+        Outcome::Registered { node: NodeId(2) },
+        "a founder starts"
+    );
     assert_eq!(world.ask(&register(None, 9, 1)), Outcome::Registered { node: NodeId(4) }, "one joins");
     assert_eq!(world.ask(&register(None, 9, 1)), Outcome::Registered { node: NodeId(4) }, "and asks again");
     assert_eq!(world.shard.nodes().count(), 4);
@@ -347,7 +351,11 @@ fn nodes_register_and_impostors_are_told_what_to_do() {
     let (_, message) = world.refusal(&register(Some(77), 8, 5));
     assert!(message.contains("not of this cluster"), "{message}");
 
-    assert_eq!(world.ask(&register(Some(2), 2, 201)), Outcome::Registered { node: NodeId(2) }, "another life");
+    assert_eq!(
+        world.ask(&register(Some(2), 2, 201)),
+        Outcome::Registered { node: NodeId(2) },
+        "another life"
+    );
     let (_, message) = world.refusal(&register(Some(2), 2, 200));
     assert!(message.contains("old copy"), "{message}");
     world.refusal(&Command::RegisterNode(Registration { weight: 0, ..registration(None, 11, 1) }));
