@@ -6,13 +6,13 @@ use mesh::raft::Time;
 use storage::Disk;
 
 use super::error::ErrorCode;
-use super::metadata::plan::{self, Plan, Refusal};
 use super::metadata::configs::TopicConfig;
+use super::metadata::plan::{self, Plan, Refusal};
 use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs};
 use super::node::{Call, Node, Timer};
 use super::request::{
-    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, MetadataResult, MetadataTopics,
-    PartitionMetadata, Request, RequestId, Response, TopicId, TopicMetadata, TopicRef,
+    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, MetadataResult,
+    MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId, TopicMetadata, TopicRef,
 };
 use super::shards::Purpose;
 use super::{after_ms, request::ConfigResult};
@@ -70,7 +70,8 @@ impl<D: Disk> Node<D> {
             }
             Request::DeleteTopics { topics, timeout_ms } => self.delete_topics(id, topics, timeout_ms),
             Request::DescribeConfigs { resources } => {
-                let resources = resources.into_iter().map(|resource| self.describe_config(resource)).collect();
+                let resources =
+                    resources.into_iter().map(|resource| self.describe_config(resource)).collect();
                 self.respond(id, Response::DescribeConfigs { resources });
             }
             Request::RegisterNode(registration) => self.register_other(id, registration),
@@ -126,7 +127,11 @@ impl<D: Disk> Node<D> {
 
     /// A topic that is not known here may be because its shard is not: that must not read as deleted.
     fn unknown_id(&self, id: TopicId) -> ErrorCode {
-        if self.view.knows(ShardId::of_topic(id)) { ErrorCode::UnknownTopicId } else { ErrorCode::LeaderNotAvailable }
+        if self.view.knows(ShardId::of_topic(id)) {
+            ErrorCode::UnknownTopicId
+        } else {
+            ErrorCode::LeaderNotAvailable
+        }
     }
 
     fn unknown_name(&mut self, name: &str, allow_auto_create: bool) -> ErrorCode {
@@ -157,10 +162,10 @@ impl<D: Disk> Node<D> {
 
     fn partition_metadata(&self, descriptor: &super::metadata::Descriptor) -> PartitionMetadata {
         let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
-        let live = |node: i32| {
-            node == self.identity.node.0 || self.liveness.is_live(mesh::raft::NodeId(node))
-        };
-        let known = self.leaders.get(&descriptor.key).filter(|info| live(info.leader.0) && !descriptor.creating);
+        let live =
+            |node: i32| node == self.identity.node.0 || self.liveness.is_live(mesh::raft::NodeId(node));
+        let known =
+            self.leaders.get(&descriptor.key).filter(|info| live(info.leader.0) && !descriptor.creating);
         let in_sync = match known {
             Some(info) if !info.in_sync.is_empty() => info.in_sync.iter().map(|node| node.0).collect(),
             Some(info) => vec![info.leader.0],
@@ -177,7 +182,13 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn create_topics(&mut self, id: RequestId, topics: Vec<CreateTopic>, validate_only: bool, timeout_ms: u32) {
+    fn create_topics(
+        &mut self,
+        id: RequestId,
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+        timeout_ms: u32,
+    ) {
         let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
         let mut creating = Vec::with_capacity(topics.len());
         let mut commands = Vec::new();
@@ -190,6 +201,7 @@ impl<D: Disk> Node<D> {
             creating.push(Creating { result, step });
         }
         self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Create(creating) }));
+        self.creations.insert(id);
         self.set_timer(deadline, Timer::Call(id));
         for (at, shard, command) in commands {
             self.submit(shard, &command, Purpose::Topic { call: id, at });
@@ -241,7 +253,9 @@ impl<D: Disk> Node<D> {
                     (result.name, result.topic_id) = (Some(name), topic);
                     commands.push((at, ShardId::of_topic(topic), Command::DeleteTopic { id: topic }));
                 }
-                (None, TopicRef::Id(topic)) => (result.topic_id, result.error) = (topic, self.unknown_id(topic)),
+                (None, TopicRef::Id(topic)) => {
+                    (result.topic_id, result.error) = (topic, self.unknown_id(topic))
+                }
                 (None, TopicRef::Name(name)) => {
                     result.error = match self.unknown_name(&name, false) {
                         ErrorCode::LeaderNotAvailable => ErrorCode::RequestTimedOut,
@@ -285,14 +299,21 @@ impl<D: Disk> Node<D> {
 
     /// Views or leaders moved: calls that wait for a topic to be served look again.
     pub(crate) fn topics_moved(&mut self) {
-        let waiting: Vec<RequestId> =
-            self.calls.iter().filter(|(_, call)| matches!(call, Call::Admin(_))).map(|(id, _)| *id).collect();
-        waiting.into_iter().for_each(|id| self.finish_admin(id));
+        for id in self.creations.clone() {
+            self.finish_admin(id);
+        }
     }
 
     /// Answers a call once nothing in it is open.
     fn finish_admin(&mut self, id: RequestId) {
-        let Some(Call::Admin(mut call)) = self.calls.remove(&id) else { return };
+        let mut call = match self.calls.remove(&id) {
+            Some(Call::Admin(call)) => call,
+            other => {
+                self.creations.remove(&id);
+                other.into_iter().for_each(|other| _ = self.calls.insert(id, other));
+                return;
+            }
+        };
         let open = match &mut call.kind {
             Waiting::Create(topics) => {
                 for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Created) {
@@ -313,6 +334,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn answer_admin(&mut self, id: RequestId, call: AdminCall) {
+        self.creations.remove(&id);
         self.timers.remove(&(call.deadline, Timer::Call(id)));
         let response = match call.kind {
             Waiting::Create(topics) => {
@@ -403,7 +425,8 @@ impl<D: Disk> Node<D> {
     /// A shard with a leader, nearest first: any may hand out producer ids.
     fn some_shard(&self) -> ShardId {
         let led_here = self.shard_leads.keys().next().copied();
-        let led = || ShardId::all().find(|s| self.leader_of(super::metadata::PartitionKey::of_shard(*s)).is_some());
+        let led =
+            || ShardId::all().find(|s| self.leader_of(super::metadata::PartitionKey::of_shard(*s)).is_some());
         led_here.or_else(led).unwrap_or(ShardId(0))
     }
 
@@ -430,13 +453,16 @@ impl<D: Disk> Node<D> {
             ConfigResource::Topic { name, keys } => {
                 let topic = self.view.topic_named(&name);
                 let error = topic.is_none().then(|| self.absent(&name));
-                let entries = topic.map(|topic| configs::describe_topic(&topic.configs, &self.config.defaults, keys.as_deref()));
+                let entries = topic.map(|topic| {
+                    configs::describe_topic(&topic.configs, &self.config.defaults, keys.as_deref())
+                });
                 result_of(2, name, error, entries)
             }
             ConfigResource::Broker { name, keys } => {
                 let mine = name == self.identity.node.0.to_string() || name.is_empty();
                 let error = (!mine).then_some(ErrorCode::InvalidRequest);
-                let entries = mine.then(|| { configs::describe_broker(&self.config.settings, &self.config.defaults, keys.as_deref())
+                let entries = mine.then(|| {
+                    configs::describe_broker(&self.config.settings, &self.config.defaults, keys.as_deref())
                 });
                 result_of(4, name, error, entries)
             }

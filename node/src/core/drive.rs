@@ -5,10 +5,9 @@ use storage::{Disk, LogId, Sequence, Write, WriteError};
 
 use super::Effect;
 use super::message::{LeaderInfo, PeerMessage, Stream};
-use super::metadata::Founding;
 use super::metadata::lifecycle::Standing;
 use super::node::{Node, Reading};
-use super::partition::{Applied, LogView, Partition, Pending, start_to_raft, start_to_stored, to_stored};
+use super::partition::{Applied, LogView, Pending, start_to_raft, start_to_stored, to_stored};
 
 impl<D: Disk> Node<D> {
     /// Steps the replica of `log` and performs the effects.
@@ -44,7 +43,9 @@ impl<D: Disk> Node<D> {
         log: LogId,
         proposal: raft::Proposal,
     ) -> Result<(Index, i64), Option<raft::ProposeError>> {
-        let Some(replica) = self.partitions.get(&log).and_then(|p| p.replica.as_ref()) else { return Err(None) };
+        let Some(replica) = self.partitions.get(&log).and_then(|p| p.replica.as_ref()) else {
+            return Err(None);
+        };
         let (index, offset) = (Index(replica.last_index().0 + 1), replica.next_offset());
         self.last_rejection = None;
         self.drive(log, Input::Propose(vec![proposal]));
@@ -66,12 +67,8 @@ impl<D: Disk> Node<D> {
         let key = partition.key;
         for envelope in send {
             let stream = stream_of(&envelope.message);
-            let message = PeerMessage::Raft {
-                key,
-                from: envelope.from,
-                to: envelope.to,
-                message: envelope.message,
-            };
+            let message =
+                PeerMessage::Raft { key, from: envelope.from, to: envelope.to, message: envelope.message };
             self.out.push(Effect::Send { to: envelope.to.node, stream, message });
         }
         if role.is_some() {
@@ -90,8 +87,8 @@ impl<D: Disk> Node<D> {
     fn persist(&mut self, log: LogId, batch: WriteBatch) -> Result<(), WriteError> {
         let WriteBatch { id, hard_state, truncate_from, append, reset } = batch;
         let mut last = Sequence(0);
-        let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
         if let Some(reset) = reset {
+            let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
             let state = hard_state.as_ref().expect("a reset comes with its hard state");
             last = self.store.write(Write::Reset {
                 log,
@@ -102,10 +99,11 @@ impl<D: Disk> Node<D> {
                 checkpoint: (reset.checkpoint.0.0, reset.checkpoint.1.clone()),
                 keep_suffix: reset.keep_suffix,
             })?;
-            reset_state(partition, &reset, &self.founding);
+            self.reload_state(log);
         } else if let Some(state) = hard_state {
             last = self.store.write(Write::HardState { log, state: state.encode().into() })?;
         }
+        let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
         if let Some(from) = truncate_from {
             partition.truncated(from);
             last = self.store.write(Write::Truncate { log, from: from.0 })?;
@@ -117,6 +115,18 @@ impl<D: Disk> Node<D> {
         }
         self.syncs.push_back((last, log, id));
         Ok(())
+    }
+
+    /// A reset replaced the log: applied state is what came with it, and what of the log was kept.
+    fn reload_state(&mut self, log: LogId) {
+        let Some(mut partition) = self.partitions.remove(&log) else { return };
+        partition.loaded.clear();
+        if let Err(error) = self.load_state(&mut partition) {
+            self.fail(format!("the state that a leader sent does not load: {error}"));
+        }
+        self.partitions.insert(log, partition);
+        // A shard's view may lag behind what came.
+        self.merge_own_shard(log);
     }
 
     /// A write was refused. The Raft replica believes otherwise, so it is built anew from what the store holds; a
@@ -161,7 +171,9 @@ impl<D: Disk> Node<D> {
 
     fn checkpoint_if_due(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get(&log) else { return };
-        if partition.applied.0 - partition.checkpointed.0 >= self.config.checkpoint_entries {
+        let entries = partition.applied.0 - partition.checkpointed.0;
+        let much = partition.unsaved_bytes >= self.config.checkpoint_bytes && entries > 0;
+        if entries >= self.config.checkpoint_entries || much {
             self.checkpoint(log);
         }
     }
@@ -171,7 +183,7 @@ impl<D: Disk> Node<D> {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let write = Write::Checkpoint { log, index: partition.applied.0, state: partition.state.encode() };
         match self.store.write(write) {
-            Ok(_) => partition.checkpointed = partition.applied,
+            Ok(_) => (partition.checkpointed, partition.unsaved_bytes) = (partition.applied, 0),
             Err(error) => tracing::warn!(%error, log = log.0, "a checkpoint was refused"),
         }
     }
@@ -202,10 +214,15 @@ impl<D: Disk> Node<D> {
     pub(crate) fn role_changed(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let key = partition.key;
-        let term = partition.replica.as_ref().filter(|replica| replica.role() == Role::Leader).map(raft::Replica::term);
+        let term = partition
+            .replica
+            .as_ref()
+            .filter(|replica| replica.role() == Role::Leader)
+            .map(raft::Replica::term);
         let before = std::mem::replace(&mut partition.led, term);
         if before.is_some() && before != term {
-            let mut waiting = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_commit);
+            let mut waiting =
+                std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_commit);
             let on_sync = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_sync);
             for (index, waiters) in on_sync {
                 waiting.entry(index).or_default().extend(waiters);
@@ -249,26 +266,20 @@ impl<D: Disk> Node<D> {
 
     /// Merges a hint about a leader: the newer term wins, a leader's own word over hearsay.
     pub(crate) fn learn_leader(&mut self, info: LeaderInfo) {
+        let known = self.leaders.get(&info.key).map(|known| (known.term, known.leader));
+        let moved = known.is_none_or(|known| known < (info.term, info.leader));
+        let shard = info.key.as_shard().filter(|_| moved);
         match self.leaders.get_mut(&info.key) {
             Some(known) if known.term > info.term => {}
             Some(known) if known.term == info.term && info.in_sync.is_empty() => {}
             Some(known) => *known = info,
             None => _ = self.leaders.insert(info.key, info),
         }
+        if let Some(shard) = shard {
+            self.resend_to(shard);
+        }
         self.topics_moved();
     }
-}
-
-fn reset_state(partition: &mut Partition, reset: &raft::Reset, founding: &Founding) {
-    let (index, bytes) = &reset.checkpoint;
-    match Applied::decode(partition.key, Some(bytes), founding) {
-        Some(state) => partition.state = state,
-        None => tracing::error!(key = ?partition.key, "a leader sent a checkpoint that does not decode"),
-    }
-    partition.pending.retain(|pending| reset.keep_suffix && pending.index > *index);
-    partition.applied = *index;
-    partition.checkpointed = *index;
-    partition.loaded.clear();
 }
 
 fn stream_of(message: &Message) -> Stream {

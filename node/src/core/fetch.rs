@@ -6,10 +6,10 @@
 use mesh::raft::{EntryKind, Time};
 use storage::{Disk, LogId, Read, ReadError, ReadFrom};
 
-use super::{Effect, after_ms};
 use super::error::ErrorCode;
 use super::node::{Call, Node, Reading, Timer};
 use super::request::{FetchPartition, FetchResult, RequestId, Response, StoredBatch, TopicId, TopicRef};
+use super::{Effect, after_ms};
 
 /// A fetch in progress.
 pub(crate) struct FetchCall {
@@ -81,7 +81,14 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn look(&mut self, id: RequestId, part: usize, wanted: &FetchPartition, limit: usize, first: bool) -> Look {
+    fn look(
+        &mut self,
+        id: RequestId,
+        part: usize,
+        wanted: &FetchPartition,
+        limit: usize,
+        first: bool,
+    ) -> Look {
         let mut result = empty(wanted);
         let (log, high_watermark) = match self.readable(wanted, &mut result) {
             Ok(found) => found,
@@ -165,7 +172,9 @@ impl<D: Disk> Node<D> {
         match read {
             Ok(entries) => _ = fill(&mut call.results[part], entries, limit, true),
             // Truncated or trimmed since: the client asks again and learns why.
-            Err(ReadError::Corrupt { .. } | ReadError::Io(_)) => call.results[part].error = ErrorCode::KafkaStorageError,
+            Err(ReadError::Corrupt { .. } | ReadError::Io(_)) => {
+                call.results[part].error = ErrorCode::KafkaStorageError
+            }
             Err(_) => {}
         }
         if call.reading == 0
@@ -243,7 +252,11 @@ fn fill(result: &mut FetchResult, entries: Vec<storage::Entry>, limit: usize, fi
         }
         bytes += entry.payload.len();
         let leader_epoch = i32::try_from(entry.term).unwrap_or(-1);
-        result.batches.push(StoredBatch { base_offset: entry.base_offset, leader_epoch, bytes: entry.payload });
+        result.batches.push(StoredBatch {
+            base_offset: entry.base_offset,
+            leader_epoch,
+            bytes: entry.payload,
+        });
     }
     bytes
 }

@@ -28,8 +28,13 @@ impl<D: Disk> Node<D> {
     /// On the first start of a founder: the shards it holds, all in one commit. The last one's log tells later starts
     /// that all of them were written, so that one missing then is lost and not new.
     pub(crate) fn found_shards(&mut self) {
-        let mine: Vec<PartitionKey> =
-            self.founding.shards().iter().filter(|d| self.named(d.replicas.as_slice())).map(|d| d.key).collect();
+        let mine: Vec<PartitionKey> = self
+            .founding
+            .shards()
+            .iter()
+            .filter(|d| self.named(d.replicas.as_slice()))
+            .map(|d| d.key)
+            .collect();
         let complete = mine.last().is_none_or(|last| self.by_key.contains_key(last));
         if complete {
             return;
@@ -37,7 +42,13 @@ impl<D: Disk> Node<D> {
         for descriptor in self.founding.shards().iter().filter(|d| mine.contains(&d.key)) {
             if !self.by_key.contains_key(&descriptor.key) {
                 let id = descriptor.replica_on(self.identity.node).expect("it names this node");
-                self.create_log(descriptor.key, id, descriptor.voters(), descriptor.term_floor, Standing::Creating);
+                self.create_log(
+                    descriptor.key,
+                    id,
+                    descriptor.voters(),
+                    descriptor.term_floor,
+                    Standing::Creating,
+                );
             }
         }
     }
@@ -54,6 +65,9 @@ impl<D: Disk> Node<D> {
         keys.extend(self.view.desired_on(self.identity.node).map(|descriptor| descriptor.key));
         self.reconcile_keys(keys);
         self.register_self();
+        if self.stopping.is_some() {
+            self.hand_over();
+        }
         self.resend_forwards();
         self.expire_producer_ids();
         let leads: Vec<ShardId> = self.shard_leads.keys().copied().collect();
@@ -92,7 +106,8 @@ impl<D: Disk> Node<D> {
             // A shard is founded by `found_shards` or not at all: the founding record alone does not say that it is new.
             Action::Found { .. } if key.as_shard().is_some() => {
                 if self.view.version(ShardId(0)) > 0
-                    && let Some(replica) = self.view.descriptor(key).and_then(|d| d.replica_on(self.identity.node))
+                    && let Some(replica) =
+                        self.view.descriptor(key).and_then(|d| d.replica_on(self.identity.node))
                 {
                     reports.push(Report::Lost { key, replica, incarnation });
                 }
@@ -207,7 +222,8 @@ impl<D: Disk> Node<D> {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         partition.standing = Standing::Member;
         let leaderless = partition.replica.as_ref().is_some_and(|replica| replica.leader().is_none());
-        let preferred = self.view.descriptor(key).and_then(|d| d.replicas.first().copied()) == Some(partition.id);
+        let preferred =
+            self.view.descriptor(key).and_then(|d| d.replicas.first().copied()) == Some(partition.id);
         if leaderless && preferred {
             self.drive(log, Input::Campaign);
         }
@@ -256,7 +272,8 @@ impl<D: Disk> Node<D> {
     fn lead_membership(&mut self, key: PartitionKey, reports: &mut Vec<Report>) {
         let Some(log) = self.by_key.get(&key).copied() else { return };
         let Some(partition) = self.partitions.get(&log).filter(|partition| partition.leads()) else { return };
-        let (Some(replica), Some(descriptor)) = (partition.replica.as_ref(), self.view.descriptor(key)) else {
+        let (Some(replica), Some(descriptor)) = (partition.replica.as_ref(), self.view.descriptor(key))
+        else {
             return;
         };
         let replica_left = replaced(replica.committed_membership(), descriptor);
@@ -285,7 +302,8 @@ impl<D: Disk> Node<D> {
                 && (&info.kafka, &info.mesh, &info.http) == (&wanted.kafka, &wanted.mesh, &wanted.http)
                 && (&info.zone, info.weight) == (&wanted.zone, wanted.weight)
         });
-        let asked = self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Register(None));
+        let asked =
+            self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Register(None));
         if !known && !asked {
             let command = Command::RegisterNode(self.registration.clone());
             self.submit(ShardId(0), &command, Purpose::Register(None));
@@ -322,6 +340,7 @@ impl<D: Disk> Node<D> {
     /// One step of the failure detector; what it finds goes to the replicas as hints.
     pub(crate) fn liveness_input(&mut self, input: liveness::Input) {
         if matches!(input, liveness::Input::Tick) {
+            self.liveness_at = None;
             self.tell_health();
         }
         let events = self.liveness.step(self.now.mono, input);
@@ -331,22 +350,49 @@ impl<D: Disk> Node<D> {
                     let message = PeerMessage::Heartbeat(heartbeat);
                     self.out.push(Effect::Send { to, stream: Stream::Control, message });
                 }
-                liveness::Event::Up(node) => self.tell_replicas(node, Input::PeerUp(node)),
+                liveness::Event::Up(node) => {
+                    self.tell_replicas(node, Input::PeerUp(node));
+                    self.campaign_where_leaderless(node);
+                }
                 liveness::Event::Down(node) => self.tell_replicas(node, Input::PeerDown(node)),
                 liveness::Event::Restarted(_) => {}
             }
         }
-        if let Some(at) = self.liveness.next_deadline() {
-            self.timers.retain(|(_, timer)| *timer != Timer::Liveness);
-            self.set_timer(at, Timer::Liveness);
+        let next = self.liveness.next_deadline();
+        if next != self.liveness_at {
+            if let Some(at) = std::mem::replace(&mut self.liveness_at, next) {
+                self.timers.remove(&(at, Timer::Liveness));
+            }
+            next.into_iter().for_each(|at| self.set_timer(at, Timer::Liveness));
         }
+    }
+
+    /// A peer came: groups that never had a leader need not wait for their timeouts.
+    fn campaign_where_leaderless(&mut self, node: NodeId) {
+        let preferred = |partition: &Partition| {
+            let first = self.view.descriptor(partition.key).and_then(|d| d.replicas.first().copied());
+            first == Some(partition.id)
+        };
+        let waiting: Vec<LogId> = self
+            .partitions
+            .values()
+            .filter(|p| {
+                p.replica.as_ref().is_some_and(|replica| {
+                    replica.leader().is_none() && replica.membership().members().any(|id| id.node == node)
+                }) && preferred(p)
+            })
+            .map(|p| p.log)
+            .collect();
+        waiting.into_iter().for_each(|log| self.drive(log, Input::Campaign));
     }
 
     fn tell_replicas(&mut self, node: NodeId, input: Input) {
         let concerned: Vec<LogId> = self
             .partitions
             .values()
-            .filter(|p| p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node)))
+            .filter(|p| {
+                p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node))
+            })
             .map(|p| p.log)
             .collect();
         concerned.into_iter().for_each(|log| self.drive(log, input.clone()));

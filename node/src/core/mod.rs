@@ -25,9 +25,9 @@ pub mod request;
 mod shards;
 mod stop;
 
-pub use node::{Node, NodeConfig, OpenError, Setup};
 pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
+pub use node::{Node, NodeConfig, OpenError, Setup};
 
 use mesh::raft::{Incarnation, NodeId, Time};
 use storage::{Commit, Disk, ReadJob, Reclaim};

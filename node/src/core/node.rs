@@ -12,7 +12,9 @@ use super::lifecycle::log_meta;
 use super::message::{LeaderInfo, PeerMessage};
 use super::metadata::configs::{BrokerSettings, Defaults};
 use super::metadata::lifecycle::Standing;
-use super::metadata::{FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, ShardId, ShardUpdate, View};
+use super::metadata::{
+    FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, ShardId, ShardUpdate, View,
+};
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
@@ -32,6 +34,8 @@ pub struct NodeConfig {
     pub retention_ms: u64,
     /// A checkpoint of applied state is written after this many entries.
     pub checkpoint_entries: u64,
+    /// And after this many bytes of them: what a restart has to read again at most.
+    pub checkpoint_bytes: usize,
     /// What topics are when their creator does not say.
     pub defaults: Defaults,
     /// What DescribeConfigs says of this node.
@@ -52,6 +56,7 @@ impl Default for NodeConfig {
             reconcile_ms: 500,
             retention_ms: 30_000,
             checkpoint_entries: 4096,
+            checkpoint_bytes: 16 << 20,
             defaults: Defaults::default(),
             settings: BrokerSettings::default(),
             stop_ms: 3_000,
@@ -160,6 +165,9 @@ pub struct Node<D: Disk> {
     /// Logs whose create or reset frame is not synced yet, and the sequence that makes it so.
     pub(crate) creating: BTreeMap<LogId, Sequence>,
     pub(crate) announce_at: Time,
+    pub(crate) liveness_at: Option<Time>,
+    /// CreateTopics calls that wait until their topics are led.
+    pub(crate) creations: BTreeSet<RequestId>,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -211,6 +219,8 @@ impl<D: Disk> Node<D> {
             removals: BTreeMap::new(),
             creating: BTreeMap::new(),
             announce_at: now.mono,
+            liveness_at: None,
+            creations: BTreeSet::new(),
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.store.logs().collect();
@@ -218,7 +228,9 @@ impl<D: Disk> Node<D> {
             node.open_log(log)?;
         }
         node.next_log = node.store.logs().map(|log| log.0 + 1).max().unwrap_or(0);
-        node.found_shards();
+        if !recovered.suspect {
+            node.found_shards();
+        }
         node.set_timer(now.mono, Timer::Reconcile);
         node.set_timer(after_ms(now.mono, node.config.retention_ms), Timer::Retention);
         node.set_peers();
@@ -229,7 +241,8 @@ impl<D: Disk> Node<D> {
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
         let Some(state) = self.store.log(log) else { return Ok(()) };
-        let (key, id) = log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
+        let (key, id) =
+            log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
         if !state.suspect {
@@ -249,15 +262,29 @@ impl<D: Disk> Node<D> {
 
     /// Builds applied state, pending entries and the Raft replica of a partition from its stored log.
     pub(crate) fn load(&mut self, partition: &mut Partition) -> Result<(), OpenError> {
+        self.load_state(partition)?;
+        let log = partition.log;
+        let restored =
+            restored(&self.store, log).ok_or(OpenError::Undecodable { log, what: "a hard state" })?;
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let replica = Replica::new(partition.id, self.config.raft, restored, self.now.mono, self.seed);
+        partition.replica = Some(replica);
+        Ok(())
+    }
+
+    /// Builds applied state and pending entries: the checkpoint, and every entry above it.
+    pub(crate) fn load_state(&self, partition: &mut Partition) -> Result<(), OpenError> {
         let log = partition.log;
         let undecodable = |what| OpenError::Undecodable { log, what };
         let state = self.store.log(log).ok_or_else(|| undecodable("no state"))?;
         let checkpoint = state.checkpoint.as_ref();
         partition.applied = raft::Index(checkpoint.map_or(state.start.index, |(index, _)| *index));
         partition.checkpointed = partition.applied;
-        partition.state = Applied::decode(partition.key, checkpoint.map(|(_, bytes)| bytes.as_ref()), &self.founding)
+        let bytes = checkpoint.map(|(_, bytes)| bytes.as_ref());
+        partition.state = Applied::decode(partition.key, bytes, &self.founding)
             .ok_or_else(|| undecodable("a checkpoint"))?;
         partition.pending.clear();
+        partition.unsaved_bytes = 0;
         let (mut next, last) = (partition.applied.0.max(state.start.index) + 1, state.last_index);
         while next <= last {
             let entries = match self.store.read(log, storage::ReadFrom::Index(next), 1 << 20)? {
@@ -269,10 +296,6 @@ impl<D: Disk> Node<D> {
             next = newest.index.0 + 1;
             partition.appended(&entries);
         }
-        let restored = restored(&self.store, log).ok_or_else(|| undecodable("a hard state"))?;
-        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        let replica = Replica::new(partition.id, self.config.raft.clone(), restored, self.now.mono, self.seed);
-        partition.replica = Some(replica);
         Ok(())
     }
 
@@ -296,7 +319,12 @@ impl<D: Disk> Node<D> {
         }
         self.run_timers();
         self.finish_step();
-        std::mem::take(&mut self.out)
+        let mut effects = std::mem::take(&mut self.out);
+        if self.failed {
+            // Nothing that was said in the same breath counts.
+            effects.retain(|effect| matches!(effect, Effect::Failed(_)));
+        }
+        effects
     }
 
     /// When [`step`](Self::step) wants an [`Input::Tick`] at the latest.
@@ -306,7 +334,9 @@ impl<D: Disk> Node<D> {
 
     fn request(&mut self, id: RequestId, request: Request) {
         match request {
-            Request::Produce { acks, timeout_ms, partitions } => self.produce(id, acks, timeout_ms, partitions),
+            Request::Produce { acks, timeout_ms, partitions } => {
+                self.produce(id, acks, timeout_ms, partitions)
+            }
             Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions } => {
                 self.fetch(id, max_wait_ms, min_bytes, max_bytes, partitions);
             }
@@ -338,7 +368,9 @@ impl<D: Disk> Node<D> {
                 Ok(update) => self.shard_update(update),
                 Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
             },
-            PeerMessage::Forward { correlation, shard, command } => self.forwarded(from, correlation, shard, command),
+            PeerMessage::Forward { correlation, shard, command } => {
+                self.forwarded(from, correlation, shard, command)
+            }
             PeerMessage::Forwarded { correlation, reply } => self.forward_reply(correlation, reply),
             PeerMessage::Report { shard, reports } => self.shard_reports(from, shard, reports),
             PeerMessage::AskRemoval { shard, replicas } => self.removal_asked(from, shard, replicas),

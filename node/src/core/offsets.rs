@@ -28,7 +28,11 @@ impl<D: Disk> Node<D> {
         result
     }
 
-    fn find_offset(&self, part: &ListOffsetsPartition, result: &mut ListOffsetsResult) -> Result<(), ErrorCode> {
+    fn find_offset(
+        &self,
+        part: &ListOffsetsPartition,
+        result: &mut ListOffsetsResult,
+    ) -> Result<(), ErrorCode> {
         let log = self.led(&part.topic, part.partition)?;
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         let replica = replica.ok_or(ErrorCode::NotLeaderOrFollower)?;
@@ -76,7 +80,9 @@ impl<D: Disk> Node<D> {
         let Ok(asked) = u32::try_from(part.leader_epoch) else { return Ok(()) };
         let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let known = state.term_starts.partition_point(|(term, ..)| *term <= asked);
-        let Some((term, ..)) = known.checked_sub(1).and_then(|at| state.term_starts.get(at)) else { return Ok(()) };
+        let Some((term, ..)) = known.checked_sub(1).and_then(|at| state.term_starts.get(at)) else {
+            return Ok(());
+        };
         result.leader_epoch = i32::try_from(*term).unwrap_or(-1);
         result.end_offset = match state.term_starts.get(known) {
             Some((_, _, first_offset)) => *first_offset,

@@ -67,6 +67,8 @@ pub(crate) struct Partition {
     pub(crate) replica: Option<Replica>,
     pub(crate) applied: Index,
     pub(crate) checkpointed: Index,
+    /// Bytes of entries since the last checkpoint.
+    pub(crate) unsaved_bytes: usize,
     pub(crate) state: Applied,
     pub(crate) pending: VecDeque<Pending>,
     /// acks=all, and duplicates of whatever acks.
@@ -97,6 +99,7 @@ impl Partition {
             replica: None,
             applied: Index(0),
             checkpointed: Index(0),
+            unsaved_bytes: 0,
             state: Applied::Topic(Producers::default()),
             pending: VecDeque::new(),
             on_commit: BTreeMap::new(),
@@ -118,9 +121,12 @@ impl Partition {
     /// Takes note of entries that enter the log. Those at or below `applied` came with a checkpoint already.
     pub(crate) fn appended(&mut self, entries: &[raft::Entry]) {
         for entry in entries.iter().filter(|entry| entry.index > self.applied) {
+            self.unsaved_bytes += entry.payload.len();
             match entry.kind {
                 EntryKind::Records => {
-                    if let (Applied::Topic(producers), Some(stamp)) = (&mut self.state, producer_stamp(&entry.payload)) {
+                    if let (Applied::Topic(producers), Some(stamp)) =
+                        (&mut self.state, producer_stamp(&entry.payload))
+                    {
                         producers.append(entry.index, stamp, entry.record_count, entry.base_offset);
                     }
                 }
@@ -136,7 +142,12 @@ impl Partition {
 
     /// Takes note that entries from `from` on left the log.
     pub(crate) fn truncated(&mut self, from: Index) {
-        assert!(from > self.applied, "{:?}: truncation at {from:?} below applied {:?}", self.key, self.applied);
+        assert!(
+            from > self.applied,
+            "{:?}: truncation at {from:?} below applied {:?}",
+            self.key,
+            self.applied
+        );
         while self.pending.back().is_some_and(|last| last.index >= from) {
             self.pending.pop_back();
         }

@@ -13,8 +13,8 @@ use storage::{Disk, LogId};
 
 use super::after_ms;
 use super::error::ErrorCode;
-use super::node::{Call, Node, Timer};
 use super::metadata::lifecycle::Standing;
+use super::node::{Call, Node, Timer};
 use super::partition::{Applied, Partition, Waiter};
 use super::producers::Verdict;
 use super::request::{Acks, LeaderHint, ProducePartition, ProduceResult, RequestId, Response, TopicRef};
@@ -29,7 +29,13 @@ pub(crate) struct ProduceCall {
 }
 
 impl<D: Disk> Node<D> {
-    pub(crate) fn produce(&mut self, id: RequestId, acks: Acks, timeout_ms: u32, parts: Vec<ProducePartition>) {
+    pub(crate) fn produce(
+        &mut self,
+        id: RequestId,
+        acks: Acks,
+        timeout_ms: u32,
+        parts: Vec<ProducePartition>,
+    ) {
         let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
         let results = parts.iter().map(|part| undecided(&part.topic, part.partition)).collect();
         let open = vec![true; parts.len()];
@@ -138,7 +144,10 @@ impl<D: Disk> Node<D> {
         let Some(found) = self.by_key.get(&key).and_then(|log| self.partitions.get(log)) else {
             return Err(ErrorCode::NotLeaderOrFollower);
         };
-        let serving = found.leads() && found.standing == Standing::Member;
+        // Above the ceiling the shard has to be told first, or a topic of the same name could not start above this term.
+        let ceiling = self.view.topic(key.topic).map_or(u32::MAX, |topic| topic.term_ceiling);
+        let in_bounds = found.replica.as_ref().is_some_and(|replica| replica.term().0 <= ceiling);
+        let serving = found.leads() && found.standing == Standing::Member && in_bounds;
         if serving && !self.stopped { Ok(found.log) } else { Err(ErrorCode::NotLeaderOrFollower) }
     }
 
@@ -148,7 +157,9 @@ impl<D: Disk> Node<D> {
         acks: Acks,
         min_insync_replicas: usize,
     ) -> Result<(), (ErrorCode, Option<String>)> {
-        let Some(replica) = partition.replica.as_ref() else { return Err((ErrorCode::NotLeaderOrFollower, None)) };
+        let Some(replica) = partition.replica.as_ref() else {
+            return Err((ErrorCode::NotLeaderOrFollower, None));
+        };
         let needed = min_insync_replicas.min(replica.membership().voters.len());
         if acks == Acks::All && needed > 1 && replica.in_sync().len() < needed {
             let text = format!("{} replicas are in sync, {needed} are needed", replica.in_sync().len());
@@ -216,8 +227,10 @@ impl<D: Disk> Node<D> {
         if !call.open[waiter.part] {
             return;
         }
-        let (topic, partition) = (call.results[waiter.part].topic.clone(), call.results[waiter.part].partition);
-        let leader = if error == ErrorCode::NotLeaderOrFollower { self.hint(&topic, partition) } else { None };
+        let (topic, partition) =
+            (call.results[waiter.part].topic.clone(), call.results[waiter.part].partition);
+        let leader =
+            if error == ErrorCode::NotLeaderOrFollower { self.hint(&topic, partition) } else { None };
         let log_start_offset = if error == ErrorCode::None { self.log_start(&topic, partition) } else { -1 };
         let Some(Call::Produce(call)) = self.calls.get_mut(&waiter.call) else { return };
         call.open[waiter.part] = false;

@@ -84,7 +84,8 @@ impl Producers {
             return first(stamp, ErrorCode::OutOfOrderSequenceNumber);
         }
         let last_sequence = advance(stamp.base_sequence, record_count - 1);
-        let same = |seen: &&Seen| seen.base_sequence == stamp.base_sequence && seen.last_sequence == last_sequence;
+        let same =
+            |seen: &&Seen| seen.base_sequence == stamp.base_sequence && seen.last_sequence == last_sequence;
         if let Some(seen) = producer.seen.iter().rev().find(same) {
             return Verdict::Duplicate { index: seen.index, base_offset: seen.base_offset };
         }
@@ -127,7 +128,9 @@ impl Producers {
         }
         while self.applied.len() > PRODUCERS_MAX {
             let newest = |producer: &Producer| producer.seen.back().map(|seen| seen.index);
-            let Some(oldest) = self.applied.iter().min_by_key(|(_, p)| newest(p)).map(|(id, _)| *id) else { break };
+            let Some(oldest) = self.applied.iter().min_by_key(|(_, p)| newest(p)).map(|(id, _)| *id) else {
+                break;
+            };
             self.applied.remove(&oldest);
             self.rebuild(oldest);
         }
@@ -205,8 +208,9 @@ fn first(stamp: ProducerStamp, otherwise: ErrorCode) -> Verdict {
 }
 
 fn take(table: &mut BTreeMap<i64, Producer>, pending: Pending) {
-    let producer =
-        table.entry(pending.id).or_insert(Producer { epoch: pending.epoch, seen: VecDeque::with_capacity(BATCHES) });
+    let producer = table
+        .entry(pending.id)
+        .or_insert(Producer { epoch: pending.epoch, seen: VecDeque::with_capacity(BATCHES) });
     if producer.epoch != pending.epoch {
         producer.epoch = pending.epoch;
         producer.seen.clear();

@@ -7,8 +7,8 @@ use mesh::raft::{EntryKind, LogStart, Proposal, Term};
 use storage::{Disk, LogId, Reclaim};
 
 use super::drive::encode_log_start;
-use super::node::{Node, Timer};
 use super::metadata::lifecycle::Standing;
+use super::node::{Node, Timer};
 use super::partition::{Applied, start_to_raft};
 use super::{Effect, after_ms};
 
@@ -41,7 +41,9 @@ impl<D: Disk> Node<D> {
                 let limits = self.topic_config(partition.key.topic);
                 let older_than_ms = limits.retention_ms.map(|ms| self.now.wall_ms.saturating_sub(ms));
                 let at_most = partition.applied.0;
-                self.store.retention_point(log, limits.retention_bytes, older_than_ms, at_most).map(start_to_raft)
+                self.store
+                    .retention_point(log, limits.retention_bytes, older_than_ms, at_most)
+                    .map(start_to_raft)
             }
             Applied::Shard(_) => {
                 let index = partition.checkpointed;
@@ -83,5 +85,4 @@ impl<D: Disk> Node<D> {
             Err(error) => tracing::warn!(%error, "a segment could not be reclaimed; it stays"),
         }
     }
-
 }

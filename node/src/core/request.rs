@@ -30,16 +30,44 @@ pub enum TopicRef {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are Kafka's own, see the protocol guide")]
 pub enum Request {
-    Produce { acks: Acks, timeout_ms: u32, partitions: Vec<ProducePartition> },
-    Fetch { max_wait_ms: u32, min_bytes: u32, max_bytes: u32, partitions: Vec<FetchPartition> },
-    ListOffsets { partitions: Vec<ListOffsetsPartition> },
-    OffsetForLeaderEpoch { partitions: Vec<EpochPartition> },
+    Produce {
+        acks: Acks,
+        timeout_ms: u32,
+        partitions: Vec<ProducePartition>,
+    },
+    Fetch {
+        max_wait_ms: u32,
+        min_bytes: u32,
+        max_bytes: u32,
+        partitions: Vec<FetchPartition>,
+    },
+    ListOffsets {
+        partitions: Vec<ListOffsetsPartition>,
+    },
+    OffsetForLeaderEpoch {
+        partitions: Vec<EpochPartition>,
+    },
     /// `producer_id`/`producer_epoch` are -1 for a new producer; otherwise KIP-360: same id with the epoch bumped.
-    InitProducerId { producer_id: i64, producer_epoch: i16 },
-    Metadata { topics: MetadataTopics, allow_auto_create: bool },
-    CreateTopics { topics: Vec<CreateTopic>, validate_only: bool, timeout_ms: u32 },
-    DeleteTopics { topics: Vec<TopicRef>, timeout_ms: u32 },
-    DescribeConfigs { resources: Vec<ConfigResource> },
+    InitProducerId {
+        producer_id: i64,
+        producer_epoch: i16,
+    },
+    Metadata {
+        topics: MetadataTopics,
+        allow_auto_create: bool,
+    },
+    CreateTopics {
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+        timeout_ms: u32,
+    },
+    DeleteTopics {
+        topics: Vec<TopicRef>,
+        timeout_ms: u32,
+    },
+    DescribeConfigs {
+        resources: Vec<ConfigResource>,
+    },
     /// Not Kafka's: a node asks a member to enter it into the registry.
     RegisterNode(Registration),
 }
@@ -144,26 +172,54 @@ pub struct CreateTopic {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "obvious")]
 pub enum ConfigResource {
-    Topic { name: String, keys: Option<Vec<String>> },
+    Topic {
+        name: String,
+        keys: Option<Vec<String>>,
+    },
     /// A broker by its id as text; other than the asked node is refused.
-    Broker { name: String, keys: Option<Vec<String>> },
+    Broker {
+        name: String,
+        keys: Option<Vec<String>>,
+    },
 }
 
 /// The answer to a [`Request`], variant by variant.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are Kafka's own")]
 pub enum Response {
-    Produce { partitions: Vec<ProduceResult> },
-    Fetch { partitions: Vec<FetchResult> },
-    ListOffsets { partitions: Vec<ListOffsetsResult> },
-    OffsetForLeaderEpoch { partitions: Vec<EpochResult> },
-    InitProducerId { error: ErrorCode, producer_id: i64, producer_epoch: i16 },
+    Produce {
+        partitions: Vec<ProduceResult>,
+    },
+    Fetch {
+        partitions: Vec<FetchResult>,
+    },
+    ListOffsets {
+        partitions: Vec<ListOffsetsResult>,
+    },
+    OffsetForLeaderEpoch {
+        partitions: Vec<EpochResult>,
+    },
+    InitProducerId {
+        error: ErrorCode,
+        producer_id: i64,
+        producer_epoch: i16,
+    },
     Metadata(MetadataResult),
-    CreateTopics { topics: Vec<CreateTopicResult> },
-    DeleteTopics { topics: Vec<DeleteTopicResult> },
-    DescribeConfigs { resources: Vec<ConfigResult> },
+    CreateTopics {
+        topics: Vec<CreateTopicResult>,
+    },
+    DeleteTopics {
+        topics: Vec<DeleteTopicResult>,
+    },
+    DescribeConfigs {
+        resources: Vec<ConfigResult>,
+    },
     /// `node` is -1 on error.
-    RegisterNode { error: ErrorCode, message: Option<String>, node: i32 },
+    RegisterNode {
+        error: ErrorCode,
+        message: Option<String>,
+        node: i32,
+    },
 }
 
 /// One partition of a produce response.

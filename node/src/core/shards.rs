@@ -19,6 +19,9 @@ use super::{Effect, after_ms};
 /// How long a command waits for its answer before it is sent again.
 const RESEND_MS: u64 = 1_000;
 
+/// When a command that a client wanted is given up: by then its caller has long been answered.
+const EXPIRE_MS: u64 = 30_000;
+
 /// Who waits for a proposed command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -34,10 +37,7 @@ pub(crate) enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// One topic of a CreateTopics or DeleteTopics call.
-    Topic {
-        call: RequestId,
-        at: usize,
-    },
+    Topic { call: RequestId, at: usize },
     /// A block of producer ids for this node.
     ProducerIds,
     /// This node's own registration, or that of one that joins through it.
@@ -53,6 +53,7 @@ pub(crate) struct Forward {
     command: Bytes,
     pub(crate) purpose: Purpose,
     resend: Time,
+    expires: Time,
 }
 
 /// The commands of this node that are not answered yet.
@@ -74,7 +75,9 @@ impl<D: Disk> Node<D> {
     pub(crate) fn submit(&mut self, shard: ShardId, command: &Command, purpose: Purpose) {
         self.forwarding.next += 1;
         let correlation = self.forwarding.next;
-        let forward = Forward { shard, command: command.encode().into(), purpose, resend: self.now.mono };
+        let expires = after_ms(self.now.mono, EXPIRE_MS);
+        let forward =
+            Forward { shard, command: command.encode().into(), purpose, resend: self.now.mono, expires };
         self.forwarding.waiting.insert(correlation, forward);
         self.send_forward(correlation);
     }
@@ -94,8 +97,18 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// A shard has a new leader: what it has not answered goes there now.
+    pub(crate) fn resend_to(&mut self, shard: ShardId) {
+        let waiting = self.forwarding.waiting.iter().filter(|(_, forward)| forward.shard == shard);
+        let waiting: Vec<u64> = waiting.map(|(correlation, _)| *correlation).collect();
+        waiting.into_iter().for_each(|correlation| self.send_forward(correlation));
+    }
+
     /// Sends again what was not answered in time.
     pub(crate) fn resend_forwards(&mut self) {
+        let now = self.now.mono;
+        let kept = |purpose: &Purpose| matches!(purpose, Purpose::ProducerIds | Purpose::Register(None));
+        self.forwarding.waiting.retain(|_, forward| kept(&forward.purpose) || forward.expires > now);
         let due: Vec<u64> = self
             .forwarding
             .waiting
@@ -113,8 +126,10 @@ impl<D: Disk> Node<D> {
     }
 
     fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {
-        let proposal = Proposal { kind: EntryKind::Command, record_count: 0, timestamp_ms: -1, payload: command };
-        let Some(index) = self.partitions.get(&log).and_then(|p| p.replica.as_ref()).map(|r| r.last_index().next())
+        let proposal =
+            Proposal { kind: EntryKind::Command, record_count: 0, timestamp_ms: -1, payload: command };
+        let Some(index) =
+            self.partitions.get(&log).and_then(|p| p.replica.as_ref()).map(|r| r.last_index().next())
         else {
             return Err(ForwardReply::NotLeader(None));
         };
@@ -195,8 +210,10 @@ impl<D: Disk> Node<D> {
     }
 
     /// What a local replica of a shard applied goes into this node's view.
-    fn merge_own_shard(&mut self, log: LogId) {
-        let Some(Applied::Shard(shard)) = self.partitions.get(&log).map(|partition| &partition.state) else { return };
+    pub(crate) fn merge_own_shard(&mut self, log: LogId) {
+        let Some(Applied::Shard(shard)) = self.partitions.get(&log).map(|partition| &partition.state) else {
+            return;
+        };
         let update = shard.update_since(self.view.version(shard.id()));
         self.shard_update(update);
     }
@@ -225,7 +242,10 @@ impl<D: Disk> Node<D> {
         let Some(shard) = partition.key.as_shard() else { return };
         if leads {
             let Applied::Shard(state) = &partition.state else { return };
-            let lead = ShardLead { repairs: Repairs::new(self.config.create_grace_ms * 1_000), told: state.version() };
+            let lead = ShardLead {
+                repairs: Repairs::new(self.config.create_grace_ms * 1_000),
+                told: state.version(),
+            };
             self.shard_leads.insert(shard, lead);
             return;
         }
@@ -243,10 +263,13 @@ impl<D: Disk> Node<D> {
 
     /// A node asks what is new in a shard. Any replica may answer: versions only rise.
     pub(crate) fn shard_poll(&mut self, from: NodeId, shard: u32, version: u64) {
-        let Some(log) = shard_id(shard).and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard))) else {
+        let Some(log) = shard_id(shard).and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard)))
+        else {
             return;
         };
-        let Some(Applied::Shard(shard)) = self.partitions.get(log).map(|partition| &partition.state) else { return };
+        let Some(Applied::Shard(shard)) = self.partitions.get(log).map(|partition| &partition.state) else {
+            return;
+        };
         // Version 0 may be that of a node that knows nothing of the shard yet.
         if shard.version() > version || version == 0 {
             let message = PeerMessage::ShardUpdate(shard.update_since(version).encode().into());
@@ -320,7 +343,9 @@ impl<D: Disk> Node<D> {
     pub(crate) fn lead_shard(&mut self, shard: ShardId) {
         let Some((_, log)) = self.leading(shard.0.into()) else { return };
         let Some(partition) = self.partitions.get(&log) else { return };
-        let (Applied::Shard(state), Some(lead)) = (&partition.state, self.shard_leads.get_mut(&shard)) else { return };
+        let (Applied::Shard(state), Some(lead)) = (&partition.state, self.shard_leads.get_mut(&shard)) else {
+            return;
+        };
         let commands = lead.repairs.due(self.now.mono, state);
         self.propose_housekeeping(log, commands);
     }
@@ -364,7 +389,12 @@ impl<D: Disk> Node<D> {
     }
 
     /// A node wants to delete replicas: answered after a linearizable read, for an old leader may not know better.
-    pub(crate) fn removal_asked(&mut self, from: NodeId, shard: u32, replicas: Vec<(PartitionKey, ReplicaId)>) {
+    pub(crate) fn removal_asked(
+        &mut self,
+        from: NodeId,
+        shard: u32,
+        replicas: Vec<(PartitionKey, ReplicaId)>,
+    ) {
         let Some((_, log)) = self.leading(shard) else { return };
         let context = self.token();
         self.removals.insert(context, Removal { log, from, replicas });
@@ -379,8 +409,10 @@ impl<D: Disk> Node<D> {
         if index.is_none_or(|index| partition.applied < index) {
             return;
         }
-        let confirmed: Vec<_> =
-            replicas.into_iter().filter(|(key, id)| id.node == from && state.confirms_removal(*key, *id)).collect();
+        let confirmed: Vec<_> = replicas
+            .into_iter()
+            .filter(|(key, id)| id.node == from && state.confirms_removal(*key, *id))
+            .collect();
         if confirmed.is_empty() {
             return;
         }

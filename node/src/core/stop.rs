@@ -15,6 +15,9 @@ impl<D: Disk> Node<D> {
         self.stopping = Some(deadline);
         self.set_timer(deadline, Timer::Stop);
         self.hand_over();
+        let unsaved: Vec<LogId> =
+            self.partitions.values().filter(|p| p.applied > p.checkpointed).map(|p| p.log).collect();
+        unsaved.into_iter().for_each(|log| self.checkpoint(log));
     }
 
     /// Asks one successor of each partition led here. Asked again until it worked: the first may be slow.

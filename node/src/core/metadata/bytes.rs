@@ -119,7 +119,8 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    /// A count of elements of at least `least` bytes each; what cannot be there is refused before memory is taken.
+    /// A count of elements of at least `least` bytes each; what cannot be there is refused before memory is
+    /// taken.
     pub(super) fn count(&mut self, least: usize) -> Result<usize, DecodeError> {
         let count = usize::try_from(self.u32()?).map_err(|_| DecodeError::Short)?;
         match count.checked_mul(least) {

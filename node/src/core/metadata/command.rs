@@ -1,8 +1,8 @@
 //! The commands in a shard's log.
 //!
-//! They live as long as the log, so they have a byte table of their own. All numbers are big-endian; `text` and `blob`
-//! are a u32 length and that many bytes, a list is a u32 count and its elements, a triple is `node i32, incarnation u64,
-//! epoch u32`, a key is `topic id 16 bytes, partition i32`.
+//! They live as long as the log, so they have a byte table of their own. All numbers are big-endian; `text`
+//! and `blob` are a u32 length and that many bytes, a list is a u32 count and its elements, a triple is `node
+//! i32, incarnation u64, epoch u32`, a key is `topic id 16 bytes, partition i32`.
 //!
 //! | byte | field |
 //! |---|---|
@@ -52,7 +52,8 @@ pub enum Command {
         /// By id, so that a repeated command cannot hit a successor of the same name.
         id: TopicId,
     },
-    /// Enough replicas of these partitions synced their create frames: from now on an empty log is a lost one.
+    /// Enough replicas of these partitions synced their create frames: from now on an empty log is a lost
+    /// one.
     MarkCreated {
         /// Their topic, or [`METADATA_TOPIC`](super::METADATA_TOPIC) for shards.
         topic: TopicId,

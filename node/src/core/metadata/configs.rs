@@ -1,11 +1,16 @@
-//! Kafka's config keys: which exist, what they may be, what they are when nobody set them, and what they mean here.
+//! Kafka's config keys: which exist, what they may be, what they are when nobody set them, and what they mean
+//! here.
 //!
-//! A key is either in force, or known and harmless (taken and shown, with no effect here), or known and only possible at
-//! its default, because anything else would promise what is not done. Unknown keys are refused.
+//! A key is either in force, or known and harmless (taken and shown, with no effect here), or known and only
+//! possible at its default, because anything else would promise what is not done. Unknown keys are refused.
 
 use std::collections::BTreeMap;
 
 use crate::core::request::ConfigEntry;
+
+mod broker;
+
+pub use broker::{BrokerSettings, describe_broker};
 
 /// Values of this mesh where Kafka's own default does not rule. The same on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +226,8 @@ const TOPIC: &[Key] = &[
     ),
 ];
 
-/// Checks what a client wants to set for a topic and returns what to store: only what differs from nothing said.
+/// Checks what a client wants to set for a topic and returns what to store: only what differs from nothing
+/// said.
 ///
 /// # Errors
 ///
@@ -285,116 +291,6 @@ fn entry(key: &Key, set: &BTreeMap<String, String>, defaults: &Defaults) -> Conf
         kind: key.kind as i8,
         documentation: key.documentation.to_owned(),
     }
-}
-
-/// What a node says of itself in DescribeConfigs.
-#[derive(Clone, Debug, Default)]
-pub struct BrokerSettings {
-    /// The node's id.
-    pub node: i32,
-    /// `host:port` on which it listens for Kafka clients.
-    pub listen: String,
-    /// `host:port` that it tells clients.
-    pub advertised: String,
-    /// Its zone; may be empty.
-    pub zone: String,
-    /// Where its data is.
-    pub data_dir: String,
-}
-
-/// What DescribeConfigs says of a node. `keys` is `None` for all; unknown ones are left out.
-pub fn describe_broker(
-    settings: &BrokerSettings,
-    defaults: &Defaults,
-    keys: Option<&[String]>,
-) -> Vec<ConfigEntry> {
-    let id = settings.node.to_string();
-    let rack = (!settings.zone.is_empty()).then(|| settings.zone.clone());
-    let all = [
-        (
-            "advertised.listeners",
-            Some(format!("PLAINTEXT://{}", settings.advertised)),
-            Kind::Text,
-            false,
-            "Address for clients.",
-        ),
-        (
-            "auto.create.topics.enable",
-            Some(defaults.auto_create_topics.to_string()),
-            Kind::Boolean,
-            false,
-            "Whether asking for an unknown topic creates it.",
-        ),
-        ("broker.id", Some(id.clone()), Kind::Int, false, "The node's committed id."),
-        ("broker.rack", rack, Kind::Text, settings.zone.is_empty(), "The node's zone."),
-        (
-            "default.replication.factor",
-            Some(defaults.replication_factor.to_string()),
-            Kind::Int,
-            false,
-            "Replicas of a topic that does not say; fewer when there are fewer nodes.",
-        ),
-        (
-            "listeners",
-            Some(format!("PLAINTEXT://{}", settings.listen)),
-            Kind::Text,
-            false,
-            "Where the node listens for clients.",
-        ),
-        (
-            "log.cleanup.policy",
-            Some("delete".into()),
-            Kind::List,
-            true,
-            "Old records are deleted by retention.",
-        ),
-        ("log.dirs", Some(settings.data_dir.clone()), Kind::Text, false, "Where the node's data is."),
-        (
-            "log.message.timestamp.type",
-            Some("CreateTime".into()),
-            Kind::Text,
-            true,
-            "Records keep the timestamps that producers set.",
-        ),
-        ("log.retention.bytes", Some("-1".into()), Kind::Long, true, "Default of retention.bytes."),
-        ("log.retention.ms", Some("604800000".into()), Kind::Long, true, "Default of retention.ms."),
-        (
-            "log.segment.bytes",
-            Some("67108864".into()),
-            Kind::Int,
-            true,
-            "Size of the segments that all partitions share.",
-        ),
-        (
-            "message.max.bytes",
-            Some(defaults.max_message_bytes.to_string()),
-            Kind::Int,
-            false,
-            "Default of max.message.bytes.",
-        ),
-        ("min.insync.replicas", Some("1".into()), Kind::Int, true, "Default of min.insync.replicas."),
-        ("node.id", Some(id), Kind::Int, false, "The node's committed id."),
-        (
-            "num.partitions",
-            Some(defaults.partitions.to_string()),
-            Kind::Int,
-            false,
-            "Partitions of a topic that does not say.",
-        ),
-        ("process.roles", Some("broker".into()), Kind::List, false, "There is no controller."),
-        ("unclean.leader.election.enable", Some("false".into()), Kind::Boolean, true, "Never."),
-    ];
-    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key == name));
-    all.into_iter()
-        .filter(|(name, ..)| wanted(name))
-        .map(|(name, value, kind, is_default, documentation)| ConfigEntry {
-            name: name.to_owned(),
-            value,
-            is_default,
-            kind: kind as i8,
-            documentation: documentation.to_owned(),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -472,7 +368,5 @@ mod tests {
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].value.as_deref(), Some("1000"));
         assert!(!entries[0].is_default);
-        let broker = describe_broker(&BrokerSettings::default(), &Defaults::default(), None);
-        assert!(broker.iter().any(|entry| entry.name == "num.partitions"));
     }
 }

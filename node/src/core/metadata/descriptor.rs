@@ -122,7 +122,8 @@ pub struct Topic {
     pub partitions: i32,
     /// Configs that differ from the defaults, by Kafka's key names.
     pub configs: BTreeMap<String, String>,
-    /// Its replica sets begin with this term, so that leader epochs are above those of a deleted topic of this name.
+    /// Its replica sets begin with this term, so that leader epochs are above those of a deleted topic of
+    /// this name.
     pub term_floor: u32,
     /// A leader whose term is above this has it raised (and committed) before it serves clients.
     pub term_ceiling: u32,

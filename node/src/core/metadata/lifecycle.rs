@@ -1,5 +1,6 @@
-//! The replica life cycle of `ARCHITECTURE.md` as decisions: what a node does about one replica, what a shard's leader does
-//! about reports, what a partition's leader does about its membership. All pure; the callers persist, send and propose.
+//! The replica life cycle of `ARCHITECTURE.md` as decisions: what a node does about one replica, what a
+//! shard's leader does about reports, what a partition's leader does about its membership. All pure; the
+//! callers persist, send and propose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,8 @@ use crate::mutant::{self, Mutant};
 /// Where in its life a local replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// Founded, and not known to be created: votes, even with an empty log, and acknowledges nothing to clients.
+    /// Founded, and not known to be created: votes, even with an empty log, and acknowledges nothing to
+    /// clients.
     Creating,
     /// A voter whose promises are whole.
     Member,
@@ -41,7 +43,8 @@ pub struct LocalReplica {
 pub enum Action {
     /// All is as it should be, or the view is older than the replica.
     Nothing,
-    /// Write a create frame for this founding voter, and start it as `Creating` with these voters at this term.
+    /// Write a create frame for this founding voter, and start it as `Creating` with these voters at this
+    /// term.
     Found {
         /// The triple.
         id: ReplicaId,
@@ -70,8 +73,9 @@ pub enum Action {
 
 /// Compares what is here with what should be.
 ///
-/// A descriptor that is missing from the view proves nothing (a restarted node's view may be older than its replica), so
-/// the shard is asked and the replica goes on meanwhile. A present one that is older than the replica changes nothing.
+/// A descriptor that is missing from the view proves nothing (a restarted node's view may be older than its
+/// replica), so the shard is asked and the replica goes on meanwhile. A present one that is older than the
+/// replica changes nothing.
 pub fn decide(
     local: Option<LocalReplica>,
     descriptor: Option<&Descriptor>,
@@ -206,7 +210,8 @@ impl Report {
     }
 }
 
-/// How reports become commands, at the leader of a shard. Begins empty with each leadership: reports are repeated.
+/// How reports become commands, at the leader of a shard. Begins empty with each leadership: reports are
+/// repeated.
 #[derive(Debug, Default)]
 pub struct Repairs {
     grace_us: u64,
@@ -225,8 +230,8 @@ impl Repairs {
         Self { grace_us, creations: BTreeMap::new() }
     }
 
-    /// Takes one report from `from`; returns what to propose at once. A repeated report may return it again: the
-    /// shard answers a repeated command as done.
+    /// Takes one report from `from`; returns what to propose at once. A repeated report may return it again:
+    /// the shard answers a repeated command as done.
     ///
     /// `incarnation_of` is the registry's word; a node that is not registered in the life it speaks of waits.
     pub fn report(
@@ -272,8 +277,8 @@ impl Repairs {
         }
     }
 
-    /// The creations that are due: all replicas reported, or a majority did and the grace time passed. One command per topic.
-    /// Call it after reports and at [`next_deadline`](Self::next_deadline).
+    /// The creations that are due: all replicas reported, or a majority did and the grace time passed. One
+    /// command per topic. Call it after reports and at [`next_deadline`](Self::next_deadline).
     pub fn due(&mut self, now: Time, shard: &Shard) -> Vec<Command> {
         self.creations.retain(|key, _| shard.descriptor(*key).is_some_and(|descriptor| descriptor.creating));
         let mut done: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
@@ -299,14 +304,15 @@ impl Repairs {
     }
 }
 
-/// The next step from the actual membership towards the desired one, at a partition's leader: strangers among the learners
-/// go, missing replicas come as learners, and once any of them caught up it takes its predecessor's place by joint
-/// consensus (which leaves by itself). One change at a time; ask again after each.
+/// The next step from the actual membership towards the desired one, at a partition's leader: strangers among
+/// the learners go, missing replicas come as learners, and once any of them caught up it takes its
+/// predecessor's place by joint consensus (which leaves by itself). One change at a time; ask again after
+/// each.
 ///
 /// `caught_up` says whether a learner is close enough to the log's end to vote without stalling commits.
 ///
-/// It never goes from one voter to two: there, the loss of either would stop the partition, so that a change that
-/// meant to make it safer would first make it weaker. It waits until two learners caught up.
+/// It never goes from one voter to two: there, the loss of either would stop the partition, so that a change
+/// that meant to make it safer would first make it weaker. It waits until two learners caught up.
 pub fn next_change(
     actual: &Membership,
     desired: &Descriptor,
@@ -343,7 +349,8 @@ pub fn next_change(
     (voters != actual.voters && !voters.is_empty() && !weaker).then_some(MembershipChange::Joint { voters })
 }
 
-/// The replaced triples that the committed membership no longer holds; each is to be reported with [`Report::Replaced`].
+/// The replaced triples that the committed membership no longer holds; each is to be reported with
+/// [`Report::Replaced`].
 pub fn replaced(committed: &Membership, desired: &Descriptor) -> Vec<ReplicaId> {
     desired.leaving.iter().copied().filter(|&id| !committed.contains(id)).collect()
 }

@@ -1,27 +1,30 @@
-//! Metadata: which topics, replicas and nodes there are, as deterministic state machines of 16 replicated shards.
+//! Metadata: which topics, replicas and nodes there are, as deterministic state machines of 16 replicated
+//! shards.
 //!
-//! A topic belongs to shard `blake3(name) mod 16`; its id says the same in its last four bits, so that a partition
-//! finds its shard without its topic's name. A shard is an ordinary partition (of the reserved topic [`METADATA_TOPIC`])
-//! whose entries of kind `Command` hold encoded [`Command`]s. Shard 0 also holds the node registry and the
-//! descriptors of all shards.
+//! A topic belongs to shard `blake3(name) mod 16`; its id says the same in its last four bits, so that a
+//! partition finds its shard without its topic's name. A shard is an ordinary partition (of the reserved
+//! topic [`METADATA_TOPIC`]) whose entries of kind `Command` hold encoded [`Command`]s. Shard 0 also holds
+//! the node registry and the descriptors of all shards.
 //!
 //! Reading order and interface:
 //!
 //! - [`descriptor`]: [`PartitionKey`], [`ShardId`], [`Descriptor`], [`Topic`], [`NodeInfo`], [`Founding`].
 //! - [`command`]: [`Command`] with `encode`/`decode`; byte table there.
-//! - [`shard`]: [`Shard`]: `founded(shard, &founding)`, `apply(index, &payload) -> Outcome`, `version()`, `snapshot()`,
-//!   `restore(&bytes)`, `update_since(version)`, `confirms_removal(key, triple)`.
+//! - [`shard`]: [`Shard`]: `founded(shard, &founding)`, `apply(index, &payload) -> Outcome`, `version()`,
+//!   `snapshot()`, `restore(&bytes)`, `update_since(version)`, `confirms_removal(key, triple)`.
 //! - [`update`]: [`ShardUpdate`] (from a shard's replica to any node) with `encode`/`decode`.
-//! - [`view`]: [`View`]: what a node knows of all shards: `merge(update) -> Merge`, lookups by name, id, key, node.
-//! - [`configs`]: topic and broker configs: validation, typed [`configs::TopicConfig`], DescribeConfigs answers.
+//! - [`view`]: [`View`]: what a node knows of all shards: `merge(update) -> Merge`, lookups by name, id, key,
+//!   node.
+//! - [`configs`]: topic and broker configs: validation, typed [`configs::TopicConfig`], DescribeConfigs
+//!   answers.
 //! - [`plan`]: [`plan::plan_topic`]: a client's CreateTopic to a command, or the error that Kafka users know.
 //! - [`lifecycle`]: [`lifecycle::decide`] for a node, [`lifecycle::Repairs`] for a shard's leader,
 //!   [`lifecycle::next_change`] and [`lifecycle::replaced`] for a partition's leader.
 //!
-//! How a command travels: a node plans it and sends it to the shard's leader, which proposes the bytes; when the entry
-//! is committed every replica calls `apply`, and the leader answers with the [`Outcome`]. Every command is checked at
-//! that point, in the log's order, and a refused one changes nothing. Commands may be repeated when an answer was lost:
-//! what is already so is answered as done.
+//! How a command travels: a node plans it and sends it to the shard's leader, which proposes the bytes; when
+//! the entry is committed every replica calls `apply`, and the leader answers with the [`Outcome`]. Every
+//! command is checked at that point, in the log's order, and a refused one changes nothing. Commands may be
+//! repeated when an answer was lost: what is already so is answered as done.
 
 pub mod command;
 pub mod configs;

@@ -59,11 +59,12 @@ impl Refusal {
     }
 }
 
-/// Checks a creation and places its replicas. `live` are the nodes that are up now, `random` 16 random bytes for the
-/// topic's id. The shard checks again what may have changed by then.
+/// Checks a creation and places its replicas. `live` are the nodes that are up now, `random` 16 random bytes
+/// for the topic's id. The shard checks again what may have changed by then.
 ///
-/// An explicit replication factor needs that many live nodes, as in Kafka. The default one is less where the mesh has fewer
-/// nodes, but not because some are down: then they are named all the same, as long as a majority is live.
+/// An explicit replication factor needs that many live nodes, as in Kafka. The default one is less where the
+/// mesh has fewer nodes, but not because some are down: then they are named all the same, as long as a
+/// majority is live.
 ///
 /// # Errors
 ///

@@ -1,22 +1,24 @@
 //! One metadata shard: a deterministic state machine over the commands of its log.
 //!
-//! Replicas that applied the same commands have equal bytes in [`Shard::snapshot`]. Nothing in here asks the time, draws
-//! a number or depends on the order of a hash map.
+//! Replicas that applied the same commands have equal bytes in [`Shard::snapshot`]. Nothing in here asks the
+//! time, draws a number or depends on the order of a hash map.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mesh::raft::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
-use super::bytes::{Reader, Writer, all_distinct};
+use super::bytes::all_distinct;
 use super::command::{Command, Registration};
 use super::descriptor::{
-    DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS,
-    ShardId, TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
+    Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId,
+    TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::update::{Change, ShardUpdate};
 use crate::core::error::ErrorCode;
 use crate::core::request::TopicId;
+
+mod snapshot;
 
 /// Most partitions of all topics of one shard.
 pub const SHARD_PARTITIONS_MAX: usize = 100_000;
@@ -37,7 +39,6 @@ const FLOORS_MAX: usize = 10_000;
 const LEAVING_MAX: usize = 16;
 /// Longest address, zone or peer id of a node, in bytes.
 const NODE_TEXT_MAX: usize = 512;
-const FORMAT: u8 = 1;
 
 /// What the leader of a shard answers to whoever sent a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,8 +180,8 @@ impl Shard {
         self.nodes.values().map(|node| &node.value)
     }
 
-    /// Whether a node may delete the data of this triple. Ask the shard's leader, as of a linearizable read: an old
-    /// replica may not know the partition yet.
+    /// Whether a node may delete the data of this triple. Ask the shard's leader, as of a linearizable read:
+    /// an old replica may not know the partition yet.
     pub fn confirms_removal(&self, key: PartitionKey, replica: ReplicaId) -> bool {
         key.home() == self.id && self.descriptor(key).is_none_or(|descriptor| !descriptor.names(replica))
     }
@@ -191,7 +192,8 @@ impl Shard {
         self.version = index;
         match Command::decode(payload) {
             Ok(command) => self.perform(command),
-            // Equal on every replica of this release; a later release announces new commands by its feature level.
+            // Equal on every replica of this release; a later release announces new commands by its feature
+            // level.
             Err(error) => {
                 refused(ErrorCode::UnknownServerError, format!("undecodable metadata command: {error}"))
             }
@@ -526,97 +528,6 @@ impl Shard {
             changes,
         }
     }
-
-    /// The whole state, for checkpoints and for followers behind the log start. Equal states have equal bytes.
-    ///
-    /// Format u8 = 1, shard u8, version u64, cluster id text, next node i32, deleted-from u64, floor of the rest u32, next
-    /// producer u64; then lists: topics, descriptors, nodes (each a u64 version and the thing), deletions (u64, id), floors
-    /// (text, u32); keys rising.
-    pub fn snapshot(&self) -> Vec<u8> {
-        let mut w = Writer::default();
-        w.u8(FORMAT);
-        w.u8(self.id.0);
-        w.u64(self.version);
-        w.text(&self.cluster_id);
-        w.i32(self.next_node);
-        w.u64(self.deleted_from);
-        w.u32(self.floor_of_rest);
-        w.u64(self.next_producer);
-        w.count(self.topics.len());
-        for topic in self.topics.values() {
-            w.u64(topic.changed);
-            topic.value.write(&mut w);
-        }
-        w.count(self.descriptors.len());
-        for descriptor in self.descriptors.values() {
-            w.u64(descriptor.changed);
-            descriptor.value.write(&mut w);
-        }
-        w.count(self.nodes.len());
-        for node in self.nodes.values() {
-            w.u64(node.changed);
-            node.value.write(&mut w);
-        }
-        w.count(self.deleted.len());
-        for (version, id) in &self.deleted {
-            w.u64(*version);
-            w.raw(&id.0);
-        }
-        w.count(self.floors.len());
-        for (name, &floor) in &self.floors {
-            w.text(name);
-            w.u32(floor);
-        }
-        w.0
-    }
-
-    /// Reads what [`snapshot`](Self::snapshot) wrote.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the bytes are, an error and never a panic.
-    pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader::new(bytes);
-        let format = r.u8()?;
-        if format != FORMAT {
-            return Err(DecodeError::Unknown(format));
-        }
-        let id = ShardId(r.u8()?);
-        if id.0 >= SHARDS {
-            return Err(DecodeError::Invalid);
-        }
-        let mut shard = Self::empty(id);
-        shard.version = r.u64()?;
-        shard.cluster_id = r.text()?;
-        shard.next_node = r.i32()?;
-        shard.deleted_from = r.u64()?;
-        shard.floor_of_rest = r.u32()?;
-        shard.next_producer = r.u64()?;
-        if shard.next_node < 1 || shard.next_producer > 1 << 48 || shard.floor_of_rest > TERM_MAX {
-            return Err(DecodeError::Invalid);
-        }
-        shard.topics = by_key(&mut r, Topic::read, |topic| topic.id)?;
-        shard.descriptors = by_key(&mut r, Descriptor::read, |descriptor| descriptor.key)?;
-        shard.nodes = by_key(&mut r, NodeInfo::read, |node| node.node)?;
-        shard.deleted = r.list(24, |r| Ok((r.u64()?, TopicId(r.array()?))))?.into();
-        shard.floors = r.list(8, |r| Ok((r.text()?, r.u32()?)))?.into_iter().collect();
-        r.end()?;
-        let topics = shard.topics.values().map(|topic| &topic.value);
-        shard.names = topics.map(|topic| (topic.name.clone(), topic.id)).collect();
-        Ok(shard)
-    }
-}
-
-fn by_key<K: Ord, T>(
-    r: &mut Reader<'_>,
-    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
-    key: impl Fn(&T) -> K,
-) -> Result<BTreeMap<K, Versioned<T>>, DecodeError> {
-    let items = r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: read(r)? }))?;
-    if !items.is_sorted_by(|a, b| key(&a.value) < key(&b.value)) {
-        return Err(DecodeError::Invalid);
-    }
-    Ok(items.into_iter().map(|item| (key(&item.value), item)).collect())
 }
 
 #[cfg(test)]

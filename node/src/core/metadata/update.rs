@@ -1,4 +1,5 @@
-//! What a shard's replica sends to nodes so that their views follow: all that changed since a version, or everything.
+//! What a shard's replica sends to nodes so that their views follow: all that changed since a version, or
+//! everything.
 //!
 //! | field | bytes |
 //! |---|---|
@@ -35,7 +36,8 @@ pub enum Change {
 pub struct ShardUpdate {
     /// Which shard.
     pub shard: ShardId,
-    /// Everything that changed after this version is in `changes`; 0 means that `changes` is everything there is.
+    /// Everything that changed after this version is in `changes`; 0 means that `changes` is everything there
+    /// is.
     pub from: u64,
     /// The version these changes lead to: the index of the last command applied.
     pub version: u64,

@@ -1,5 +1,5 @@
-//! What a node knows of all shards, merged from their updates. It may be old, and it is never wrong about the past:
-//! versions of a shard only rise.
+//! What a node knows of all shards, merged from their updates. It may be old, and it is never wrong about the
+//! past: versions of a shard only rise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -295,4 +295,63 @@ struct Touched {
     partitions: BTreeSet<PartitionKey>,
     topics: BTreeSet<TopicId>,
     nodes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::metadata::descriptor::first_replica;
+    use crate::core::metadata::{Command, Founder};
+    use mesh::raft::Incarnation;
+
+    fn founding() -> Founding {
+        let founder = |node: i32| Founder {
+            node: NodeId(node),
+            incarnation: Incarnation(1),
+            peer_id: vec![node.to_be_bytes()[3]],
+            mesh: format!("n{node}:1"),
+            zone: String::new(),
+        };
+        Founding { cluster_id: "c".into(), founders: (1..=4).map(founder).collect() }
+    }
+
+    #[test]
+    fn founders_know_each_other_and_the_shards() {
+        let view = View::founded(&founding());
+        assert_eq!(view.cluster_id(), "c");
+        assert_eq!(view.nodes().count(), 4);
+        assert!(ShardId::all().all(|shard| view.shard(shard).is_some()));
+        assert!(view.knows(ShardId(0)) && !view.knows_all());
+        assert_eq!(view.topics().count(), 0, "shards are no topic of users");
+        let held: usize = (1..=4).map(|node| view.desired_on(NodeId(node)).count()).sum();
+        assert_eq!(held, 48);
+        assert!(!view.peers_of(NodeId(1)).contains(&NodeId(1)));
+    }
+
+    #[test]
+    fn topics_are_found_by_name_and_id_and_by_node() {
+        let mut view = View::founded(&founding());
+        let shard = ShardId::of_name("t");
+        let id = super::super::descriptor::topic_id("t", [9; 16]);
+        let mut state = Shard::founded(shard, &founding());
+        let on = |node| vec![first_replica(NodeId(node), Incarnation(1))];
+        let (name, configs) = ("t".to_owned(), BTreeMap::new());
+        let partitions = (0..12).map(|partition| on(1 + partition % 2)).collect();
+        state.apply(1, &Command::CreateTopic { name, id, partitions, configs }.encode());
+        let Merge::Changed { partitions, topics, nodes } = view.merge(state.update_since(0)) else {
+            panic!("news")
+        };
+        assert_eq!((partitions.len(), topics.len()), (12, 1));
+        assert_eq!(nodes, false);
+        assert_eq!(view.topic_named("t").map(|topic| topic.id), Some(id));
+        assert_eq!(view.topic_ref(&TopicRef::Id(id)), view.topic_ref(&TopicRef::Name("t".into())));
+        let numbers: Vec<i32> = view.partitions(id).map(|descriptor| descriptor.key.partition).collect();
+        assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+        assert_eq!(view.replica_counts()[&NodeId(1)], 6);
+        state.apply(2, &Command::DeleteTopic { id }.encode());
+        view.merge(state.update_since(1));
+        assert_eq!(view.topic_named("t"), None);
+        assert_eq!(view.partitions(id).count(), 0);
+        assert_eq!(view.replica_counts()[&NodeId(1)], 0);
+    }
 }

@@ -1,0 +1,117 @@
+//! A shard's whole state as bytes.
+//!
+//! Numbers are big-endian, `text` and lists as in [`command`](super::super::command); keys rise within each
+//! list.
+//!
+//! | field | bytes |
+//! |---|---|
+//! | format | u8, 1 |
+//! | shard | u8 |
+//! | version | u64 |
+//! | cluster id | text |
+//! | next node id | i32 |
+//! | deletions may be missing up to version | u64 |
+//! | term floor of forgotten names | u32 |
+//! | next producer id | u64 |
+//! | topics, descriptors, nodes | three lists of u64 version and the thing |
+//! | deletions | list of u64 version, id 16 bytes |
+//! | term floors | list of name text, u32 |
+
+use std::collections::BTreeMap;
+
+use super::super::bytes::{Reader, Writer};
+use super::super::descriptor::{DecodeError, Descriptor, NodeInfo, SHARDS, ShardId, TERM_MAX, Topic};
+use super::{Shard, Versioned};
+use crate::core::request::TopicId;
+
+const FORMAT: u8 = 1;
+
+impl Shard {
+    /// The whole state, for checkpoints and for followers behind the log start. Equal states have equal
+    /// bytes.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.u8(FORMAT);
+        w.u8(self.id.0);
+        w.u64(self.version);
+        w.text(&self.cluster_id);
+        w.i32(self.next_node);
+        w.u64(self.deleted_from);
+        w.u32(self.floor_of_rest);
+        w.u64(self.next_producer);
+        w.count(self.topics.len());
+        for topic in self.topics.values() {
+            w.u64(topic.changed);
+            topic.value.write(&mut w);
+        }
+        w.count(self.descriptors.len());
+        for descriptor in self.descriptors.values() {
+            w.u64(descriptor.changed);
+            descriptor.value.write(&mut w);
+        }
+        w.count(self.nodes.len());
+        for node in self.nodes.values() {
+            w.u64(node.changed);
+            node.value.write(&mut w);
+        }
+        w.count(self.deleted.len());
+        for (version, id) in &self.deleted {
+            w.u64(*version);
+            w.raw(&id.0);
+        }
+        w.count(self.floors.len());
+        for (name, &floor) in &self.floors {
+            w.text(name);
+            w.u32(floor);
+        }
+        w.0
+    }
+
+    /// Reads what [`snapshot`](Self::snapshot) wrote.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the bytes are, an error and never a panic.
+    pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader::new(bytes);
+        let format = r.u8()?;
+        if format != FORMAT {
+            return Err(DecodeError::Unknown(format));
+        }
+        let id = ShardId(r.u8()?);
+        if id.0 >= SHARDS {
+            return Err(DecodeError::Invalid);
+        }
+        let mut shard = Self::empty(id);
+        shard.version = r.u64()?;
+        shard.cluster_id = r.text()?;
+        shard.next_node = r.i32()?;
+        shard.deleted_from = r.u64()?;
+        shard.floor_of_rest = r.u32()?;
+        shard.next_producer = r.u64()?;
+        if shard.next_node < 1 || shard.next_producer > 1 << 48 || shard.floor_of_rest > TERM_MAX {
+            return Err(DecodeError::Invalid);
+        }
+        shard.topics = by_key(&mut r, Topic::read, |topic| topic.id)?;
+        shard.descriptors = by_key(&mut r, Descriptor::read, |descriptor| descriptor.key)?;
+        shard.nodes = by_key(&mut r, NodeInfo::read, |node| node.node)?;
+        shard.deleted = r.list(24, |r| Ok((r.u64()?, TopicId(r.array()?))))?.into();
+        shard.floors = r.list(8, |r| Ok((r.text()?, r.u32()?)))?.into_iter().collect();
+        r.end()?;
+        let topics = shard.topics.values().map(|topic| &topic.value);
+        shard.names = topics.map(|topic| (topic.name.clone(), topic.id)).collect();
+        Ok(shard)
+    }
+}
+
+fn by_key<K: Ord, T>(
+    r: &mut Reader<'_>,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
+    key: impl Fn(&T) -> K,
+) -> Result<BTreeMap<K, Versioned<T>>, DecodeError> {
+    let items = r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: read(r)? }))?;
+    if !items.is_sorted_by(|a, b| key(&a.value) < key(&b.value)) {
+        return Err(DecodeError::Invalid);
+    }
+    Ok(items.into_iter().map(|item| (key(&item.value), item)).collect())
+}
