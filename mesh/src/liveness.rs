@@ -1,9 +1,9 @@
-//! Who is alive, as a property of nodes: one coalesced heartbeat per pair of peers, shared by every partition they
-//! hold together. Pure: time comes in, events go out.
+//! Who is alive, as a property of nodes: one coalesced heartbeat per pair of peers, shared by every partition
+//! they hold together. Pure: time comes in, events go out.
 //!
 //! A peer is **live** while all of this holds: a heartbeat of its current boot came within the timeout, that
-//! heartbeat said that the peer hears us, and it did not call its own disk stuck. So a one-way split is seen by
-//! both ends, and a node whose disk hangs does not vouch for the replicas it leads.
+//! heartbeat said that the peer hears us, and it did not call its own disk stuck. So a one-way split is seen
+//! by both ends, and a node whose disk hangs does not vouch for the replicas it leads.
 //!
 //! ```text
 //! silent --heartbeat that hears us--> live             Up
@@ -89,7 +89,8 @@ pub enum Event {
     Up(NodeId),
     /// The peer is no longer live.
     Down(NodeId),
-    /// The peer runs as another process than before. Follows `Down` if it was live; `Up` comes when it hears us.
+    /// The peer runs as another process than before. Follows `Down` if it was live; `Up` comes when it hears
+    /// us.
     Restarted(NodeId),
     /// Send this now; a loss costs nothing.
     Send(NodeId, Heartbeat),
@@ -190,8 +191,8 @@ impl Liveness {
         Time(heard.0.saturating_add(self.config.timeout_us))
     }
 
-    /// When this process itself stood still (stopped, or starved of CPU), the silence says nothing about the peers,
-    /// whose heartbeats may be waiting to be read: everyone heard of before gets one more interval.
+    /// When this process itself stood still (stopped, or starved of CPU), the silence says nothing about the
+    /// peers, whose heartbeats may be waiting to be read: everyone heard of before gets one more interval.
     fn forgive_own_stall(&mut self, now: Time) {
         let late = now.0.saturating_sub(self.next_send.0);
         if late <= 2 * self.config.interval_us {

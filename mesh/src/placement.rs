@@ -1,15 +1,15 @@
 //! Where replicas go: zone-aware weighted rendezvous hashing with blake3.
 //!
-//! Every node gets a cost per key, drawn from `blake3(key, node)`; the cheapest nodes hold the key. A node that joins
-//! takes only what it is now cheapest for, one that leaves gives away only what it held. Costs are exponential variates
-//! divided by the node's weight (Efraimidis and Spirakis 2006; "weighted rendezvous hashing"), computed in integers, so that
-//! every machine gets the same answer.
+//! Every node gets a cost per key, drawn from `blake3(key, node)`; the cheapest nodes hold the key. A node
+//! that joins takes only what it is now cheapest for, one that leaves gives away only what it held. Costs are
+//! exponential variates divided by the node's weight (Efraimidis and Spirakis 2006; "weighted rendezvous
+//! hashing"), computed in integers, so that every machine gets the same answer.
 //!
-//! Zones come first: no zone holds a second replica while another zone has none. Then, within one topic, no node
-//! takes more than its share while another has room, and leaders are spread in the same way.
+//! Zones come first: no zone holds a second replica while another zone has none. Then, within one topic, no
+//! node takes more than its share while another has room, and leaders are spread in the same way.
 //!
-//! Whoever computes an assignment writes it into the entry that commits it; nobody recomputes it, so these rules may
-//! change without moving anything.
+//! Whoever computes an assignment writes it into the entry that commits it; nobody recomputes it, so these
+//! rules may change without moving anything.
 
 use std::collections::BTreeMap;
 
@@ -26,8 +26,8 @@ pub struct PlacementNode {
     pub weight: u32,
 }
 
-/// The nodes for `key` in order of preference; the first is the preferred leader. Fewer than `replication_factor`
-/// when there are fewer nodes with a weight.
+/// The nodes for `key` in order of preference; the first is the preferred leader. Fewer than
+/// `replication_factor` when there are fewer nodes with a weight.
 pub fn place(key: &[u8], nodes: &[PlacementNode], replication_factor: usize) -> Vec<NodeId> {
     pick(key, nodes, replication_factor, &Load::default())
 }
@@ -108,8 +108,8 @@ fn pick(key: &[u8], nodes: &[PlacementNode], replication_factor: usize, load: &L
     picked
 }
 
-/// Takes replicas from nodes above their bound to nodes below theirs. The last partitions had no other choice than full
-/// nodes when the same nodes were cheap for the first ones. Zones stay as well spread as they are.
+/// Takes replicas from nodes above their bound to nodes below theirs. The last partitions had no other choice
+/// than full nodes when the same nodes were cheap for the first ones. Zones stay as well spread as they are.
 fn level(placed: &mut [Vec<NodeId>], nodes: &[PlacementNode], load: &mut Load) {
     let zones: BTreeMap<NodeId, &str> = nodes.iter().map(|n| (n.node, n.zone.as_str())).collect();
     let room: Vec<NodeId> = load.bound.keys().copied().filter(|&node| !load.is_full(node)).collect();
@@ -138,8 +138,9 @@ fn level(placed: &mut [Vec<NodeId>], nodes: &[PlacementNode], load: &mut Load) {
 
 /// Moves one replica of each partition to the front so that each node leads its share of what it holds.
 ///
-/// First greedily, the replica with the fewest led so far, in order of preference; then leaderships move from a node to
-/// a co-replica that leads at least two fewer, until none does. Each such move lowers the sum of squares, so it ends.
+/// First greedily, the replica with the fewest led so far, in order of preference; then leaderships move from
+/// a node to a co-replica that leads at least two fewer, until none does. Each such move lowers the sum of
+/// squares, so it ends.
 fn spread_leaders(placed: &mut [Vec<NodeId>], weights: &BTreeMap<NodeId, u64>) {
     let mut led: BTreeMap<NodeId, u64> = BTreeMap::new();
     let burden = |led: &BTreeMap<NodeId, u64>, node: NodeId, more: u64| {
@@ -169,7 +170,8 @@ fn spread_leaders(placed: &mut [Vec<NodeId>], weights: &BTreeMap<NodeId, u64>) {
     }
 }
 
-/// `-log2(u) / weight` for a uniform `u` of (0, 1], in 2^-64 units: the smallest wins with probability by weight.
+/// `-log2(u) / weight` for a uniform `u` of (0, 1], in 2^-64 units: the smallest wins with probability by
+/// weight.
 fn cost(key: &[u8], node: &PlacementNode) -> u128 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(key.len() as u64).to_be_bytes());
@@ -182,7 +184,8 @@ fn cost(key: &[u8], node: &PlacementNode) -> u128 {
     (u128::from(negative_log2(drawn)) << 32) / u128::from(node.weight.max(1))
 }
 
-/// `64 - log2(x)` for `x >= 1` in units of 2^-32, by repeated squaring: exact to the last bit on every machine.
+/// `64 - log2(x)` for `x >= 1` in units of 2^-32, by repeated squaring: exact to the last bit on every
+/// machine.
 fn negative_log2(x: u64) -> u64 {
     let whole = 63 - u64::from(x.leading_zeros());
     // The mantissa of x in [1, 2), with 63 bits after the point.

@@ -12,14 +12,16 @@
 //!
 //! | tag | command | body |
 //! |---|---|---|
-//! | 1 | register node | known bool, node i32 (0 when not known), incarnation u64, peer id blob, kafka, mesh, http, zone text, weight u32 |
-//! | 2 | create topic | name text, id 16 bytes, list of partitions (each a list of triples), configs (list of text pairs, keys rising) |
+//! | 1 | register node | known bool, node i32 (0 if not), incarnation u64, peer id blob, 4 texts, weight u32 |
+//! | 2 | create topic | name text, id 16 bytes, list of lists of triples, configs: list of text pairs, keys rising |
 //! | 3 | delete topic | id 16 bytes |
 //! | 4 | mark created | id 16 bytes, list of i32 |
 //! | 5 | replace replica | key, old triple, new triple |
 //! | 6 | finish replacement | key, old triple |
 //! | 7 | allocate producer ids | node i32, count u32 |
 //! | 8 | raise term ceiling | id 16 bytes, term u32 |
+//!
+//! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
 use std::collections::BTreeMap;
 

@@ -98,7 +98,7 @@ pub fn plan_topic(
         .collect();
     let warning = (replication_factor == 2).then(|| {
         format!(
-            "Topic '{}' has 2 replicas, and a majority of 2 is 2: it stops while one of them is down. 3 survive one.",
+            "Topic '{}' has 2 replicas, and a majority of 2 is 2: it stops while one is down. 3 survive that.",
             request.name
         )
     });
@@ -133,7 +133,8 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
     }
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
         return refuse(format!(
-            "Topic name is invalid: '{}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'",
+            "Topic name is invalid: '{}' contains one or more characters other than ASCII alphanumerics, '.', '_' and \
+             '-'",
             name.escape_default()
         ));
     }
@@ -202,8 +203,8 @@ fn place(
     let short = asked != -1 && factor > up.len();
     if factor == 0 || short || up.len() < factor / 2 + 1 {
         return refuse(format!(
-            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot be \
-             reached because only {} of {} node(s) are up.",
+            "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} cannot \
+             be reached because only {} of {} node(s) are up.",
             up.len(),
             all.len()
         ));
@@ -222,7 +223,7 @@ fn check_assignment(request: &CreateTopic, view: &View) -> Result<Vec<Vec<NodeId
     if request.partitions != -1 || request.replication_factor != -1 {
         return Err(Refusal::new(
             ErrorCode::InvalidRequest,
-            "A manual partition assignment was specified, but partition count or replication factor was not -1.",
+            "A manual partition assignment was specified, but partitions or replication factor were not -1.",
         ));
     }
     let mut by_partition: BTreeMap<i32, Vec<NodeId>> = BTreeMap::new();

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::bytes::all_distinct;
 use super::command::{Command, Registration};
 use super::descriptor::{
-    Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId,
-    TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
+    Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, ShardId, TERM_MAX,
+    TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::update::{Change, ShardUpdate};
 use crate::core::error::ErrorCode;
@@ -245,7 +245,7 @@ impl Shard {
         }
         if info.retired.contains(&registration.incarnation) {
             let message = format!(
-                "node {} has lived in a newer data directory since; this one is an old copy and must not be started",
+                "node {} has lived in a newer data directory since; this one is an old copy: do not start it",
                 node.0
             );
             return refused(ErrorCode::PolicyViolation, message);
@@ -277,8 +277,8 @@ impl Shard {
         }
         if let Some(owner) = self.nodes.values().find(|node| node.value.mesh == registration.mesh) {
             let message = format!(
-                "the address {} belongs to node {}, which has another data directory: start that one again, or join \
-                 with another address",
+                "the address {} belongs to node {}, which has another data directory: start that one again, or \
+                 join with another address",
                 registration.mesh, owner.value.node.0
             );
             return refused(ErrorCode::PolicyViolation, message);

@@ -342,7 +342,7 @@ mod tests {
             panic!("news")
         };
         assert_eq!((partitions.len(), topics.len()), (12, 1));
-        assert_eq!(nodes, false);
+        assert!(!nodes);
         assert_eq!(view.topic_named("t").map(|topic| topic.id), Some(id));
         assert_eq!(view.topic_ref(&TopicRef::Id(id)), view.topic_ref(&TopicRef::Name("t".into())));
         let numbers: Vec<i32> = view.partitions(id).map(|descriptor| descriptor.key.partition).collect();
