@@ -157,6 +157,13 @@ http_status() { # HOST:PORT PATH
   echo "${line%% *}"
 } 2> /dev/null
 
+http_body() { # HOST:PORT PATH
+  exec 9<> "/dev/tcp/${1%:*}/${1#*:}" || return 1
+  printf 'GET %s HTTP/1.0\r\nHost: %s\r\nConnection: close\r\n\r\n' "$2" "$1" >&9
+  timeout 5 sed '1,/^\r$/d' <&9
+  exec 9>&-
+} 2> /dev/null
+
 node_ready() { # I [SECONDS]
   local i=$1 until=$(($(now_ms) + ${2:-60} * 1000))
   while [ "$(http_status "$(http_at "$i")" /readyz)" != 200 ]; do
@@ -181,16 +188,23 @@ node_stop() { # I [SECONDS]: SIGTERM, and SIGKILL to what does not stop
   unset "PIDS[$1]"
 }
 
-# Processes of ours that are no nodes: background PID.
+# Pipelines of ours that are no nodes: background COMMAND.. starts one as a process group of its own, so that all of it can be ended;
+# sets BACKGROUND to its process id.
 OTHERS=()
-background() { OTHERS+=("$1"); }
+background() {
+  set -m
+  "$@" &
+  BACKGROUND=$!
+  set +m
+  OTHERS+=("$BACKGROUND")
+}
 
 stop_all() {
   local pid i
   trap - EXIT
-  for pid in "${OTHERS[@]}" "${PIDS[@]}"; do kill -CONT "$pid" 2> /dev/null || true; kill -TERM "$pid" 2> /dev/null || true; done
+  for pid in "${OTHERS[@]}"; do kill -KILL -- "-$pid" 2> /dev/null || true; done
+  for pid in "${PIDS[@]}"; do kill -CONT "$pid" 2> /dev/null || true; kill -TERM "$pid" 2> /dev/null || true; done
   for i in "${!PIDS[@]}"; do node_stop "$i" 5; done
-  for pid in "${OTHERS[@]}"; do kill -KILL "$pid" 2> /dev/null || true; wait "$pid" 2> /dev/null || true; done
 }
 trap stop_all EXIT
 trap 'exit 130' INT

@@ -176,7 +176,7 @@ class Kafka(Processes):
 
     def __init__(self, directory, nodes=3, arguments=(), data=None):
         super().__init__(directory, nodes)
-        self.port = int(os.environ.get("KAFKA_PORT", "39092"))
+        self.port = int(os.environ.get("KAFKA_PORT", "19092"))
         self.jars = os.environ["KAFKA_DIR"]
         self.arguments = list(arguments)
         shutil.rmtree(directory, ignore_errors=True)
@@ -203,8 +203,8 @@ class Kafka(Processes):
     def start(self, i):
         """Kafka formats its brokers together: the first call starts all of them."""
         if not self.started:
-            self._script("start", self.directory, self.nodes, *self.arguments)
             self.started = True
+            self._script("start", self.directory, self.nodes, *self.arguments)
             for j in self.ids():
                 self._remember(j)
         elif not self._alive(i):

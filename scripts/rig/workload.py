@@ -125,7 +125,7 @@ class Load:
                 "message.timeout.ms": MESSAGE_TIMEOUT_MS,
                 "socket.timeout.ms": 30_000,
                 "reconnect.backoff.max.ms": 1000,
-                "queue.buffering.max.messages": 100_000,
+                "queue.buffering.max.messages": 10_000,
                 "debug": "eos",
                 "error_cb": on_error,
                 "logger": logger,
