@@ -82,10 +82,9 @@ def write():
     print("pub(super) const SCHEMAS: &[Schema] = &[")
     for message in sorted((schema(archive, f"{n}Request") for n in SERVED), key=lambda m: m["apiKey"]):
         structs = {s["name"]: s["fields"] for s in message.get("commonStructs", [])}
-        first, last = versions(message["validVersions"])
         flexible, _ = versions(message["flexibleVersions"])
         print(f"    // {message['name']}")
-        print(f"    Schema {{ key: {message['apiKey']}, first: {first}, last: {last}, flexible: {flexible}, fields: &[")
+        print(f"    Schema {{ key: {message['apiKey']}, flexible: {flexible}, fields: &[")
         for field in message["fields"]:
             print(f"        {row(field, structs)},")
         print("    ] },")
