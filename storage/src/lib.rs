@@ -13,6 +13,7 @@
 pub mod config;
 pub mod disk;
 pub mod fake;
+mod format;
 pub mod index;
 pub mod inspect;
 pub mod mutant;

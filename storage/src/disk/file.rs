@@ -61,7 +61,8 @@ impl Disk for FileDisk {
     type Lock = File;
 
     fn lock(&self) -> io::Result<Option<File>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(self.root.join("lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),

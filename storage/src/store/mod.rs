@@ -1,97 +1,215 @@
-//! The store (interface first).
-#![allow(missing_docs, unused_variables, clippy::todo)]
+//! The store: many logs in one segment log.
+//!
+//! `write` stages, `commit` makes durable, `recovery` opens, `read` and `lookups` answer, `reclaim` copies forward.
 
-use std::marker::PhantomData;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::config::StoreConfig;
 use crate::disk::Disk;
+use crate::format::control::Listed;
+use crate::format::frame::{Frame, Home};
 use crate::index::SegmentIndex;
-use crate::types::*;
+use crate::types::{LogId, LogState, Sequence, Stats};
 
-pub struct Store<D: Disk>(PhantomData<D>);
-pub struct Commit<D: Disk>(PhantomData<D>);
-pub struct ReadJob<D: Disk>(PhantomData<D>);
-pub struct Reclaim<D: Disk>(PhantomData<D>);
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReclaimReport {
-    pub copied_bytes: u64,
+mod cache;
+mod commit;
+mod control;
+mod log;
+mod lookup;
+mod lookups;
+mod read;
+mod reclaim;
+mod recovery;
+mod resolve;
+pub(crate) mod scan;
+mod write;
+
+pub use commit::Commit;
+pub use read::{Read, ReadJob};
+pub use reclaim::{Reclaim, ReclaimReport};
+
+use cache::EntryCache;
+use commit::{Copied, Flight, Staged};
+use control::Used;
+use log::Log;
+use lookup::{Lookup, SegmentRef};
+
+/// One segment file.
+struct Segment<F> {
+    home: Home,
+    /// `None` while its creating commit is under way.
+    file: Option<F>,
+    /// Position after the last frame that counts.
+    end: u32,
+    /// Position of the footer, 0 for none.
+    footer: u32,
+    digest: [u8; 16],
+    /// Lowest write sequence of its entries.
+    min_sequence: u64,
+    /// Frame bytes of live entries.
+    live_bytes: u64,
+    /// Last write that took a live entry away.
+    freed_at: u64,
+    disk_bytes: u64,
+    /// Runs of a segment without a footer.
+    pinned: Option<Bytes>,
+    sealed: bool,
+    durable_head: bool,
+    /// Reclaim could not read it.
+    stuck: bool,
 }
-pub enum Read<D: Disk> {
-    Ready(Vec<Entry>),
-    Disk(ReadJob<D>),
-}
-impl<D: Disk> ReadJob<D> {
-    pub fn run(self) -> Result<Vec<Entry>, ReadError> {
-        todo!()
+
+impl<F: Clone> Segment<F> {
+    fn new(home: Home, file: Option<F>) -> Self {
+        Self {
+            home,
+            file,
+            end: 0,
+            footer: 0,
+            digest: [0; 16],
+            min_sequence: u64::MAX,
+            live_bytes: 0,
+            freed_at: 0,
+            disk_bytes: 0,
+            pinned: None,
+            sealed: false,
+            durable_head: false,
+            stuck: false,
+        }
+    }
+
+    fn reference(&self) -> Option<SegmentRef<F>> {
+        Some(SegmentRef { home: self.home, file: self.file.clone()?, pinned: self.pinned.clone() })
+    }
+
+    fn listed(&self) -> Listed {
+        Listed {
+            id: self.home.segment,
+            end: self.end,
+            footer: self.footer,
+            min_sequence: self.min_sequence,
+            digest: self.digest,
+        }
     }
 }
-impl<D: Disk> Commit<D> {
-    pub fn write(&mut self) {}
-    pub fn sync(&mut self) {}
-    pub fn run(&mut self) {
-        self.write();
-        self.sync();
-    }
+
+/// Many logs in one segment log on one disk. The owner stages writes, runs commits (on any thread), and reads.
+pub struct Store<D: Disk> {
+    disk: D,
+    _lock: D::Lock,
+    config: StoreConfig,
+    index: Box<dyn SegmentIndex>,
+    lookup: Arc<Lookup>,
+    cache: EntryCache,
+    logs: BTreeMap<LogId, Log>,
+    used: Used,
+    segments: BTreeMap<u64, Segment<D::File>>,
+    active: u64,
+    active_end: u32,
+    /// Position after the active segment's snapshot.
+    head_end: u32,
+    /// Snapshot that opens the next segment; present once the active one is full.
+    pending_head: Option<Vec<Frame>>,
+    boot: u32,
+    round: u64,
+    next_sequence: u64,
+    synced: Sequence,
+    staged: Vec<Staged>,
+    staged_first: u64,
+    staged_bytes: u64,
+    copies: Vec<Copied>,
+    /// A reclaim job is out, or its copies are not durable yet.
+    reclaiming: bool,
+    flight: Option<Flight>,
+    failed: bool,
+    free_bytes: u64,
+    commits: u64,
+    written_bytes: u64,
+    copied_bytes: u64,
+    reads_memory: Cell<u64>,
+    reads_disk: Cell<u64>,
 }
-impl<D: Disk> Reclaim<D> {
-    pub fn run(&mut self) {}
-}
+
 impl<D: Disk> Store<D> {
-    pub fn open(disk: D, config: StoreConfig, index: Box<dyn SegmentIndex>) -> Result<(Self, Recovered), OpenError> {
-        todo!()
-    }
+    /// All logs in order.
     pub fn logs(&self) -> impl Iterator<Item = LogId> {
-        std::iter::empty()
+        self.logs.keys().copied()
     }
+
+    /// State of a log; staged writes count at once.
+    #[must_use]
     pub fn log(&self, log: LogId) -> Option<LogState<'_>> {
-        todo!()
+        let state = self.logs.get(&log)?;
+        let control = &state.control;
+        Some(LogState {
+            epoch: control.epoch,
+            meta: &control.meta,
+            hard_state: &control.hard_state,
+            start: control.start,
+            last_index: control.last_index,
+            next_offset: control.next_offset,
+            synced_index: state.synced_index,
+            checkpoint: control.checkpoint.as_ref().map(|(index, state)| (*index, state)),
+            suspect: control.suspect,
+            term_starts: &control.term_starts,
+            bytes: state.bytes,
+        })
     }
-    pub fn write(&mut self, write: Write) -> Result<Sequence, WriteError> {
-        todo!()
-    }
-    pub fn begin_commit(&mut self) -> Option<Commit<D>> {
-        todo!()
-    }
-    pub fn finish_commit(&mut self, commit: Commit<D>) -> Result<Sequence, CommitError> {
-        todo!()
-    }
+
+    /// Up to where everything is synced, inclusive.
+    #[must_use]
     pub fn synced(&self) -> Sequence {
-        todo!()
+        self.synced
     }
+
+    /// The last write staged, synced or not.
+    #[must_use]
+    pub fn staged(&self) -> Sequence {
+        Sequence(self.next_sequence - 1)
+    }
+
+    /// Whether a write or sync failed: nothing is taken any more until the directory is opened again.
+    #[must_use]
     pub fn failed(&self) -> bool {
-        todo!()
+        self.failed
     }
-    pub fn read(&self, log: LogId, from: ReadFrom, bytes_max: usize) -> Result<Read<D>, ReadError> {
-        todo!()
+
+    /// Whether a commit is under way.
+    #[must_use]
+    pub fn committing(&self) -> bool {
+        self.flight.is_some()
     }
-    pub fn end_offset(&self, log: LogId, index: u64) -> Option<i64> {
-        todo!()
+
+    /// How often the directory has been opened, from 1.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        u64::from(self.boot)
     }
-    pub fn index_at(&self, log: LogId, offset: i64) -> Option<u64> {
-        todo!()
-    }
-    pub fn first_at_or_after(&self, log: LogId, timestamp_ms: i64) -> Option<(u64, i64)> {
-        todo!()
-    }
-    pub fn max_timestamp(&self, log: LogId) -> Option<(i64, i64)> {
-        todo!()
-    }
-    pub fn retention_point(
-        &self,
-        log: LogId,
-        bytes_max: Option<u64>,
-        older_than_ms: Option<i64>,
-        at_most: u64,
-    ) -> Option<LogStart> {
-        todo!()
-    }
-    pub fn begin_reclaim(&mut self) -> Option<Reclaim<D>> {
-        todo!()
-    }
-    pub fn finish_reclaim(&mut self, job: Reclaim<D>) -> Result<ReclaimReport, ReadError> {
-        todo!()
-    }
+
+    /// Figures.
+    #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        Stats {
+            disk_bytes: self.segments.values().map(|segment| segment.disk_bytes).sum(),
+            live_bytes: self.segments.values().map(|segment| segment.live_bytes).sum(),
+            segments: self.segments.len() as u64,
+            staged_bytes: self.staged_bytes,
+            reads_memory: self.reads_memory.get(),
+            reads_disk: self.reads_disk.get(),
+            read_bytes: self.lookup.read_bytes(),
+            commits: self.commits,
+            written_bytes: self.written_bytes,
+            copied_bytes: self.copied_bytes,
+            free_bytes: self.free_bytes,
+        }
+    }
+
+    fn count_read(&self, memory: bool) {
+        let counter = if memory { &self.reads_memory } else { &self.reads_disk };
+        counter.set(counter.get() + 1);
     }
 }

@@ -1,0 +1,244 @@
+//! Reads: from memory at once, else a job for another thread.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::log::{Log, Place, Run};
+use super::lookup::{Lookup, SegmentRef, Wanted, read_frames};
+use crate::disk::Disk;
+use crate::format::footer::{OpenRun, PackedRun, Slot};
+use crate::format::frame::Frame;
+use crate::types::{Entry, LogId, ReadError, ReadFrom};
+
+/// Answer to a read.
+pub enum Read<D: Disk> {
+    /// The entries, from memory.
+    Ready(Vec<Entry>),
+    /// Must be run, on any thread.
+    Disk(ReadJob<D>),
+}
+
+/// A read that needs the disk. Dropping it cancels it.
+pub struct ReadJob<D: Disk> {
+    lookup: Arc<Lookup>,
+    log: LogId,
+    from: ReadFrom,
+    /// Last index to read, inclusive.
+    last: u64,
+    bytes_max: usize,
+    parts: Vec<Part<D>>,
+}
+
+struct Part<D: Disk> {
+    run: Run,
+    segment: SegmentRef<D::File>,
+    /// Details of an open run, from the run's first live entry.
+    slots: Option<Vec<Slot>>,
+}
+
+/// Details of a run, wherever they are.
+pub(crate) enum Slots<'a> {
+    Open(&'a OpenRun),
+    Packed(PackedRun),
+}
+
+impl Slots<'_> {
+    /// The entry at `index`.
+    pub(crate) fn at(&self, index: u64) -> Option<Slot> {
+        match self {
+            Self::Open(run) => {
+                run.slots.get(usize::try_from(index.checked_sub(run.first_index)?).ok()?).copied()
+            }
+            Self::Packed(run) => run.slot(u32::try_from(index.checked_sub(run.first_index())?).ok()?),
+        }
+    }
+}
+
+impl<D: Disk> ReadJob<D> {
+    /// Reads. Every frame is checked for log, index, write sequence and CRC.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] or [`ReadError::Io`].
+    pub fn run(self) -> Result<Vec<Entry>, ReadError> {
+        let mut wanted = Vec::new();
+        let mut total = 0;
+        'parts: for (number, part) in self.parts.iter().enumerate() {
+            let packed = match part.slots {
+                Some(_) => None,
+                None => Some(self.lookup.fetch(self.log, &part.run, &part.segment)?),
+            };
+            for index in part.run.first_index..part.run.end_index().min(self.last + 1) {
+                let slot = match (&part.slots, &packed) {
+                    (Some(slots), _) => slots
+                        .get(usize::try_from(index - part.run.first_index).unwrap_or(usize::MAX))
+                        .copied(),
+                    (None, Some(packed)) => Slots::Packed(packed.clone()).at(index),
+                    (None, None) => None,
+                };
+                let Some(slot) = slot else { return Err(self.corrupt(part, index)) };
+                let before = match self.from {
+                    ReadFrom::Index(from) => index < from,
+                    ReadFrom::Offset(from) => slot.end_offset() <= from,
+                };
+                if before {
+                    continue;
+                }
+                total += usize::try_from(slot.body_len).unwrap_or(usize::MAX);
+                if total > self.bytes_max && !wanted.is_empty() {
+                    break 'parts;
+                }
+                wanted.push(Wanted {
+                    segment: number,
+                    index,
+                    sequence: slot.sequence,
+                    position: slot.position,
+                    body_len: slot.body_len,
+                });
+            }
+        }
+        let segments: Vec<_> = self.parts.iter().map(|part| part.segment.clone()).collect();
+        let frames = read_frames(&self.lookup, self.log, &segments, &wanted)?;
+        Ok(frames.into_iter().map(entry_of).collect())
+    }
+
+    fn corrupt(&self, part: &Part<D>, index: u64) -> ReadError {
+        ReadError::Corrupt { log: self.log, index, segment: part.run.segment, position: 0 }
+    }
+}
+
+/// The entry of an entry frame.
+pub(crate) fn entry_of(frame: Frame) -> Entry {
+    let header = frame.header;
+    Entry {
+        term: header.term,
+        index: header.index,
+        base_offset: header.base_offset,
+        record_count: header.record_count,
+        kind: header.entry_kind,
+        timestamp_ms: header.timestamp_ms,
+        payload: frame.body,
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Reads entries from `from` on, up to `bytes_max` bytes of payload but at least one entry. An offset inside a batch
+    /// gives the whole batch. What is staged, in a commit or recent comes at once; the rest is a job.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownLog`], [`ReadError::BelowStart`], [`ReadError::BeyondEnd`].
+    pub fn read(&self, log: LogId, from: ReadFrom, bytes_max: usize) -> Result<Read<D>, ReadError> {
+        let state = self.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
+        let control = &state.control;
+        let (below, beyond) = match from {
+            ReadFrom::Index(index) => (index <= control.start.index, index > control.last_index),
+            ReadFrom::Offset(offset) => (offset < control.start.next_offset, offset >= control.next_offset),
+        };
+        if below || beyond {
+            return Err(if below { ReadError::BelowStart } else { ReadError::BeyondEnd });
+        }
+        let index = match from {
+            ReadFrom::Index(index) => Some(index),
+            ReadFrom::Offset(offset) => self.index_in_memory(log, state, offset),
+        };
+        if let Some(index) = index {
+            let entries = self.from_memory(log, state, index, bytes_max);
+            if !entries.is_empty() {
+                self.count_read(true);
+                return Ok(Read::Ready(entries));
+            }
+        }
+        self.count_read(false);
+        let from = index.map_or(from, ReadFrom::Index);
+        Ok(Read::Disk(self.read_job(log, state, from, bytes_max)))
+    }
+
+    fn from_memory(&self, log: LogId, state: &Log, from: u64, bytes_max: usize) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut total = 0;
+        for index in from..=state.control.last_index {
+            let Some(entry) = self.entry_in_memory(log, state, index) else { break };
+            total += entry.payload.len();
+            if total > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+        }
+        entries
+    }
+
+    fn entry_in_memory(&self, log: LogId, state: &Log, index: u64) -> Option<Entry> {
+        if index <= state.synced_index {
+            return self.cache.get(log, state.generation, index);
+        }
+        let sequence = match state.staged_at(index) {
+            Some(slot) => slot.sequence,
+            None => self.slots_in_memory(log, state, state.run_at(index)?)?.at(index)?.sequence,
+        };
+        self.unsynced_frame(sequence).map(|frame| entry_of(frame.clone()))
+    }
+
+    fn read_job(&self, log: LogId, state: &Log, from: ReadFrom, bytes_max: usize) -> ReadJob<D> {
+        let after = match from {
+            ReadFrom::Index(index) => state.runs.partition_point(|run| run.end_index() <= index),
+            ReadFrom::Offset(offset) => state.runs.partition_point(|run| run.next_offset <= offset),
+        };
+        let mut parts = Vec::new();
+        let mut bytes = 0;
+        for (number, run) in state.runs[after..].iter().enumerate() {
+            let Some(segment) = self.segments.get(&run.segment).and_then(|segment| segment.reference())
+            else {
+                break;
+            };
+            let slots = match run.place {
+                Place::Open(ordinal) => state.open.get(ordinal).map(|open| {
+                    let skip = usize::try_from(run.first_index - open.first_index).unwrap_or(usize::MAX);
+                    open.slots.iter().skip(skip).take(run.count as usize).copied().collect()
+                }),
+                _ => None,
+            };
+            parts.push(Part { run: run.clone(), segment, slots });
+            // The first run may be read from its last entry on only, so it does not count.
+            if number > 0 {
+                bytes += run.bytes;
+            }
+            if bytes > bytes_max as u64 {
+                break;
+            }
+        }
+        ReadJob { lookup: self.lookup.clone(), log, from, last: state.synced_index, bytes_max, parts }
+    }
+
+    /// Details of a run if no disk is needed.
+    pub(crate) fn slots_in_memory<'a>(&self, log: LogId, state: &'a Log, run: &Run) -> Option<Slots<'a>> {
+        match run.place {
+            Place::Open(ordinal) => state.open.get(ordinal).map(Slots::Open),
+            _ => self.lookup.cached(&run.key(log)).map(Slots::Packed),
+        }
+    }
+
+    fn index_in_memory(&self, log: LogId, state: &Log, offset: i64) -> Option<u64> {
+        if let Some(first) = state.staged.front().filter(|first| first.offset <= offset) {
+            let after = state.staged.partition_point(|slot| slot.end_offset() <= offset);
+            debug_assert!(first.offset <= offset);
+            return Some(state.staged_first() + after as u64);
+        }
+        let run = &state.runs[state.runs.partition_point(|run| run.next_offset <= offset)..];
+        let run = run.first()?;
+        let slots = self.slots_in_memory(log, state, run)?;
+        holder(&slots, run, offset)
+    }
+}
+
+/// The entry of a run that holds `offset`.
+pub(crate) fn holder(slots: &Slots<'_>, run: &Run, offset: i64) -> Option<u64> {
+    let (mut low, mut high) = (run.first_index, run.end_index());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if slots.at(middle)?.end_offset() <= offset {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    (low < run.end_index()).then_some(low)
+}
