@@ -28,6 +28,16 @@ note() { echo "${DIM}$*${PLAIN}"; }
 now_ms() { local us=${EPOCHREALTIME/[.,]/}; echo $((us / 1000)); }
 seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 
+# Copies standard input to standard output and into a page of docs/: keep PAGE TITLE COMMAND.
+keep() {
+  {
+    printf '# %s\n\n`%s` at %s, %s cores, Linux %s.\n\n```\n' "$2" "$3" \
+      "$(git -C "$ROOT" rev-parse --short HEAD 2> /dev/null || echo 'no commit')" "$(nproc)" "$(uname -r)"
+    cat
+    printf '```\n'
+  } | tee "$ROOT/docs/$1" | sed -n '5,$p'
+}
+
 # ---- what a fresh machine lacks ------------------------------------------------------------------------------------
 
 apt_name() {

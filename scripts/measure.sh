@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # How long a node takes to start, what it needs when idle, and how long it recovers: a single founder and three seeds to /readyz, resident
 # memory after ten idle seconds, and a killed node with 1 GiB as a ratio to `cat` of the same files, with its index and without.
-# The whole default run goes into docs/measure.md. Nothing else should run on the machine. About 3 minutes.
+# With --docs the table goes into docs/measure.md. Nothing else should run on the machine. About 3 minutes.
 #
+#   scripts/measure.sh --docs
 #   scripts/measure.sh [--times 5] [--recover-mib 1024]
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +13,7 @@ build
 run_dir measure
 cd "$ROOT"
 output=()
-[ $# != 0 ] || output=(--output docs/measure.md)
+[ "$*" != --docs ] || { shift; output=(--output docs/measure.md); }
 export RUN_DIR RAFKA_BIN LOAD_BIN=$TARGET_DIR/release/load
 python3 "$SCRIPTS/rig/measure.py" "$@" "${output[@]}"
 rm -rf "$RUN_DIR"

@@ -5,6 +5,7 @@
 # founding, some follow a kill, some hit the recovery from the cut before. Each acknowledged record must be there, once and in order.
 #
 #   scripts/power_test.sh [--rounds 25] [--seed N]        needs root and loop devices
+#   scripts/power_test.sh --docs                          the full form, kept as docs/power_test.md
 #   TARGET=kafka scripts/power_test.sh --kafka-config log.flush.interval.messages=1     Apache Kafka that syncs; without it, it loses
 . "$(dirname "$0")/lib.sh"
 
@@ -42,4 +43,9 @@ trap restore EXIT
 echo 0 > "${writeback[0]}" || die "the kernel's writeback cannot be switched off here (${writeback[0]})"
 echo 360000 > "${writeback[1]}"
 
-RUN_DIR=$RUN_DIR "$PYTHON" "$SCRIPTS/rig/power_test.py" "$@"
+export RUN_DIR
+if [ "$*" = --docs ]; then
+  "$PYTHON" "$SCRIPTS/rig/power_test.py" 2>&1 | keep power_test.md "Power cuts" "scripts/power_test.sh"
+else
+  "$PYTHON" "$SCRIPTS/rig/power_test.py" "$@"
+fi

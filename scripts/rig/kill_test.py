@@ -22,7 +22,9 @@ def schedule(seed, rounds):
     kinds = [kind for kind, share in KINDS.items() for _ in range(round((rounds - all_rounds) * share / weight))]
     kinds = (kinds + ["kill"] * rounds)[: rounds - all_rounds] + ["kill all"] * all_rounds
     rng.shuffle(kinds)
-    return [(k, rng.choice([0, 0, 0, 1, 2]), round(rng.uniform(0.3, 4.0), 2), round(rng.uniform(0.5, 2.5), 2)) for k in kinds]
+    # A pause may be shorter or longer than what it takes to be suspected.
+    longest = {"pause": 8.0}
+    return [(k, rng.choice([0, 0, 0, 1, 2]), round(rng.uniform(0.3, longest.get(k, 4.0)), 2), round(rng.uniform(0.5, 2.5), 2)) for k in kinds]
 
 
 def who_leads(admin):
