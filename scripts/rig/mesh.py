@@ -223,7 +223,7 @@ class Kafka(Processes):
         try:
             with open(f"/proc/{self.pids[i]}/stat") as f:
                 return f.read().rsplit(")", 1)[1].split()[0] != "Z"
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
 
     def ready(self, i, seconds=60):
