@@ -184,7 +184,8 @@ impl<D: Disk> raft::Log for LogView<'_, D> {
                 LogRead::Loading
             }
             Err(storage::ReadError::BelowStart) => LogRead::Gone,
-            Err(_) => LogRead::Ready(Vec::new()),
+            // Rot on the leader: the follower waits for another leader or for a repair.
+            Err(_) => LogRead::Loading,
         }
     }
 
