@@ -44,6 +44,9 @@ pub(super) struct Progress {
     /// Last index and bytes of each append on the way, in order.
     in_flight: VecDeque<(Index, usize)>,
     in_flight_bytes: usize,
+    /// How many appends may be on the way: one after a probe, one more with each acknowledgement. Without it, a
+    /// refused append that only overtook another would bring a whole window again.
+    window: usize,
     /// The owner loads what comes next.
     pub(super) loading: bool,
     /// Hinted to be down, and not heard since.
@@ -76,6 +79,7 @@ impl Progress {
             probed: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            window: 1,
             loading: false,
             down: false,
             recent: true,
@@ -106,7 +110,10 @@ impl Progress {
         let open = match self.state {
             PeerState::Reset => false,
             PeerState::Probe => self.probed.is_none(),
-            PeerState::Replicate => idle || (free > 0 && self.in_flight.len() < config.inflight_appends_max),
+            PeerState::Replicate => {
+                let appends_max = config.inflight_appends_max.min(self.window);
+                idle || (free > 0 && self.in_flight.len() < appends_max)
+            }
         };
         (open && !self.loading && !self.down).then_some(config.append_bytes_max.min(free))
     }
@@ -133,6 +140,7 @@ impl Progress {
             self.matched = matched;
             self.strikes = 0;
             self.patience = PATIENCE_MIN;
+            self.window = self.window.saturating_add(1);
         }
         self.next = self.next.max(self.matched.next());
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(last, _)| *last <= matched) {
@@ -160,6 +168,7 @@ impl Progress {
         self.loading = false;
         self.in_flight = VecDeque::new();
         self.in_flight_bytes = 0;
+        self.window = 1;
     }
 
     /// A reset to `start` left.
