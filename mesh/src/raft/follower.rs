@@ -22,6 +22,10 @@ impl Replica {
         step: &mut Step<'_>,
     ) {
         let core = &mut self.core;
+        if core.is_blank() {
+            let reject = Some(Reject { prev: prev.0, hint: (Index(0), Term(0)), blank: true });
+            return core.tell_leader(Message::AppendReply { term: core.term, matched: Index(0), reject }, step);
+        }
         let taken = check_dense(prev, &entries, core.term)
             .and_then(|()| core.take_append(prev, entries, step))
             .unwrap_or_else(|reason| {
@@ -58,13 +62,14 @@ impl Replica {
         let core = &mut self.core;
         let right = membership.is_valid()
             && start.term <= core.term
-            && (1..POSITION_MAX).contains(&start.index.0)
+            && start.index.0 < POSITION_MAX
             && u64::try_from(start.next_offset).is_ok_and(|offset| offset < POSITION_MAX)
             && (start.index..Index(POSITION_MAX)).contains(&checkpoint.0);
         if !right {
             return step.drop_for(DropReason::BadReset);
         }
-        if start.index > core.commit && start.index > core.log.start().index {
+        let ahead = start.index > core.commit && start.index > core.log.start().index;
+        if ahead || (core.is_blank() && start.index >= core.log.start().index) {
             core.reset(start, membership, checkpoint, step);
         }
         core.ack_owed = Some(Ack::Reset);
@@ -107,6 +112,11 @@ pub(super) fn membership_of(entry: &Entry) -> Result<Option<Membership>, DropRea
 }
 
 impl Core {
+    /// A replica that was created without a membership and has heard of none.
+    fn is_blank(&self) -> bool {
+        self.memberships.start().voters.is_empty()
+    }
+
     /// Takes a dense append. Whether it joined the log, else it was refused with a hint.
     fn take_append(
         &mut self,
@@ -171,7 +181,7 @@ impl Core {
         }
         let hint = self.log.last_at_most(prev, prev_term).max(self.commit);
         let hint = (hint, self.log.term_at(hint).unwrap_or_default());
-        let reject = Some(Reject { prev, hint });
+        let reject = Some(Reject { prev, hint, blank: false });
         self.tell_leader(Message::AppendReply { term: self.term, matched: Index(0), reject }, step);
         Ok(false)
     }

@@ -147,7 +147,9 @@ impl Replica {
         };
         let peer = &mut leader.peers[at];
         peer.heard(core.now);
-        if peer.awaits(reject.prev) {
+        if peer.awaits(reject.prev) && reject.blank {
+            core.send_reset(peer, step);
+        } else if peer.awaits(reject.prev) {
             let (hint, hint_term) = reject.hint;
             let agreed = core.log.last_at_most(hint.min(reject.prev), hint_term);
             // Below the start there is nothing to compare: a hint from there asks for a reset.

@@ -128,6 +128,9 @@ pub struct Reject {
     pub prev: Index,
     /// The sender's last index that may match, and its term: at most `prev`, its term at most `prev`'s.
     pub hint: (Index, Term),
+    /// The sender is new and knows no membership, not even the one at its log start: it needs a reset first, also
+    /// when the log starts at 0, because the founding membership is not an entry.
+    pub blank: bool,
 }
 
 impl Message {
