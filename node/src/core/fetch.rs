@@ -135,8 +135,10 @@ impl<D: Disk> Node<D> {
             return Err(ErrorCode::OffsetOutOfRange);
         }
         // A new leader does not know its high watermark until an entry of its term commits; the fetch waits for that.
-        result.high_watermark = replica.high_watermark().unwrap_or(wanted.offset);
-        Ok((log, result.high_watermark))
+        // -1 until then: any other value would tell the client that it has reached the end.
+        let high_watermark = replica.high_watermark();
+        result.high_watermark = high_watermark.unwrap_or(-1);
+        Ok((log, high_watermark.unwrap_or(wanted.offset)))
     }
 
     pub(crate) fn read_done(&mut self, token: u64, result: Result<Vec<storage::Entry>, ReadError>) {
@@ -178,9 +180,22 @@ impl<D: Disk> Node<D> {
             Err(_) => {}
         }
         if call.reading == 0
-            && let Some(Call::Fetch(call)) = self.calls.remove(&id)
+            && let Some(Call::Fetch(mut call)) = self.calls.remove(&id)
         {
+            call.results.iter_mut().for_each(|result| self.refresh(result));
             self.respond(id, Response::Fetch { partitions: call.results });
+        }
+    }
+
+    /// While the disk was read the watermarks may have moved, and other answers have said so: an answer never says less than
+    /// one before it.
+    fn refresh(&self, result: &mut FetchResult) {
+        let Ok(log) = self.led(&result.topic, result.partition) else { return };
+        let Some(state) = self.store.log(log) else { return };
+        result.log_start_offset = result.log_start_offset.max(state.start.next_offset);
+        let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
+        if let Some(high_watermark) = replica.and_then(|replica| replica.high_watermark()) {
+            result.high_watermark = result.high_watermark.max(high_watermark);
         }
     }
 
