@@ -108,19 +108,7 @@ impl FakeDisk {
     /// An empty disk that holds `capacity` bytes.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        let state = State {
-            names: BTreeMap::new(),
-            durable: BTreeMap::new(),
-            operations: Vec::new(),
-            capacity,
-            generation: 0,
-            lock: None,
-            failing_syncs: 0,
-            failing_writes: 0,
-            misdirect: None,
-            counters: Counters::default(),
-        };
-        Self { state: Arc::new(Mutex::new(state)), generation: 0 }
+        Self { state: Arc::new(Mutex::new(State::empty(capacity))), generation: 0 }
     }
 
     /// The process dies: handles fail, the lock is free, the page cache stays. Returns a handle for the next process.

@@ -249,11 +249,13 @@ impl<D: Disk> Store<D> {
             self.failed = true;
             return Err(CommitError(io::Error::other("no commit is under way")));
         };
+        let reserved = if self.config.preallocate { u64::from(self.config.segment_bytes) } else { 0 };
         if let (Some(segment), Some(file)) = (self.segments.get_mut(&flight.segment), commit.file.take()) {
             segment.file = Some(file);
             segment.durable_head = true;
-            let reserved = if self.config.preallocate { u64::from(self.config.segment_bytes) } else { 0 };
-            segment.disk_bytes = reserved.max(u64::from(self.active_end));
+            if !segment.sealed {
+                segment.disk_bytes = reserved.max(u64::from(self.active_end));
+            }
         }
         self.synced = Sequence(flight.last);
         self.commits += 1;

@@ -97,6 +97,12 @@ impl Model {
 
     /// Stages random writes.
     pub fn stage(&mut self, store: &mut Store<FakeDisk>, random: &mut Random, writes_max: u64) {
+        self.stage_more(store, random, writes_max);
+        self.began();
+    }
+
+    /// Stages random writes while a commit is under way.
+    pub fn stage_more(&mut self, store: &mut Store<FakeDisk>, random: &mut Random, writes_max: u64) {
         for _ in 0..1 + random.below(writes_max) {
             let Some((write, changed)) = self.draw(random) else { continue };
             match write {
@@ -116,10 +122,24 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// A commit takes everything staged so far.
+    pub fn began(&mut self) {
         self.in_commit = self.states.len();
     }
 
-    /// Everything staged is durable.
+    /// The first log id never drawn.
+    pub fn next_log(&self) -> u32 {
+        self.next_log
+    }
+
+    /// Never draw lower log ids.
+    pub fn set_next_log(&mut self, next: u32) {
+        self.next_log = next;
+    }
+
+    /// What the commit under way holds is durable.
     pub fn committed(&mut self) {
         self.states.drain(..self.in_commit - 1);
         self.in_commit = self.states.len();
