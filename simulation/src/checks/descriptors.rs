@@ -1,0 +1,61 @@
+//! The metadata as it was committed: the shards' own state machines, fed entry by entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh::raft::{Index, ReplicaId};
+use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId, Topic};
+
+/// What the shards say, and every (partition, triple) they ever named.
+pub(crate) struct Descriptors {
+    shards: BTreeMap<ShardId, Shard>,
+    named: BTreeSet<(PartitionKey, ReplicaId)>,
+}
+
+impl Descriptors {
+    /// Begins where the founders began.
+    pub(super) fn new(founding: &Founding) -> Self {
+        let shards = ShardId::all().map(|id| (id, Shard::founded(id, founding))).collect();
+        let mut descriptors = Self { shards, named: BTreeSet::new() };
+        for descriptor in founding.shards() {
+            descriptors.name(&descriptor);
+        }
+        descriptors
+    }
+
+    fn name(&mut self, descriptor: &Descriptor) {
+        let triples = descriptor.replicas.iter().chain(&descriptor.leaving);
+        self.named.extend(triples.map(|triple| (descriptor.key, *triple)));
+    }
+
+    /// A command was committed.
+    pub(super) fn apply(&mut self, shard: ShardId, index: Index, command: &[u8]) {
+        let Some(shard) = self.shards.get_mut(&shard) else { return };
+        let before = shard.version();
+        let _ = shard.apply(index.0, command);
+        for change in shard.update_since(before).changes {
+            if let Change::Descriptor(descriptor) = change {
+                self.name(&descriptor);
+            }
+        }
+    }
+
+    /// Whether a descriptor ever named this triple.
+    pub(crate) fn named(&self, key: PartitionKey, id: ReplicaId) -> bool {
+        self.named.contains(&(key, id))
+    }
+
+    /// Every descriptor in force.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Descriptor> + '_ {
+        self.shards.values().flat_map(Shard::descriptors)
+    }
+
+    /// The descriptor of a partition, if it exists.
+    pub(crate) fn of(&self, key: PartitionKey) -> Option<&Descriptor> {
+        self.shards.get(&key.home())?.descriptor(key)
+    }
+
+    /// The topic of this name, if it exists.
+    pub(crate) fn topic(&self, name: &str) -> Option<&Topic> {
+        self.shards.get(&ShardId::of_name(name))?.topic_named(name)
+    }
+}

@@ -1,0 +1,111 @@
+//! What a leader calls committed is synced on a majority of the voters, of both sets while joint.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use mesh::raft::{Index, LogStart, Membership, ReplicaId, Term};
+
+use super::{Check, Group, Ledger, ReplicaFact, Verdict, term_at, violated};
+
+const NAME: &str = "committed is synced on a majority";
+
+struct Held {
+    start: LogStart,
+    synced: Index,
+    terms: Arc<[(Term, Index)]>,
+}
+
+/// What each replica had on its disk when last seen. A triple that was wiped or replaced stays as it was: damage is the
+/// atlas's affair, and the leader could not know.
+#[derive(Default)]
+pub(super) struct Majority {
+    held: BTreeMap<(Group, ReplicaId), Held>,
+}
+
+impl Majority {
+    fn holds(&self, fact: &ReplicaFact, id: ReplicaId, term: Term) -> bool {
+        let Some(held) = self.held.get(&(fact.group, id)) else { return false };
+        fact.commit <= held.start.index || term_at(&held.terms, held.start, held.synced, fact.commit) == Some(term)
+    }
+
+    fn decided(&self, fact: &ReplicaFact, membership: &Membership, term: Term) -> bool {
+        let most = |voters: &BTreeSet<ReplicaId>| {
+            voters.iter().filter(|id| self.holds(fact, **id, term)).count() > voters.len() / 2
+        };
+        most(&membership.voters) && (membership.outgoing.is_empty() || most(&membership.outgoing))
+    }
+}
+
+impl Check for Majority {
+    fn replica(&mut self, ledger: &Ledger, fact: &ReplicaFact) -> Verdict {
+        let held = Held { start: fact.start, synced: fact.synced, terms: Arc::clone(&fact.terms) };
+        self.held.insert((fact.group, fact.id), held);
+        let Some(before) = fact.before.as_ref().filter(|before| before.id == fact.id) else { return Ok(()) };
+        if !fact.leads || fact.commit <= before.commit {
+            return Ok(());
+        }
+        let Some(term) = fact.term_at(fact.commit) else { return Ok(()) };
+        // A step may commit under one membership and append the next.
+        if self.decided(fact, &fact.membership, term) || self.decided(fact, &before.membership, term) {
+            return Ok(());
+        }
+        let told = |set: &BTreeSet<ReplicaId>| -> Vec<String> {
+            let of = |id: &ReplicaId| match self.held.get(&(fact.group, *id)) {
+                Some(held) => format!("{id} synced up to {}", held.synced.0),
+                None => format!("{id} never seen"),
+            };
+            set.iter().map(of).collect()
+        };
+        violated(
+            NAME,
+            format!(
+                "{}: {} committed entry {} of term {}; voters: {:?}, outgoing: {:?}",
+                ledger.name(fact.group),
+                fact.name(),
+                fact.commit.0,
+                term.0,
+                told(&fact.membership.voters),
+                told(&fact.membership.outgoing)
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doctored::{fact, ledger};
+    use super::*;
+
+    fn commit_with(synced_elsewhere: u64) -> Verdict {
+        let (ledger, group) = ledger();
+        let mut majority = Majority::default();
+        let mut follower = fact(group, 2, 1, false, 0, 5);
+        follower.synced = Index(synced_elsewhere);
+        majority.replica(&ledger, &follower).unwrap();
+        let before = Arc::new(fact(group, 1, 1, true, 0, 5));
+        let mut leader = fact(group, 1, 1, true, 5, 5);
+        leader.before = Some(before);
+        majority.replica(&ledger, &leader)
+    }
+
+    #[test]
+    fn a_majority_is_asked_for() {
+        assert!(commit_with(5).is_ok());
+        assert_eq!(commit_with(4).unwrap_err().check, NAME);
+    }
+
+    #[test]
+    fn joint_needs_both() {
+        let (ledger, group) = ledger();
+        let mut majority = Majority::default();
+        majority.replica(&ledger, &fact(group, 2, 1, false, 0, 5)).unwrap();
+        let mut before = fact(group, 1, 1, true, 0, 5);
+        let ids = |nodes: [i32; 3]| nodes.map(super::super::doctored::id).into_iter().collect();
+        let joint = Membership { voters: ids([1, 2, 3]), outgoing: ids([3, 4, 5]), learners: BTreeSet::new() };
+        before.membership = Arc::new(joint.clone());
+        let mut leader = fact(group, 1, 1, true, 5, 5);
+        leader.membership = Arc::new(joint);
+        leader.before = Some(Arc::new(before));
+        assert_eq!(majority.replica(&ledger, &leader).unwrap_err().check, NAME);
+    }
+}

@@ -1,0 +1,180 @@
+//! Histories of idempotent producers: no loss, no duplicate, no reordering, and nothing that nobody sent.
+//!
+//! An outcome that the client does not know is never taken as absent: such a batch may be committed now, later or never,
+//! but once at most.
+
+use std::collections::BTreeMap;
+
+use node::core::request::Acks;
+
+use super::{Acknowledged, Check, First, Group, Ledger, Sent, Verdict, violated};
+use crate::batch::BatchId;
+
+const ONCE: &str = "each batch is committed once";
+const ORDER: &str = "sequences are committed in order";
+const SENT: &str = "only what was sent is committed";
+const KEPT: &str = "acknowledged batches are committed";
+
+/// The newest batch of a producer in a partition.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    epoch: i16,
+    last_sequence: i32,
+    record: u64,
+}
+
+/// What was sent, and what each log holds of each producer.
+#[derive(Default)]
+pub(super) struct Producers {
+    sent: BTreeMap<BatchId, Sent>,
+    newest: BTreeMap<(Group, i64), Newest>,
+    committed: BTreeMap<BatchId, (Group, i64)>,
+}
+
+impl Check for Producers {
+    fn sent(&mut self, sent: &Sent) {
+        self.sent.insert(sent.seen.id, sent.clone());
+    }
+
+    fn first(&mut self, ledger: &Ledger, first: &First) -> Verdict {
+        let Some(seen) = first.seen else { return Ok(()) };
+        let (name, base) = (ledger.name(first.group), first.entry.base_offset);
+        let key = ledger.key(first.group);
+        let Some(sent) = self.sent.get(&seen.id).filter(|s| s.seen == seen && s.partition == key.partition) else {
+            let sent = self.sent.get(&seen.id);
+            return violated(SENT, format!("{name}: offset {base} holds {seen:?}; its client sent {sent:?}"));
+        };
+        if first.entry.count != sent.seen.count {
+            return violated(SENT, format!("{name}: {seen:?} takes {} offsets", first.entry.count));
+        }
+        if let Some((group, other)) = self.committed.insert(seen.id, (first.group, base)) {
+            let other_name = ledger.name(group);
+            return violated(ONCE, format!("{name}: {seen:?} at offset {base}, and at {other} of {other_name}"));
+        }
+        let Some(stamp) = seen.stamp else { return Ok(()) };
+        let last_sequence = advance(stamp.base_sequence, seen.count - 1);
+        let newest = Newest { epoch: stamp.epoch, last_sequence, record: seen.id.record };
+        let before = self.newest.insert((first.group, stamp.id), newest);
+        let in_order = match before {
+            Some(before) if before.epoch == stamp.epoch => {
+                stamp.base_sequence == advance(before.last_sequence, 1) && seen.id.record > before.record
+            }
+            Some(before) => stamp.epoch > before.epoch && stamp.base_sequence == 0,
+            None => stamp.base_sequence == 0,
+        };
+        if in_order {
+            return Ok(());
+        }
+        violated(ORDER, format!("{name}: {seen:?} at offset {base} comes after {before:?}"))
+    }
+
+    fn acknowledged(&mut self, ledger: &Ledger, fact: &Acknowledged) -> Verdict {
+        // acks=1 promises a sync on the leader only, so the batch may yet be lost. It may not turn up elsewhere.
+        let place = ledger.place(fact.batch);
+        let holds = match place {
+            Some(place) => place.base_offset == fact.base_offset,
+            None => fact.acks == Acks::Leader,
+        };
+        if holds {
+            return Ok(());
+        }
+        violated(
+            KEPT,
+            format!(
+                "node {} acknowledges {:?} ({:?}) at offset {}; committed at {place:?}",
+                fact.host, fact.batch, fact.acks, fact.base_offset
+            ),
+        )
+    }
+}
+
+fn advance(sequence: i32, by: u32) -> i32 {
+    let sum = (i64::from(sequence) + i64::from(by)) & i64::from(i32::MAX);
+    i32::try_from(sum).expect("masked to 31 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doctored::{batch, fact, ledger, records};
+    use super::*;
+
+    struct History {
+        ledger: Ledger,
+        group: Group,
+        check: Producers,
+        index: u64,
+    }
+
+    impl History {
+        fn new() -> Self {
+            let (ledger, group) = ledger();
+            Self { ledger, group, check: Producers::default(), index: 0 }
+        }
+
+        fn send(&mut self, record: u64, sequence: i32) {
+            let seen = crate::batch::read(&batch(record, sequence, 2)).unwrap();
+            self.check.sent(&Sent { seen, partition: 0, acks: Acks::All });
+        }
+
+        fn commit(&mut self, record: u64, sequence: i32) -> Verdict {
+            self.index += 1;
+            let leader = fact(self.group, 1, 1, true, self.index, self.index);
+            let base = self.ledger.end_offset(self.group);
+            let entry = records(self.index, 1, base, &batch(record, sequence, 2));
+            let first = self.ledger.show(&leader, &entry).unwrap().unwrap();
+            let verdict = self.check.first(&self.ledger, &first);
+            let _ = self.ledger.file(&first);
+            verdict
+        }
+
+        fn acknowledge(&mut self, record: u64, acks: Acks, base_offset: i64) -> Verdict {
+            let batch = BatchId { client: 1, record };
+            self.check.acknowledged(&self.ledger, &Acknowledged { host: 1, batch, acks, base_offset })
+        }
+    }
+
+    #[test]
+    fn a_clean_history_passes() {
+        let mut history = History::new();
+        for n in 0..3 {
+            history.send(n * 2, i32::try_from(n * 2).unwrap());
+            history.commit(n * 2, i32::try_from(n * 2).unwrap()).unwrap();
+            history.acknowledge(n * 2, Acks::All, i64::try_from(n * 2).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_duplicate_is_found() {
+        let mut history = History::new();
+        history.send(0, 0);
+        history.commit(0, 0).unwrap();
+        assert_eq!(history.commit(0, 0).unwrap_err().check, ONCE);
+    }
+
+    #[test]
+    fn a_lost_or_swapped_batch_is_found() {
+        let mut history = History::new();
+        for n in 0..3 {
+            history.send(n * 2, i32::try_from(n * 2).unwrap());
+        }
+        history.commit(0, 0).unwrap();
+        assert_eq!(history.commit(4, 4).unwrap_err().check, ORDER);
+    }
+
+    #[test]
+    fn a_batch_that_nobody_sent_is_found() {
+        let mut history = History::new();
+        assert_eq!(history.commit(0, 0).unwrap_err().check, SENT);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_what_is_not_committed_is_found() {
+        let mut history = History::new();
+        history.send(0, 0);
+        assert_eq!(history.acknowledge(0, Acks::All, 0).unwrap_err().check, KEPT);
+        assert!(history.acknowledge(0, Acks::Leader, 0).is_ok());
+        history.commit(0, 0).unwrap();
+        assert!(history.acknowledge(0, Acks::All, 0).is_ok());
+        assert_eq!(history.acknowledge(0, Acks::All, 2).unwrap_err().check, KEPT);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a replica said to others stays true: it acknowledges only what its disk synced, votes once per term, and comes
+//! back from a crash with everything that it acknowledged.
+
+use std::collections::BTreeMap;
+
+use mesh::raft::{Index, Message, ReplicaId, Term};
+use node::core::message::PeerMessage;
+
+use super::{Check, Group, Ledger, ReplicaFact, Verdict, violated};
+
+const SYNCED: &str = "an acknowledgement is synced";
+const ONCE: &str = "one vote per term";
+const KEPT: &str = "promises survive a crash";
+
+#[derive(Clone, Copy, Default)]
+struct Promise {
+    host: usize,
+    /// Highest term that it spoke in.
+    term: Term,
+    /// Acknowledged up to here, and not truncated since.
+    matched: Index,
+    /// Synced, as last seen.
+    synced: Index,
+}
+
+/// What each triple promised.
+#[derive(Default)]
+pub(super) struct Promises {
+    of: BTreeMap<(Group, ReplicaId), Promise>,
+    votes: BTreeMap<(Group, ReplicaId, Term), ReplicaId>,
+}
+
+impl Check for Promises {
+    fn replica(&mut self, ledger: &Ledger, fact: &ReplicaFact) -> Verdict {
+        let promise = self.of.entry((fact.group, fact.id)).or_default();
+        promise.host = fact.host;
+        promise.synced = fact.synced;
+        let same = fact.before.as_ref().is_some_and(|before| before.id == fact.id);
+        if same {
+            // Only a truncation that a newer leader ordered lowers what is synced.
+            promise.matched = promise.matched.min(fact.synced);
+            return Ok(());
+        }
+        if fact.last >= promise.matched && fact.term >= promise.term {
+            return Ok(());
+        }
+        violated(
+            KEPT,
+            format!(
+                "{}: replica {} had acknowledged up to entry {} and spoken in term {}, but comes back with {} and term {}",
+                ledger.name(fact.group),
+                fact.id,
+                promise.matched.0,
+                promise.term.0,
+                fact.last.0,
+                fact.term.0
+            ),
+        )
+    }
+
+    fn damaged(&mut self, host: usize) {
+        self.of.retain(|_, promise| promise.host != host);
+    }
+
+    fn message(&mut self, ledger: &Ledger, _host: usize, message: &PeerMessage) -> Verdict {
+        let PeerMessage::Raft { key, from, to, message } = message else { return Ok(()) };
+        let Some(group) = ledger.find(*key) else { return Ok(()) };
+        match message {
+            Message::VoteReply { term, granted: true } => self.vote(ledger, group, *from, *to, *term),
+            Message::AppendReply { term, matched, reject: None }
+            | Message::HeartbeatReply { term, matched, .. }
+            | Message::ResetReply { term, matched } => self.matched(ledger, group, *from, *term, *matched),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Promises {
+    fn vote(&mut self, ledger: &Ledger, group: Group, voter: ReplicaId, candidate: ReplicaId, term: Term) -> Verdict {
+        let promise = self.of.entry((group, voter)).or_default();
+        promise.term = promise.term.max(term);
+        let first = *self.votes.entry((group, voter, term)).or_insert(candidate);
+        if first == candidate {
+            return Ok(());
+        }
+        let name = ledger.name(group);
+        violated(
+            ONCE,
+            format!("{name}: replica {voter} voted in term {} for {first} and for {candidate}", term.0),
+        )
+    }
+
+    fn matched(&mut self, ledger: &Ledger, group: Group, from: ReplicaId, term: Term, matched: Index) -> Verdict {
+        let promise = self.of.entry((group, from)).or_default();
+        promise.term = promise.term.max(term);
+        promise.matched = promise.matched.max(matched);
+        if matched <= promise.synced {
+            return Ok(());
+        }
+        let (name, synced) = (ledger.name(group), promise.synced.0);
+        violated(
+            SYNCED,
+            format!("{name}: replica {from} acknowledges up to entry {} with {synced} synced", matched.0),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::doctored::{fact, id, ledger};
+    use super::*;
+
+    fn say(check: &mut Promises, ledger: &Ledger, to: i32, message: Message) -> Verdict {
+        let key = ledger.groups().next().unwrap().0;
+        check.message(ledger, 1, &PeerMessage::Raft { key, from: id(1), to: id(to), message })
+    }
+
+    #[test]
+    fn a_second_vote_is_found() {
+        let (ledger, _) = ledger();
+        let mut check = Promises::default();
+        let vote = Message::VoteReply { term: Term(3), granted: true };
+        assert!(say(&mut check, &ledger, 2, vote.clone()).is_ok());
+        assert!(say(&mut check, &ledger, 2, vote.clone()).is_ok());
+        assert!(say(&mut check, &ledger, 3, Message::VoteReply { term: Term(3), granted: false }).is_ok());
+        assert_eq!(say(&mut check, &ledger, 3, vote).unwrap_err().check, ONCE);
+    }
+
+    #[test]
+    fn an_acknowledgement_before_the_sync_is_found() {
+        let (ledger, group) = ledger();
+        let mut check = Promises::default();
+        check.replica(&ledger, &fact(group, 1, 1, false, 0, 5)).unwrap();
+        let reply = |matched| Message::AppendReply { term: Term(1), matched: Index(matched), reject: None };
+        assert!(say(&mut check, &ledger, 2, reply(5)).is_ok());
+        assert_eq!(say(&mut check, &ledger, 2, reply(6)).unwrap_err().check, SYNCED);
+    }
+
+    #[test]
+    fn a_forgotten_acknowledgement_is_found_unless_damaged() {
+        for damaged in [false, true] {
+            let (ledger, group) = ledger();
+            let mut check = Promises::default();
+            check.replica(&ledger, &fact(group, 1, 1, false, 0, 5)).unwrap();
+            let reply = Message::AppendReply { term: Term(1), matched: Index(5), reject: None };
+            say(&mut check, &ledger, 2, reply).unwrap();
+            if damaged {
+                check.damaged(1);
+            }
+            assert_eq!(check.replica(&ledger, &fact(group, 1, 1, false, 0, 4)).is_ok(), damaged);
+        }
+    }
+}

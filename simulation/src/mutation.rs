@@ -1,0 +1,162 @@
+//! The mutation suite: the checks can fail. Each deliberate bug is searched for by general seeds, chosen by nobody, with
+//! checkers that know nothing of it; the same seeds are clean without it.
+//!
+//! The build for it is made by the feature `mutants`; without it there is nothing to choose.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use crate::jobs;
+use crate::run::{Options, run};
+
+/// A deliberate bug of one of the crates.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// Its name in the table.
+    pub name: &'static str,
+    #[cfg(feature = "mutants")]
+    which: Which,
+}
+
+#[cfg(feature = "mutants")]
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Storage(storage::mutant::Mutant),
+    Mesh(mesh::mutant::Mutant),
+    Node(node::mutant::Mutant),
+}
+
+/// Seeds that are known to catch a bug, for a quick check.
+const PINNED: &[(&str, &[u64])] = &[];
+
+#[cfg(feature = "mutants")]
+macro_rules! bugs {
+    ($($which:ident: $krate:ident $name:ident,)*) => {
+        vec![$(Bug { name: stringify!($name), which: Which::$which($krate::mutant::Mutant::$name) },)*]
+    };
+}
+
+/// Every bug that this build can have.
+#[cfg(feature = "mutants")]
+pub fn bugs() -> Vec<Bug> {
+    bugs! {
+        Mesh: mesh AckBeforeSync,
+        Storage: storage PromiseFromUnsyncedTail,
+        Mesh: mesh StaleAppendTruncates,
+        Mesh: mesh CommitOldTerm,
+        Mesh: mesh VoteNotPersisted,
+        Node: node EmptyReplicaVotes,
+        Node: node WipedDiskKeepsIdentity,
+        Mesh: mesh OneMajorityInJoint,
+        Mesh: mesh MembershipNotRolledBack,
+        Node: node DuplicateAckedEarly,
+        Node: node ProducerStateNotRolledBack,
+        Storage: storage CopiedFrameNew,
+        Mesh: mesh LearnerCounts,
+        Mesh: mesh DuplicateAckCountedTwice,
+        Mesh: mesh VoteForStaleLog,
+    }
+}
+
+/// Every bug that this build can have: none.
+#[cfg(not(feature = "mutants"))]
+pub fn bugs() -> Vec<Bug> {
+    Vec::new()
+}
+
+/// Chooses the bug of this thread.
+#[cfg(feature = "mutants")]
+fn choose(bug: Option<Bug>) {
+    storage::mutant::set(None);
+    mesh::mutant::set(None);
+    node::mutant::set(None);
+    match bug.map(|bug| bug.which) {
+        Some(Which::Storage(mutant)) => storage::mutant::set(Some(mutant)),
+        Some(Which::Mesh(mutant)) => mesh::mutant::set(Some(mutant)),
+        Some(Which::Node(mutant)) => node::mutant::set(Some(mutant)),
+        None => {}
+    }
+}
+
+#[cfg(not(feature = "mutants"))]
+fn choose(_bug: Option<Bug>) {}
+
+/// How a bug fared.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    /// Seeds run with it.
+    pub run: u64,
+    /// Seeds that caught it.
+    pub caught: u64,
+    /// The first of those.
+    pub first: Vec<u64>,
+    /// How often each checker caught it.
+    pub by: BTreeMap<String, u64>,
+    /// Seeds that fail without the bug too, so that their catch proves nothing.
+    pub unclean: Vec<u64>,
+}
+
+/// How far to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// First seed.
+    pub from: u64,
+    /// How many at most.
+    pub seeds: u64,
+    /// Stop after this many catches.
+    pub enough: u64,
+    /// Threads.
+    pub jobs: usize,
+}
+
+/// Searches general seeds for one bug.
+pub fn search(bug: Bug, search: Search, options: Options) -> Row {
+    let mut row = Row::default();
+    let seeds = (search.from..search.from + search.seeds).collect();
+    let trial = move |seed| {
+        choose(Some(bug));
+        let outcome = run(seed, options);
+        choose(None);
+        let unclean = outcome.failure.is_some() && run(seed, options).failure.is_some();
+        (outcome, unclean)
+    };
+    jobs::in_order(seeds, search.jobs, trial, |(outcome, unclean)| {
+        row.run += 1;
+        if let Some(failure) = outcome.failure {
+            if unclean {
+                row.unclean.push(outcome.seed);
+            } else {
+                row.caught += 1;
+                row.first.push(outcome.seed);
+                row.first.truncate(5);
+                *row.by.entry(failure.check).or_default() += 1;
+            }
+        }
+        if row.caught >= search.enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    row
+}
+
+/// Runs the pinned seeds of one bug: each must catch it, and be clean without it.
+pub fn pinned(bug: Bug, jobs: usize, options: Options) -> Row {
+    let seeds = PINNED.iter().find(|(name, _)| *name == bug.name).map_or(&[][..], |(_, seeds)| *seeds);
+    let mut row = Row::default();
+    let trial = move |seed| {
+        choose(Some(bug));
+        let caught = run(seed, options);
+        choose(None);
+        (caught, run(seed, options).failure.is_some())
+    };
+    jobs::in_order(seeds.to_vec(), jobs, trial, |(outcome, unclean)| {
+        row.run += 1;
+        if unclean {
+            row.unclean.push(outcome.seed);
+        } else if let Some(failure) = outcome.failure {
+            row.caught += 1;
+            row.first.push(outcome.seed);
+            *row.by.entry(failure.check).or_default() += 1;
+        }
+        ControlFlow::Continue(())
+    });
+    row
+}

@@ -1,0 +1,107 @@
+//! What a person reads.
+
+use crate::mutation::Row;
+use crate::run::{Failure, Outcome};
+use crate::world::Stats;
+
+/// Totals over many seeds.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Sums of their counts.
+    pub stats: Stats,
+    /// Seeds that failed, with the invariant.
+    pub failed: Vec<(u64, String)>,
+}
+
+impl Totals {
+    /// Adds a seed.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.seeds += 1;
+        let (sum, one) = (&mut self.stats, &outcome.stats);
+        sum.operations += one.operations;
+        sum.acknowledged += one.acknowledged;
+        sum.elections += one.elections;
+        sum.faults += one.faults;
+        sum.steps += one.steps;
+        sum.virtual_us += one.virtual_us;
+        if let Some(failure) = &outcome.failure {
+            self.failed.push((outcome.seed, failure.check.clone()));
+        }
+    }
+
+    /// The totals in a few lines; `wall_seconds` is what they took on `jobs` cores.
+    pub fn text(&self, wall_seconds: f64, jobs: usize) -> String {
+        let stats = &self.stats;
+        let seconds = (stats.virtual_us as f64 / 1e6).max(1e-9);
+        let speed = seconds / 3600.0 / (wall_seconds / 60.0).max(1e-9) / jobs as f64;
+        let mut text = format!(
+            "{} seeds, {:.1} virtual hours, {} operations, {} acknowledged records, {} elections, {} faults\n\
+             {:.1} operations per virtual second, {:.1} faults per virtual minute\n\
+             {speed:.1} virtual hours per wall minute and core ({jobs} cores, {wall_seconds:.0} s)\n",
+            self.seeds,
+            seconds / 3600.0,
+            stats.operations,
+            stats.acknowledged,
+            stats.elections,
+            stats.faults,
+            stats.operations as f64 / seconds,
+            stats.faults as f64 / (seconds / 60.0),
+        );
+        match self.failed.as_slice() {
+            [] => text.push_str("all clean\n"),
+            failed => {
+                text.push_str(&format!("{} FAILED:\n", failed.len()));
+                for (seed, check) in failed.iter().take(20) {
+                    text.push_str(&format!("  seed {seed}: {check}\n"));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// One seed.
+pub fn seed(outcome: &Outcome) -> String {
+    let stats = &outcome.stats;
+    format!(
+        "seed {}: {}\n{:.1} virtual minutes, {} operations, {} acknowledged records, {} elections, {} faults, {} steps\n\
+         trace digest {}\n",
+        outcome.seed,
+        outcome.scenario,
+        stats.virtual_us as f64 / 60e6,
+        stats.operations,
+        stats.acknowledged,
+        stats.elections,
+        stats.faults,
+        stats.steps,
+        outcome.digest
+    )
+}
+
+/// A failure, with the command that replays it.
+pub fn failure(seed: u64, minutes: u64, failure: &Failure) -> String {
+    let mut text = String::new();
+    for line in &failure.recent {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "\nVIOLATED: {}\n  {}\nreplay: cargo run --release -p simulation -- --seed {seed} --minutes {minutes} --trace\n",
+        failure.check, failure.what
+    ));
+    text
+}
+
+/// A line of the mutation table.
+pub fn row(name: &str, row: &Row) -> String {
+    let by: Vec<String> = row.by.iter().map(|(check, count)| format!("{check} ({count})")).collect();
+    let unclean = if row.unclean.is_empty() { String::new() } else { format!(" UNCLEAN {:?}", row.unclean) };
+    format!("| {name} | {} | {} | {:?} | {} |{unclean}", row.run, row.caught, row.first, by.join(", "))
+}
+
+/// The head of the mutation table.
+pub fn table_head() -> &'static str {
+    "| mutant | seeds run | caught | first seeds | by |\n|---|---|---|---|---|"
+}

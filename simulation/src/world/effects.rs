@@ -1,0 +1,224 @@
+//! Steps a node and performs what it wants done.
+
+use node::core::message::PeerMessage;
+use node::core::{Effect, Input};
+use storage::fake::FakeDisk;
+
+use super::{Event, Process, World, broken};
+use crate::checks::Verdict;
+use crate::network::Fate;
+use crate::queue::{MS, Micros};
+
+/// Bytes that one step may send at most: windows and limits must bound it.
+const STEP_BYTES_MAX: u64 = 96 << 20;
+
+/// What an input is, for the digest.
+fn code(input: &Input<FakeDisk>) -> u64 {
+    match input {
+        Input::Tick => 1,
+        Input::Request { .. } => 2,
+        Input::Cancel(_) => 3,
+        Input::Message { .. } => 4,
+        Input::Connected(_) => 5,
+        Input::Disconnected(_) => 6,
+        Input::Committed(_) => 7,
+        Input::Read { .. } => 8,
+        Input::Reclaimed(_) => 9,
+        Input::Stop => 10,
+    }
+}
+
+impl World {
+    /// Gives a running node one input.
+    pub(super) fn step(&mut self, host: usize, input: Input<FakeDisk>) -> Verdict {
+        if self.hosts[host].process != Process::Running {
+            return Ok(());
+        }
+        self.stats.steps += 1;
+        self.trace.fold(&[self.now, host as u64, code(&input)]);
+        if self.trace.is_read() {
+            self.tell_input(host, &input);
+        }
+        let only = match &input {
+            Input::Message { message: PeerMessage::Raft { key, .. }, .. } if key.as_shard().is_none() => Some(*key),
+            _ => None,
+        };
+        let now = self.hosts[host].clocks(self.now);
+        let Some(node) = self.hosts[host].node.as_mut() else { return Ok(()) };
+        let effects = node.step(now, input);
+        self.observe(host, only)?;
+        self.perform(host, effects)?;
+        self.schedule_tick(host);
+        Ok(())
+    }
+
+    fn tell_input(&mut self, host: usize, input: &Input<FakeDisk>) {
+        let text = match input {
+            Input::Message { from, message } => format!("<- node {} {}", from.0, short(message)),
+            Input::Request { id, request } => format!("<- request {} {}", id.0, clip(&format!("{request:?}"))),
+            Input::Committed(_) => "commit synced".into(),
+            Input::Read { token, result } => {
+                format!("read {token} done: {:?}", result.as_ref().map(|entries| entries.len()))
+            }
+            Input::Reclaimed(_) => "reclaim done".into(),
+            Input::Tick => return,
+            Input::Cancel(id) => format!("cancel {}", id.0),
+            Input::Connected(node) => format!("connected to node {}", node.0),
+            Input::Disconnected(node) => format!("disconnected from node {}", node.0),
+            Input::Stop => "stop".into(),
+        };
+        self.tell(Some(host), || text);
+    }
+
+    /// Performs effects front to back.
+    pub(super) fn perform(&mut self, host: usize, effects: Vec<Effect<FakeDisk>>) -> Verdict {
+        let mut step_bytes = 0;
+        for effect in effects {
+            match effect {
+                Effect::Send { to, message, .. } => step_bytes += self.send(host, to, message)?,
+                Effect::Respond { id, response } => self.respond(host, id, response)?,
+                Effect::Commit(commit) => {
+                    self.hosts[host].commit = Some(commit);
+                    let typical = self.scenario.disk.write;
+                    let (at, life) = (self.disk_time(host, typical), self.hosts[host].life);
+                    self.queue.push(at, Event::DiskWrite { host, life });
+                }
+                Effect::Read { token, job } => {
+                    let (at, life) = (self.disk_time(host, self.scenario.disk.read), self.hosts[host].life);
+                    self.queue.push(at, Event::ReadDone { host, life, token, job: Box::new(job) });
+                }
+                Effect::Reclaim(job) => {
+                    let (at, life) = (self.disk_time(host, self.scenario.disk.read * 8), self.hosts[host].life);
+                    self.queue.push(at, Event::ReclaimDone { host, life, job: Box::new(job) });
+                }
+                Effect::Publish(info) => {
+                    self.trace.fold(&[20, host as u64, u64::from(info.term.0)]);
+                    self.tell(Some(host), || format!("publishes {info:?}"));
+                }
+                Effect::RegistryChanged => self.hosts[host].view_changed = true,
+                Effect::Failed(reason) => return self.node_failed(host, &reason),
+                Effect::Stopped => return self.node_stopped(host),
+            }
+        }
+        if step_bytes > STEP_BYTES_MAX {
+            return broken("bytes in flight are bounded", format!("node {} sent {step_bytes} in a step", host + 1));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, host: usize, to: mesh::raft::NodeId, message: PeerMessage) -> Result<u64, crate::checks::Violation> {
+        let buffer = self.trace.buffer();
+        let before = buffer.len();
+        _ = bincode::serde::encode_into_std_write(&message, buffer, bincode::config::standard());
+        let bytes = (buffer.len() - before) as u64;
+        self.trace.flush();
+        for check in &mut self.checks {
+            check.message(&self.ledger, host, &message)?;
+        }
+        if self.trace.is_read() {
+            let text = short(&message);
+            self.tell(Some(host), || format!("-> node {} {text}", to.0));
+        }
+        let Some(peer) = self.host_of(to).filter(|peer| *peer != host) else { return Ok(bytes) };
+        let message = Box::new(message);
+        match self.network.send(self.now, host, peer, bytes) {
+            Fate::Lost => {}
+            Fate::Held => self.network.hold(host, peer, (bytes, message)),
+            Fate::Arrives(at, again) => {
+                if let Some(again) = again {
+                    let message = message.clone();
+                    self.queue.push(again, Event::Message { from: host, to: peer, bytes: 0, message });
+                }
+                self.queue.push(at, Event::Message { from: host, to: peer, bytes, message });
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// When something of typical length that is asked of a disk now will end.
+    pub(super) fn disk_time(&mut self, host: usize, typical: Micros) -> Micros {
+        let takes = self.chance.tailed(typical.max(2));
+        self.now.max(self.hosts[host].stalled_until) + takes
+    }
+
+    pub(super) fn disk_write(&mut self, host: usize, life: u64) {
+        if !self.is_life(host, life) {
+            return;
+        }
+        if let Some(commit) = self.hosts[host].commit.as_mut() {
+            commit.write();
+        }
+        let at = self.disk_time(host, self.scenario.disk.sync);
+        self.queue.push(at, Event::DiskSync { host, life });
+    }
+
+    pub(super) fn disk_sync(&mut self, host: usize, life: u64) -> Verdict {
+        if !self.is_life(host, life) {
+            return Ok(());
+        }
+        if self.hosts[host].stalled_until > self.now {
+            let at = self.hosts[host].stalled_until;
+            self.queue.push(at, Event::DiskSync { host, life });
+            return Ok(());
+        }
+        let Some(mut commit) = self.hosts[host].commit.take() else { return Ok(()) };
+        commit.sync();
+        self.hosts[host].commits += 1;
+        self.step(host, Input::Committed(commit))
+    }
+
+    /// Queues the tick that the node asks for.
+    pub(super) fn schedule_tick(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        let Some(deadline) = h.node.as_ref().and_then(|node| node.next_deadline()) else { return };
+        let at = h.when(deadline).max(self.now + 1);
+        if h.tick.is_none_or(|queued| at < queued) {
+            h.tick = Some(at);
+            let life = h.life;
+            self.queue.push(at, Event::Tick { host, life, at });
+        }
+    }
+
+    /// The node ends itself because its disk failed; whoever watches over it starts it again.
+    fn node_failed(&mut self, host: usize, reason: &str) -> Verdict {
+        self.tell(Some(host), || format!("ends itself: {reason}"));
+        if self.hosts[host].excuse.is_none() {
+            return broken("a node ends only for a failed disk", format!("node {} ends itself: {reason}", host + 1));
+        }
+        let time = self.fault_chance.within(100, 2000) * MS;
+        self.kill(host, false);
+        self.start_later(host, time);
+        Ok(())
+    }
+}
+
+fn clip(text: &str) -> String {
+    const MOST: usize = 220;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// A message in few words.
+fn short(message: &PeerMessage) -> String {
+    use mesh::raft::Message;
+    match message {
+        PeerMessage::Raft { key, from, to, message } => {
+            let what = match message {
+                Message::Append { term, prev, entries, commit } => {
+                    let of = |entry: &mesh::raft::Entry| format!("{}@{}", entry.index.0, entry.term.0);
+                    let (first, last) = (entries.first().map(of), entries.last().map(of));
+                    format!("append t{} prev {}@{} {first:?}..{last:?} commit {}", term.0, prev.0.0, prev.1.0, commit.0)
+                }
+                other => clip(&format!("{other:?}")),
+            };
+            let name = match key.as_shard() {
+                Some(shard) => format!("shard {}", shard.0),
+                None => format!("{:02x}{:02x}/{}", key.topic.0[0], key.topic.0[1], key.partition),
+            };
+            format!("{name} {from}->{to} {what}")
+        }
+        other => clip(&format!("{other:?}")),
+    }
+}

@@ -1,0 +1,410 @@
+//! Begins faults and ends them.
+
+use node::core::Input;
+
+use super::{Event, Phase, Process, Undo, World, broken};
+use crate::checks::Verdict;
+use crate::fault::{Fault, Target};
+use crate::network::LinkProfile;
+use crate::queue::{MS, Micros};
+
+impl World {
+    pub(super) fn begin(&mut self, n: usize) -> Verdict {
+        if self.phase != Phase::Faults {
+            return Ok(());
+        }
+        let fault = self.fault(n);
+        self.stats.faults += 1;
+        self.trace.fold(&[60, n as u64]);
+        self.tell(None, || format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Kill { target, time } => {
+                let host = self.resolve(target);
+                self.kill_for(host, false, time);
+            }
+            Fault::PowerCut { target, time } => {
+                let host = self.resolve(target);
+                self.kill_for(host, true, time);
+            }
+            Fault::KillThenCut { target, time } => {
+                let host = self.resolve(target);
+                self.kill_for(host, false, time / 4 + 1);
+                let again = self.now + time / 4 + self.fault_chance.below(300 * MS);
+                self.queue.push(again, Event::Undo(Undo::Cut(host, time)));
+            }
+            Fault::KillAll { time } => {
+                (0..self.hosts.len()).for_each(|host| self.kill_for(host, false, time));
+            }
+            Fault::CutAll { time } => {
+                (0..self.hosts.len()).for_each(|host| self.kill_for(host, true, time));
+            }
+            Fault::Pause { target, time } => self.pause(target, time),
+            Fault::Stop { target, time } => {
+                let host = self.resolve(target);
+                self.start_later(host, time + 4_000 * MS);
+                self.tell(Some(host), || "is asked to stop".into());
+                return self.step(host, Input::Stop);
+            }
+            Fault::Split { side, time } => self.split(side, time),
+            Fault::Isolate { target, clients, time } => {
+                let host = self.resolve(target);
+                self.split(1 << host, time);
+                if clients {
+                    self.hosts[host].clients_cut += 1;
+                    self.queue.push(self.now + time, Event::Undo(Undo::LetClients(host)));
+                }
+            }
+            Fault::OneWay { target, deaf, time } => {
+                let host = self.resolve(target);
+                let links = self.others(host).map(|other| if deaf { (other, host) } else { (host, other) }).collect();
+                self.cut_links(links, time);
+            }
+            Fault::Clog { target, time } => {
+                let host = self.resolve(target);
+                let links: Vec<_> = self.others(host).map(|other| (host, other)).collect();
+                for (from, to) in &links {
+                    self.network.clog(*from, *to);
+                }
+                self.queue.push(self.now + time, Event::Undo(Undo::Release(links)));
+            }
+            Fault::Storm { time } => {
+                let mut profile = self.network.profile();
+                profile.delay *= 4;
+                (profile.loss_ppm, profile.duplicate_ppm, profile.reorder_ppm) = (200_000, 50_000, 300_000);
+                self.network.behave(profile);
+                self.queue.push(self.now + time, Event::Undo(Undo::Calm));
+            }
+            Fault::Stall { target, time } => {
+                let host = self.resolve(target);
+                self.hosts[host].stalled_until = self.now + time;
+            }
+            Fault::FailedSync { target } => {
+                let host = self.resolve(target);
+                self.hosts[host].excuse = Some("a failed sync");
+                self.hosts[host].disk.fail_syncs(1);
+            }
+            Fault::Full { target, time } => {
+                let host = self.resolve(target);
+                self.hosts[host].excuse = Some("a full disk");
+                self.hosts[host].fill(true);
+                self.queue.push(self.now + time, Event::Undo(Undo::Room(host)));
+            }
+            Fault::ClockJump { target, ms } => {
+                let host = self.resolve(target);
+                self.hosts[host].jump(ms);
+            }
+            Fault::Rot { target } | Fault::Misdirect { target } | Fault::Wipe { target, .. } => {
+                return self.damage(n, fault, target);
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(&self, target: Target) -> usize {
+        match target {
+            Target::Host(host) => host,
+            Target::Leader(draw) => {
+                let user: Vec<_> = self.ledger.groups().filter(|(key, _)| key.as_shard().is_none()).collect();
+                let all: Vec<_> = if user.is_empty() { self.ledger.groups().collect() } else { user };
+                let key = usize::try_from(draw >> 1).ok().and_then(|draw| all.get(draw.checked_rem(all.len())?));
+                let leader = key.and_then(|(key, _)| self.leader_of(*key)).map(|fact| fact.host);
+                leader.unwrap_or_else(|| usize::try_from(draw % self.hosts.len() as u64).unwrap_or(0))
+            }
+        }
+    }
+
+    fn others(&self, host: usize) -> impl Iterator<Item = usize> + use<> {
+        (0..self.hosts.len()).filter(move |other| *other != host)
+    }
+
+    fn kill_for(&mut self, host: usize, power: bool, time: Micros) {
+        if self.hosts[host].doomed.is_some() {
+            return;
+        }
+        self.kill(host, power);
+        let spread = self.fault_chance.below(time / 2 + 1);
+        self.start_later(host, time / 2 + spread);
+    }
+
+    pub(super) fn start_later(&mut self, host: usize, time: Micros) {
+        self.queue.push(self.now + time, Event::Undo(Undo::Start(host)));
+    }
+
+    /// The process ends at once; with `power` so does the machine. A machine without a process can lose power too.
+    pub(super) fn kill(&mut self, host: usize, power: bool) {
+        let was = self.hosts[host].process;
+        if was == Process::Down && !power {
+            return;
+        }
+        self.tell(Some(host), || if power { "loses power".into() } else { "dies".into() });
+        let keeps_view = self.fault_chance.percent(70);
+        self.hosts[host].end(keeps_view);
+        let draw = self.fault_chance.next();
+        let h = &mut self.hosts[host];
+        h.disk = if power { h.disk.power_cut_seeded(draw) } else { h.disk.kill() };
+        if power {
+            h.boot(self.now, &mut self.fault_chance);
+        }
+        self.forget_replicas(host);
+        if was == Process::Down {
+            return;
+        }
+        let notice = !power || self.fault_chance.percent(50);
+        self.drop_requests(host, notice);
+        for peer in self.others(host) {
+            self.disconnect(peer, host, power);
+        }
+    }
+
+    fn disconnect(&mut self, host: usize, peer: usize, late: bool) {
+        if self.hosts[host].process == Process::Down || self.chance.percent(self.scenario.silent_disconnects) {
+            return;
+        }
+        let wait = if late { self.chance.within(500, 8000) * MS } else { self.chance.within(200, 20_000) };
+        let life = self.hosts[host].life;
+        self.queue.push(self.now + wait, Event::Disconnected { host, life, peer });
+    }
+
+    fn connect(&mut self, a: usize, b: usize) {
+        let down = |host: usize| self.hosts[host].process == Process::Down;
+        if a == b || down(a) || down(b) || self.network.is_cut(a, b) || self.network.is_cut(b, a) {
+            return;
+        }
+        for (host, peer) in [(a, b), (b, a)] {
+            let at = self.now + self.chance.within(500, 30_000);
+            let life = self.hosts[host].life;
+            self.queue.push(at, Event::Connected { host, life, peer });
+        }
+    }
+
+    fn start(&mut self, host: usize) -> Verdict {
+        if self.hosts[host].process != Process::Down {
+            return Ok(());
+        }
+        if self.scenario.forgetful_index {
+            self.hosts[host].index.forget();
+        }
+        let seed = self.fault_chance.next();
+        let (node, store) = (&self.scenario.node, &self.scenario.store);
+        let opened = self.hosts[host].open(self.now, node, store, &self.founding, seed);
+        let effects = match opened {
+            Ok(effects) => effects,
+            Err(reason) => {
+                self.tell(Some(host), || format!("does not open: {reason}"));
+                let Some(_) = self.hosts[host].excuse else {
+                    return broken("a node opens what it wrote", format!("node {} does not open: {reason}", host + 1));
+                };
+                self.hosts[host].disk = self.hosts[host].disk.kill();
+                self.start_later(host, 1_000 * MS);
+                return Ok(());
+            }
+        };
+        self.trace.fold(&[61, host as u64]);
+        self.tell(Some(host), || "starts".into());
+        self.observe(host, None)?;
+        self.perform(host, effects)?;
+        self.schedule_tick(host);
+        for peer in self.others(host) {
+            self.connect(host, peer);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, target: Target, time: Micros) {
+        let host = self.resolve(target);
+        let h = &mut self.hosts[host];
+        h.process = match h.process {
+            Process::Down => return,
+            Process::Running => Process::Paused(1),
+            Process::Paused(held) => Process::Paused(held + 1),
+        };
+        let life = h.life;
+        self.queue.push(self.now + time, Event::Undo(Undo::Resume { host, life }));
+    }
+
+    fn resume(&mut self, host: usize) {
+        let h = &mut self.hosts[host];
+        h.process = match h.process {
+            Process::Paused(held) if held > 1 => Process::Paused(held - 1),
+            Process::Paused(_) => Process::Running,
+            other => other,
+        };
+        if h.process == Process::Running {
+            let mut at = self.now;
+            for event in std::mem::take(&mut h.deferred) {
+                at += 1;
+                self.queue.push(at, event);
+            }
+        }
+    }
+
+    fn split(&mut self, side: u64, time: Micros) {
+        let of = |host: usize| side >> (host % 64) & 1;
+        let all = 0..self.hosts.len();
+        let pairs = all.clone().flat_map(|from| all.clone().map(move |to| (from, to)));
+        let links = pairs.filter(|(from, to)| of(*from) != of(*to)).collect();
+        self.cut_links(links, time);
+    }
+
+    fn cut_links(&mut self, links: Vec<(usize, usize)>, time: Micros) {
+        for (from, to) in &links {
+            self.network.cut(*from, *to);
+            // A connection over a dead link closes when its keep-alive notices.
+            self.disconnect(*to, *from, true);
+        }
+        self.queue.push(self.now + time, Event::Undo(Undo::Mend(links)));
+    }
+
+    /// Damage takes one node at a time, while everything else is well, until everything is well again.
+    fn damage(&mut self, n: usize, fault: Fault, target: Target) -> Verdict {
+        let host = self.resolve(target);
+        if self.damaged.is_some() || self.not_whole(None).is_some() {
+            self.tell(None, || "damage waits until everything is well".into());
+            self.stats.faults -= 1;
+            self.queue.push(self.now + 3_000 * MS, Event::Begin(n));
+            return Ok(());
+        }
+        self.tell(Some(host), || format!("is damaged: {fault:?}"));
+        match fault {
+            Fault::Rot { .. } => {
+                if !self.hosts[host].rot(&mut self.fault_chance) {
+                    return Ok(());
+                }
+                self.mark_damaged(host);
+                self.kill(host, false);
+                self.start_later(host, 300 * MS);
+            }
+            Fault::Misdirect { .. } => {
+                self.mark_damaged(host);
+                let by = self.fault_chance.within(1, 16) * 512;
+                let h = &mut self.hosts[host];
+                h.disk.misdirect_next_write(by.cast_signed());
+                h.doomed = Some(h.commits + 3);
+                let life = h.life;
+                self.queue.push(self.now + 200 * MS, Event::Undo(Undo::CheckDoom { host, life }));
+            }
+            Fault::Wipe { time, .. } => {
+                self.mark_damaged(host);
+                self.kill(host, true);
+                let h = &mut self.hosts[host];
+                h.disk.wipe();
+                h.index.forget();
+                h.view = None;
+                if !node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
+                    h.incarnation.0 += self.fault_chance.within(1, 1000);
+                }
+                self.start_later(host, time);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn mark_damaged(&mut self, host: usize) {
+        self.damaged = Some(host);
+        self.hosts[host].excuse = Some("damage");
+        for check in &mut self.checks {
+            check.damaged(host);
+        }
+    }
+
+    pub(super) fn undo(&mut self, undo: Undo) -> Verdict {
+        match undo {
+            Undo::Start(host) => return self.start(host),
+            Undo::Resume { host, life } => {
+                if self.is_life(host, life) {
+                    self.resume(host);
+                }
+            }
+            Undo::Mend(links) => {
+                for (from, to) in links {
+                    if self.network.mend(from, to) {
+                        self.connect(from, to);
+                    }
+                }
+            }
+            Undo::Release(links) => {
+                for (from, to) in links {
+                    self.release(from, to);
+                }
+            }
+            Undo::Calm => {
+                let profile =
+                    if self.phase == Phase::Faults { self.scenario.network } else { LinkProfile::healthy() };
+                self.network.behave(profile);
+            }
+            Undo::Room(host) => self.hosts[host].fill(false),
+            Undo::LetClients(host) => {
+                let h = &mut self.hosts[host];
+                h.clients_cut = h.clients_cut.saturating_sub(1);
+            }
+            Undo::Cut(host, time) => {
+                if self.phase == Phase::Faults {
+                    self.kill_for(host, true, time);
+                }
+            }
+            Undo::CheckDoom { host, life } => self.check_doom(host, life),
+        }
+        Ok(())
+    }
+
+    fn check_doom(&mut self, host: usize, life: u64) {
+        let Some(commits) = self.hosts[host].doomed.filter(|_| self.is_life(host, life)) else { return };
+        if self.hosts[host].commits < commits {
+            self.queue.push(self.now + 200 * MS, Event::Undo(Undo::CheckDoom { host, life }));
+            return;
+        }
+        self.hosts[host].doomed = None;
+        self.kill(host, false);
+        self.start_later(host, 300 * MS);
+    }
+
+    fn release(&mut self, from: usize, to: usize) {
+        let mut at = self.now;
+        for (bytes, message) in self.network.release(from, to) {
+            at += 1;
+            self.queue.push(at, Event::Message { from, to, bytes, message });
+        }
+    }
+
+    /// The node handed everything over and ended in order.
+    pub(super) fn node_stopped(&mut self, host: usize) -> Verdict {
+        self.tell(Some(host), || "stopped in order".into());
+        self.kill(host, false);
+        self.start_later(host, 200 * MS);
+        Ok(())
+    }
+
+    /// All faults stop, for good.
+    pub(super) fn heal(&mut self) -> Verdict {
+        self.phase = Phase::Settling { since: self.now };
+        self.trace.fold(&[62]);
+        self.tell(None, || "all faults stop".into());
+        self.network.behave(LinkProfile::healthy());
+        for from in 0..self.hosts.len() {
+            for to in 0..self.hosts.len() {
+                while !self.network.mend(from, to) {}
+                while self.network.is_clogged(from, to) {
+                    self.release(from, to);
+                }
+            }
+        }
+        for host in 0..self.hosts.len() {
+            let h = &mut self.hosts[host];
+            h.clients_cut = 0;
+            h.stalled_until = self.now;
+            h.fill(false);
+            h.disk.fail_syncs(0);
+            while matches!(self.hosts[host].process, Process::Paused(_)) {
+                self.resume(host);
+            }
+            self.start(host)?;
+        }
+        for a in 0..self.hosts.len() {
+            for b in 0..a {
+                self.connect(a, b);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! One machine: its disk, its clocks, and at most one process on it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mesh::raft::{Incarnation, NodeId, Time};
+use node::core::metadata::{Founder, Founding, PartitionKey, Registration};
+use node::core::{Node, NodeConfig, Setup};
+use node::core::{Effect, Identity, Now};
+use storage::fake::FakeDisk;
+use storage::index::memory::MemoryIndex;
+use storage::{Commit, Store, StoreConfig};
+
+use super::Event;
+use crate::checks::ReplicaFact;
+use crate::queue::Micros;
+use crate::random::Random;
+use crate::scenario::ClockProfile;
+
+/// Milliseconds since 1970 when the world begins.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// Bytes a disk holds unless it is full.
+const CAPACITY: u64 = 1 << 30;
+
+/// Where the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    /// There is none.
+    Down,
+    /// It runs.
+    Running,
+    /// It is stopped by a signal; this many signals hold it.
+    Paused(u32),
+}
+
+/// One machine.
+pub(super) struct Host {
+    pub(super) at: usize,
+    pub(super) process: Process,
+    /// Counts processes: events of an earlier one are void.
+    pub(super) life: u64,
+    pub(super) node: Option<Box<Node<FakeDisk>>>,
+    pub(super) disk: FakeDisk,
+    pub(super) index: MemoryIndex,
+    pub(super) incarnation: Incarnation,
+    pub(super) commit: Option<Commit<FakeDisk>>,
+    /// Commits that ended well in this life.
+    pub(super) commits: u64,
+    /// What came while paused.
+    pub(super) deferred: VecDeque<Event>,
+    /// The tick that is queued.
+    pub(super) tick: Option<Micros>,
+    /// The copy of the metadata that the shell keeps.
+    pub(super) view: Option<Bytes>,
+    pub(super) view_changed: bool,
+    /// Nothing of the disk ends before.
+    pub(super) stalled_until: Micros,
+    /// Why the node may say that its disk failed.
+    pub(super) excuse: Option<&'static str>,
+    /// A misdirected write is under way: leave the process alone until this many commits ended.
+    pub(super) doomed: Option<u64>,
+    /// Splits that keep clients away.
+    pub(super) clients_cut: u32,
+    /// What its replicas were when last looked at.
+    pub(super) shown: BTreeMap<PartitionKey, Arc<ReplicaFact>>,
+    clock: ClockProfile,
+    mono_base: u64,
+    mono_since: Micros,
+}
+
+impl Host {
+    pub(super) fn new(at: usize, clock: ClockProfile, random: &mut Random) -> Self {
+        Self {
+            at,
+            process: Process::Down,
+            life: 0,
+            node: None,
+            disk: FakeDisk::new(CAPACITY),
+            index: MemoryIndex::new(),
+            incarnation: Incarnation(random.within(1, 1 << 40)),
+            commit: None,
+            commits: 0,
+            deferred: VecDeque::new(),
+            tick: None,
+            view: None,
+            view_changed: false,
+            stalled_until: 0,
+            excuse: None,
+            doomed: None,
+            clients_cut: 0,
+            shown: BTreeMap::new(),
+            clock,
+            mono_base: random.within(1, 1 << 40),
+            mono_since: 0,
+        }
+    }
+
+    /// Its committed number.
+    pub(super) fn id(&self) -> NodeId {
+        NodeId(i32::try_from(self.at + 1).expect("few hosts"))
+    }
+
+    pub(super) fn founder(&self) -> Founder {
+        Founder {
+            node: self.id(),
+            incarnation: self.incarnation,
+            peer_id: self.peer_id(),
+            mesh: format!("host-{}:9192", self.at + 1),
+            zone: String::new(),
+        }
+    }
+
+    fn peer_id(&self) -> Vec<u8> {
+        format!("peer-{}", self.at + 1).into_bytes()
+    }
+
+    /// What its clocks say at `now`.
+    pub(super) fn clocks(&self, now: Micros) -> Now {
+        let elapsed = i128::from(now - self.mono_since);
+        let mono = elapsed * i128::from(1_000_000 + self.clock.drift_ppm) / 1_000_000;
+        let mono = self.mono_base + u64::try_from(mono).expect("clocks run forward");
+        Now { mono: Time(mono), wall_ms: EPOCH_MS + (now / 1000).cast_signed() + self.clock.skew_ms }
+    }
+
+    /// True time at which its monotonic clock has reached `deadline`.
+    pub(super) fn when(&self, deadline: Time) -> Micros {
+        let mono = i128::from(deadline.0.saturating_sub(self.mono_base));
+        let elapsed = mono * 1_000_000 / i128::from(1_000_000 + self.clock.drift_ppm) + 1;
+        self.mono_since.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// The wall clock jumps.
+    pub(super) fn jump(&mut self, ms: i64) {
+        self.clock.skew_ms += ms;
+    }
+
+    /// The machine starts: its monotonic clock begins anew.
+    pub(super) fn boot(&mut self, now: Micros, random: &mut Random) {
+        self.mono_base = random.within(1, 1 << 40);
+        self.mono_since = now;
+    }
+
+    /// Opens what the disk holds.
+    pub(super) fn open(
+        &mut self,
+        now: Micros,
+        config: &NodeConfig,
+        store: &StoreConfig,
+        founding: &Founding,
+        seed: u64,
+    ) -> Result<Vec<Effect<FakeDisk>>, String> {
+        let index = Box::new(self.index.clone());
+        let (store, recovered) =
+            Store::open(self.disk.clone(), store.clone(), index).map_err(|error| error.to_string())?;
+        let id = self.id();
+        let name = |port: u16| format!("host-{}:{port}", self.at + 1);
+        let registration = Registration {
+            node: Some(id),
+            incarnation: self.incarnation,
+            peer_id: self.peer_id(),
+            kafka: name(9092),
+            mesh: name(9192),
+            http: name(9292),
+            zone: String::new(),
+            weight: 1,
+        };
+        let setup = Setup {
+            identity: Identity { node: id, incarnation: self.incarnation },
+            registration,
+            founding: founding.clone(),
+            view: self.view.clone(),
+            seed,
+        };
+        let (node, effects) = Node::open(setup, config.clone(), store, recovered, self.clocks(now))
+            .map_err(|error| error.to_string())?;
+        self.node = Some(Box::new(node));
+        self.process = Process::Running;
+        self.life += 1;
+        self.commits = 0;
+        Ok(effects)
+    }
+
+    /// The process is gone. What the shell kept of the metadata may be the last copy or one before.
+    pub(super) fn end(&mut self, keeps_view: bool) {
+        if let Some(node) = self.node.take()
+            && keeps_view
+            && self.view_changed
+        {
+            self.view = Some(node.view().encode().into());
+        }
+        self.view_changed = false;
+        self.process = Process::Down;
+        self.life += 1;
+        self.commit = None;
+        self.deferred.clear();
+        self.tick = None;
+        self.doomed = None;
+    }
+
+    /// Room is gone, or back.
+    pub(super) fn fill(&mut self, full: bool) {
+        self.disk.set_capacity(if full { self.disk.used_bytes() } else { CAPACITY });
+    }
+
+    /// Flips bits in a part of the log that later rounds follow, so that recovery can tell rot from a torn tail; false
+    /// when there is no such part yet.
+    pub(super) fn rot(&self, random: &mut Random) -> bool {
+        use storage::Disk;
+        let Ok(mut files) = self.disk.list() else { return false };
+        files.retain(|name| self.disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096)));
+        files.sort();
+        files.pop();
+        if files.is_empty() {
+            return false;
+        }
+        let name = random.pick(&files).clone();
+        let position = random.within(0, 8000);
+        let bits = random.within(1, 12);
+        let mut hit = false;
+        for n in 0..bits {
+            let bit = u8::try_from(random.below(8)).expect("below 8");
+            hit |= self.disk.flip_bit(&name, position + n * random.within(1, 40), bit);
+        }
+        hit
+    }
+}

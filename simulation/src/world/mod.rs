@@ -1,0 +1,277 @@
+//! The world of one seed: machines, links, clients and the virtual time that they share.
+//!
+//! Reading order: this file (the event loop), [`host`], `effects` (what a node wants done), `clients` (connections),
+//! `observe` (facts for the checkers), `faults`, `healing` (the end).
+
+mod clients;
+mod effects;
+mod faults;
+mod healing;
+mod host;
+mod observe;
+
+use std::collections::BTreeMap;
+
+use mesh::raft::NodeId;
+use node::core::Input;
+use node::core::message::PeerMessage;
+use node::core::metadata::Founding;
+use node::core::request::{RequestId, Response};
+use storage::fake::FakeDisk;
+use storage::{ReadJob, Reclaim};
+
+use crate::checks::{self, Check, Ledger, Verdict, Violation};
+use crate::fault::Fault;
+use crate::network::Network;
+use crate::queue::{MS, Micros, Queue, SECOND};
+use crate::random::Random;
+use crate::scenario::Scenario;
+use crate::trace::{Telling, Trace};
+
+use clients::{Client, Pending};
+use healing::Phase;
+use host::{Host, Process};
+
+/// What happens at a moment.
+pub(crate) enum Event {
+    Message { from: usize, to: usize, bytes: u64, message: Box<PeerMessage> },
+    Tick { host: usize, life: u64, at: Micros },
+    DiskWrite { host: usize, life: u64 },
+    DiskSync { host: usize, life: u64 },
+    ReadDone { host: usize, life: u64, token: u64, job: Box<ReadJob<FakeDisk>> },
+    ReclaimDone { host: usize, life: u64, job: Box<Reclaim<FakeDisk>> },
+    Connected { host: usize, life: u64, peer: usize },
+    Disconnected { host: usize, life: u64, peer: usize },
+    Begin(usize),
+    Undo(Undo),
+    Wake { client: usize, at: Micros },
+    Request(RequestId),
+    Cancel { host: usize, life: u64, id: RequestId },
+    Respond { id: RequestId, response: Box<Response> },
+    Broken { client: usize, id: RequestId },
+    Timeout(RequestId),
+    Watch,
+}
+
+/// The end of a fault.
+#[derive(Clone, Debug)]
+pub(crate) enum Undo {
+    Start(usize),
+    Resume { host: usize, life: u64 },
+    Mend(Vec<(usize, usize)>),
+    Release(Vec<(usize, usize)>),
+    Calm,
+    Room(usize),
+    LetClients(usize),
+    Cut(usize, Micros),
+    CheckDoom { host: usize, life: u64 },
+}
+
+/// Counts for people.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Client requests.
+    pub operations: u64,
+    /// Records in acknowledged batches.
+    pub acknowledged: u64,
+    /// Times that a replica began to lead.
+    pub elections: u64,
+    /// Faults that took place.
+    pub faults: u64,
+    /// Steps of nodes.
+    pub steps: u64,
+    /// Virtual microseconds.
+    pub virtual_us: u64,
+}
+
+/// The world.
+pub(crate) struct World {
+    seed: u64,
+    scenario: Scenario,
+    founding: Founding,
+    now: Micros,
+    queue: Queue<Event>,
+    hosts: Vec<Host>,
+    network: Network<(u64, Box<PeerMessage>)>,
+    clients: Vec<Client>,
+    pending: BTreeMap<RequestId, Pending>,
+    next_request: u64,
+    /// Latest delivery per client and host, there and back: connections keep order.
+    connections: Vec<(Micros, Micros)>,
+    ledger: Ledger,
+    checks: Vec<Box<dyn Check>>,
+    trace: Trace,
+    chance: Random,
+    fault_chance: Random,
+    phase: Phase,
+    damaged: Option<usize>,
+    stats: Stats,
+}
+
+impl World {
+    /// The world of a seed, before anything happened.
+    pub(crate) fn new(seed: u64, scenario: Scenario, telling: Telling) -> Self {
+        let mut chance = Random::of(seed, "hosts");
+        let hosts: Vec<Host> =
+            scenario.clocks.iter().enumerate().map(|(at, clock)| Host::new(at, *clock, &mut chance)).collect();
+        let founders = hosts.iter().map(Host::founder).collect();
+        let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
+        let clients = Client::of(&scenario, seed);
+        let trace = Trace::new(hosts.len(), telling);
+        Self {
+            seed,
+            founding: founding.clone(),
+            now: 0,
+            queue: Queue::new(Random::of(seed, "ties")),
+            network: Network::new(hosts.len(), scenario.network, Random::of(seed, "network")),
+            connections: vec![(0, 0); (clients.len() + 1) * hosts.len()],
+            hosts,
+            clients,
+            pending: BTreeMap::new(),
+            next_request: 0,
+            ledger: Ledger::new(&founding),
+            checks: checks::all(),
+            trace,
+            chance: Random::of(seed, "latencies"),
+            fault_chance: Random::of(seed, "targets"),
+            phase: Phase::Faults,
+            damaged: None,
+            stats: Stats::default(),
+            scenario,
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(&mut self) -> Verdict {
+        for host in 0..self.hosts.len() {
+            let at = self.chance.below(500 * MS);
+            self.queue.push(at, Event::Undo(Undo::Start(host)));
+        }
+        for client in 0..self.clients.len() {
+            self.wake_when_due(client);
+        }
+        for (n, planned) in self.scenario.faults.iter().enumerate() {
+            self.queue.push(planned.at, Event::Begin(n));
+        }
+        self.queue.push(SECOND, Event::Watch);
+        while self.phase != Phase::Done {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.happen(event)?;
+        }
+        self.stats.virtual_us = self.now;
+        Ok(())
+    }
+
+    /// Counts so far.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats { virtual_us: self.now, ..self.stats }
+    }
+
+    /// The trace so far.
+    pub(crate) fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    fn happen(&mut self, event: Event) -> Verdict {
+        if let Some(host) = self.holds(&event) {
+            self.hosts[host].deferred.push_back(event);
+            return Ok(());
+        }
+        match event {
+            Event::Message { from, to, bytes, message } => {
+                self.network.done(from, to, bytes);
+                if self.network.is_cut(from, to) && self.chance.percent(70) {
+                    return Ok(());
+                }
+                let from = self.hosts[from].id();
+                self.step(to, Input::Message { from, message: *message })
+            }
+            Event::Tick { host, life, at } => {
+                if self.is_life(host, life) && self.hosts[host].tick == Some(at) {
+                    self.hosts[host].tick = None;
+                    return self.step(host, Input::Tick);
+                }
+                Ok(())
+            }
+            Event::DiskWrite { host, life } => {
+                self.disk_write(host, life);
+                Ok(())
+            }
+            Event::DiskSync { host, life } => self.disk_sync(host, life),
+            Event::ReadDone { host, life, token, job } => {
+                if !self.is_life(host, life) {
+                    return Ok(());
+                }
+                let result = job.run();
+                self.step(host, Input::Read { token, result })
+            }
+            Event::ReclaimDone { host, life, mut job } => {
+                if !self.is_life(host, life) {
+                    return Ok(());
+                }
+                job.run();
+                self.step(host, Input::Reclaimed(*job))
+            }
+            Event::Connected { host, life, peer } => self.hint(host, life, Input::Connected(self.hosts[peer].id())),
+            Event::Disconnected { host, life, peer } => {
+                self.hint(host, life, Input::Disconnected(self.hosts[peer].id()))
+            }
+            Event::Begin(n) => self.begin(n),
+            Event::Undo(undo) => self.undo(undo),
+            Event::Wake { client, at } => self.wake(client, at),
+            Event::Request(id) => self.request_arrives(id),
+            Event::Cancel { host, life, id } => self.hint(host, life, Input::Cancel(id)),
+            Event::Respond { id, response } => self.response_arrives(id, *response),
+            Event::Broken { client, id } => self.connection_broke(client, id),
+            Event::Timeout(id) => {
+                self.timed_out(id);
+                Ok(())
+            }
+            Event::Watch => self.watch(),
+        }
+    }
+
+    /// The paused host that must see this event later.
+    fn holds(&self, event: &Event) -> Option<usize> {
+        let host = match event {
+            Event::Message { to, .. } => *to,
+            Event::Tick { host, .. }
+            | Event::DiskWrite { host, .. }
+            | Event::DiskSync { host, .. }
+            | Event::ReadDone { host, .. }
+            | Event::ReclaimDone { host, .. }
+            | Event::Connected { host, .. }
+            | Event::Disconnected { host, .. }
+            | Event::Cancel { host, .. } => *host,
+            Event::Request(id) => self.pending.get(id)?.host,
+            _ => return None,
+        };
+        matches!(self.hosts[host].process, Process::Paused(_)).then_some(host)
+    }
+
+    fn is_life(&self, host: usize, life: u64) -> bool {
+        self.hosts[host].life == life
+    }
+
+    fn hint(&mut self, host: usize, life: u64, input: Input<FakeDisk>) -> Verdict {
+        if self.is_life(host, life) { self.step(host, input) } else { Ok(()) }
+    }
+
+    fn host_of(&self, node: NodeId) -> Option<usize> {
+        crate::client::host_of(node.0).filter(|host| *host < self.hosts.len())
+    }
+
+    fn fault(&self, n: usize) -> Fault {
+        self.scenario.faults[n].fault
+    }
+
+    fn tell(&mut self, host: Option<usize>, text: impl FnOnce() -> String) {
+        self.trace.tell(self.now, host, text);
+    }
+}
+
+/// A violation of the world's own.
+fn broken(check: &'static str, what: String) -> Verdict {
+    Err(Violation { check, what })
+}

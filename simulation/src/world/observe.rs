@@ -1,0 +1,194 @@
+//! Looks at what a step changed and gives the checkers their facts.
+//!
+//! A message for one replica changes that replica; any other input may change several, and then each is compared with
+//! what it was by a few numbers.
+
+use std::sync::Arc;
+
+use mesh::raft::{Index, Membership, Role, Term};
+use node::core::metadata::PartitionKey;
+use node::core::{Node, ReplicaView};
+use storage::fake::FakeDisk;
+use storage::{Read, ReadFrom};
+
+use super::{World, broken};
+use crate::checks::{ReplicaFact, Verdict};
+
+/// Bytes read at once when newly committed entries are looked at.
+const LOOK_BYTES: usize = 1 << 20;
+
+impl World {
+    /// Shows the checkers what changed on a host; only the replica of `only` when it is given.
+    pub(super) fn observe(&mut self, host: usize, only: Option<PartitionKey>) -> Verdict {
+        let Some(node) = self.hosts[host].node.take() else { return Ok(()) };
+        let seen = self.look(host, &node, only);
+        self.hosts[host].node = Some(node);
+        seen
+    }
+
+    fn look(&mut self, host: usize, node: &Node<FakeDisk>, only: Option<PartitionKey>) -> Verdict {
+        match only {
+            Some(key) => match node.replica(key) {
+                Some(view) => self.look_at(host, node, &view),
+                None => Ok(()),
+            },
+            None => {
+                let mut there = 0;
+                for view in node.replicas() {
+                    self.look_at(host, node, &view)?;
+                    there += usize::from(view.role.is_some());
+                }
+                if there < self.hosts[host].shown.len() {
+                    self.forget_gone(host, node);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn forget_gone(&mut self, host: usize, node: &Node<FakeDisk>) {
+        let shown = std::mem::take(&mut self.hosts[host].shown);
+        for (key, fact) in shown {
+            if node.replica(key).is_some_and(|view| view.role.is_some()) {
+                self.hosts[host].shown.insert(key, fact);
+                continue;
+            }
+            self.tell(Some(host), || format!("no longer has replica {} of {key:?}", fact.id));
+            for check in &mut self.checks {
+                check.gone(&fact, false);
+            }
+        }
+    }
+
+    fn look_at(&mut self, host: usize, node: &Node<FakeDisk>, view: &ReplicaView<'_>) -> Verdict {
+        let (Some(role), Some(membership)) = (view.role, view.membership) else { return Ok(()) };
+        let Some(state) = node.store().log(view.log) else { return Ok(()) };
+        let leads = role == Role::Leader;
+        let synced = Index(state.synced_index);
+        let before = self.hosts[host].shown.get(&view.key);
+        let last_term = state.term_starts.last().map(|(term, first, _)| (Term(*term), Index(*first)));
+        if let Some(b) = before
+            && b.id == view.id
+            && b.term == view.term
+            && b.leads == leads
+            && b.commit == view.commit
+            && b.last == view.last
+            && b.synced == synced
+            && b.start == view.start
+            && b.terms.last().copied() == last_term
+        {
+            return Ok(());
+        }
+        let before = before.cloned();
+        let terms = state.term_starts.iter().map(|(term, first, _)| (Term(*term), Index(*first)));
+        let terms = match &before {
+            Some(b) if b.terms.len() == state.term_starts.len() && terms.clone().eq(b.terms.iter().copied()) => {
+                Arc::clone(&b.terms)
+            }
+            _ => terms.collect(),
+        };
+        let membership: Arc<Membership> = match &before {
+            Some(b) if *b.membership == *membership => Arc::clone(&b.membership),
+            _ => Arc::new(membership.clone()),
+        };
+        let fact = ReplicaFact {
+            host,
+            group: self.ledger.group(view.key),
+            id: view.id,
+            term: view.term,
+            leads,
+            commit: view.commit,
+            last: view.last,
+            start: view.start,
+            synced,
+            terms,
+            membership,
+            before,
+        };
+        self.show(node, view, fact)
+    }
+
+    fn show(&mut self, node: &Node<FakeDisk>, view: &ReplicaView<'_>, mut fact: ReplicaFact) -> Verdict {
+        self.trace.fold(&[
+            30,
+            u64::from(fact.group.0),
+            u64::from(fact.term.0),
+            u64::from(fact.leads),
+            fact.commit.0,
+            fact.last.0,
+            fact.synced.0,
+        ]);
+        if fact.became_leader() {
+            self.stats.elections += 1;
+            let (name, id, term) = (self.ledger.name(fact.group), fact.id, fact.term.0);
+            self.tell(Some(fact.host), || format!("{id} leads {name} in term {term}"));
+        }
+        let same = fact.before.as_ref().filter(|before| before.id == fact.id);
+        let seen_before = same.map_or(fact.start.index, |before| before.commit.max(fact.start.index));
+        let shown = if fact.commit > seen_before {
+            self.committed(node, view, &fact, seen_before)
+        } else {
+            Ok(())
+        };
+        for check in &mut self.checks {
+            check.replica(&self.ledger, &fact)?;
+        }
+        shown?;
+        fact.before = None;
+        self.hosts[fact.host].shown.insert(view.key, Arc::new(fact));
+        Ok(())
+    }
+
+    fn committed(&mut self, node: &Node<FakeDisk>, view: &ReplicaView<'_>, fact: &ReplicaFact, seen: Index) -> Verdict {
+        self.ledger.shown(fact);
+        let mut next = seen.0 + 1;
+        while next <= fact.commit.0 {
+            let read = match node.store().read(view.log, ReadFrom::Index(next), LOOK_BYTES) {
+                Ok(Read::Ready(entries)) => Ok(entries),
+                Ok(Read::Disk(job)) => job.run(),
+                Err(error) => Err(error),
+            };
+            let entries = match read {
+                Ok(entries) => entries,
+                Err(error) => return self.unreadable(fact, next, &error),
+            };
+            if entries.is_empty() {
+                return self.unreadable(fact, next, &"nothing was returned");
+            }
+            for entry in entries.iter().filter(|entry| entry.index >= next && entry.index <= fact.commit.0) {
+                let Some(first) = self.ledger.show(fact, entry)? else { continue };
+                for check in &mut self.checks {
+                    check.first(&self.ledger, &first)?;
+                }
+                if let Err(place) = self.ledger.file(&first) {
+                    return broken("each batch is committed once", format!("{first:?} is also at {place:?}"));
+                }
+            }
+            next = entries.last().map_or(next, |last| last.index) + 1;
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, fact: &ReplicaFact, index: u64, error: &dyn std::fmt::Display) -> Verdict {
+        if self.damaged == Some(fact.host) {
+            return Ok(());
+        }
+        let (name, who) = (self.ledger.name(fact.group), fact.name());
+        broken("committed entries are readable", format!("{name}: {who} cannot read committed entry {index}: {error}"))
+    }
+
+    /// The process of a host is gone, and its replicas with it.
+    pub(super) fn forget_replicas(&mut self, host: usize) {
+        for fact in std::mem::take(&mut self.hosts[host].shown).into_values() {
+            for check in &mut self.checks {
+                check.gone(&fact, true);
+            }
+        }
+    }
+
+    /// The running leader of a group with the highest term.
+    pub(super) fn leader_of(&self, key: PartitionKey) -> Option<&ReplicaFact> {
+        let shown = self.hosts.iter().filter_map(|host| host.shown.get(&key));
+        shown.filter(|fact| fact.leads).max_by_key(|fact| fact.term).map(Arc::as_ref)
+    }
+}
