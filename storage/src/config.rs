@@ -9,7 +9,8 @@ pub struct StoreConfig {
     pub preallocate: bool,
     /// Appends are refused while fewer bytes than this are free.
     pub reserve_bytes: u64,
-    /// Weight of the cache of recent entries in bytes; 0 switches it off.
+    /// Weight of the cache of recent entries in bytes; 0 switches it off. What a full cache evicts is not deterministic, so a
+    /// simulation switches it off or never fills it.
     pub cache_bytes: u64,
     /// Weight of the cache of index runs in bytes.
     pub run_cache_bytes: usize,

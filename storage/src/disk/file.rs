@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Disk, DiskFile};
 
@@ -118,10 +118,19 @@ impl Disk for FileDisk {
 
 impl DiskFile for OsFile {
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
-        let mut buffer = BytesMut::zeroed(len);
-        self.file.read_exact_at(&mut buffer, position)?;
         self.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        Ok(buffer.freeze())
+        let mut buffer = Vec::with_capacity(len);
+        while buffer.len() < len {
+            let at = position.saturating_add(buffer.len() as u64);
+            // Into the spare capacity: nothing is zeroed first.
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut buffer), at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(len);
+        Ok(buffer.into())
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {

@@ -74,7 +74,8 @@ impl Frame {
 
 /// Bytes in the segment of a frame with this body, padding included.
 pub(crate) fn frame_len(body_len: u32) -> u32 {
-    body_len.saturating_add(FRAME_LEN as u32 + 7) & !7
+    const HEADER_AND_PADDING: u32 = 88 + 7;
+    body_len.saturating_add(HEADER_AND_PADDING) & !7
 }
 
 fn header_crc(home: Home, position: u32, rest: &[u8]) -> u32 {

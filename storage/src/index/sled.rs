@@ -53,7 +53,6 @@ impl SledIndex {
         let stuck = Arc::new(AtomicBool::new(false));
         let (directory, seen) = (directory.to_owned(), stuck.clone());
         let body = move || serve(&directory, &inbox, &seen);
-        #[expect(clippy::disallowed_methods, reason = "this shell owns sled's thread")]
         let spawned = std::thread::Builder::new().name("rafka-index".to_owned()).spawn(body);
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread for the index, footers are read instead");

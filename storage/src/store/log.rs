@@ -239,3 +239,16 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_log_is_small() {
+        let bytes = std::mem::size_of::<Log>()
+            + std::mem::size_of::<Run>()
+            + std::mem::size_of::<crate::types::TermStart>();
+        assert!(bytes < 600, "{bytes} bytes");
+    }
+}

@@ -141,7 +141,7 @@ impl<D: Disk> Store<D> {
             ReadFrom::Offset(offset) => self.index_in_memory(log, state, offset),
         };
         if let Some(index) = index {
-            let entries = self.from_memory(log, state, index, bytes_max);
+            let entries = self.entries_in_memory(log, state, index, bytes_max);
             if !entries.is_empty() {
                 self.count_read(true);
                 return Ok(Read::Ready(entries));
@@ -152,7 +152,7 @@ impl<D: Disk> Store<D> {
         Ok(Read::Disk(self.read_job(log, state, from, bytes_max)))
     }
 
-    fn from_memory(&self, log: LogId, state: &Log, from: u64, bytes_max: usize) -> Vec<Entry> {
+    fn entries_in_memory(&self, log: LogId, state: &Log, from: u64, bytes_max: usize) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut total = 0;
         for index in from..=state.control.last_index {
