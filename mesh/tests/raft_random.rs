@@ -47,6 +47,8 @@ struct Swarm {
     transfers: u64,
     trims: u64,
     hints: u64,
+    elections: u64,
+    sync_crashes: u64,
     reads: u64,
     act_us: u64,
 }
@@ -65,6 +67,8 @@ impl Swarm {
             transfers: some(40),
             trims: some(60),
             hints: some(60),
+            elections: some(60),
+            sync_crashes: some(100),
             reads: some(100),
             act_us: some(100) * MS,
         }
@@ -230,7 +234,8 @@ impl World {
         site.life += 1;
         let kept = self.rng.below(site.disk.pending() as u64 + 1);
         site.disk.crash(usize::try_from(kept).unwrap());
-        let down = self.rng.below(3000) * MS;
+        let down_max = [1, 100, 3000][usize::try_from(self.rng.below(3)).unwrap()];
+        let down = self.rng.below(down_max) * MS;
         self.after(down, Event::Restart(id));
     }
 
@@ -375,7 +380,11 @@ impl World {
                 }
                 site.syncing = false;
                 site.disk.sync(write);
-                self.step(id, Input::Synced(write))
+                self.step(id, Input::Synced(write))?;
+                if !self.healed && self.rng.chance(self.swarm.sync_crashes) {
+                    self.crash(id);
+                }
+                Ok(())
             }
             Event::Loaded { id, life } if self.sites[&id].life == life => self.step(id, Input::Loaded),
             Event::Loaded { .. } => Ok(()),
@@ -415,8 +424,27 @@ impl World {
             let input = if self.rng.chance(500) { Input::PeerDown(node) } else { Input::PeerUp(node) };
             self.step(id, input)?;
         }
+        if self.rng.chance(self.swarm.elections) {
+            self.contest()?;
+        }
         for id in self.leaders() {
             self.act_on_leader(id)?;
+        }
+        Ok(())
+    }
+
+    /// Everyone hears that the leader's node is down, and some campaign at once.
+    fn contest(&mut self) -> Check {
+        let Some(leader) = self.leaders().pop() else { return Ok(()) };
+        let ids: Vec<ReplicaId> = self.sites.keys().copied().collect();
+        for id in ids {
+            self.step(id, Input::PeerDown(leader.node))?;
+            if self.rng.chance(400) {
+                self.step(id, Input::Campaign)?;
+            }
+        }
+        if self.rng.chance(700) {
+            self.crash(leader);
         }
         Ok(())
     }
@@ -611,5 +639,33 @@ fn promises_hold_under_faults() {
     println!("{seeds} seeds, {steps} steps, {commits} commits, {leaders} leaders");
     if seeds >= 100 {
         assert!(commits > 5_000 && leaders > 500, "the world is too quiet to prove anything");
+    }
+}
+
+/// Of how many seeds the third fails with this bug in the core, by an observation or by an assertion of the core itself.
+#[cfg(feature = "mutants")]
+fn caught(mutant: mesh::mutant::Mutant, seeds: u64) -> Option<u64> {
+    let fails = |seed: &u64| {
+        mesh::mutant::set(Some(mutant));
+        let outcome = std::panic::catch_unwind(|| run(*seed, 30_000).map(|_| ()));
+        mesh::mutant::set(None);
+        !matches!(outcome, Ok(Ok(())))
+    };
+    (0..seeds).filter(fails).nth(2).map(|seed| seed + 1)
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn deliberate_bugs_are_caught() {
+    use mesh::mutant::Mutant;
+    std::panic::set_hook(Box::new(|_| {}));
+    let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000u64);
+    let table: Vec<(Mutant, Option<u64>)> = Mutant::ALL.into_iter().map(|mutant| (mutant, caught(mutant, seeds))).collect();
+    drop(std::panic::take_hook());
+    for (mutant, seeds) in &table {
+        println!("{mutant:?}: caught three times in {seeds:?} seeds");
+    }
+    for (mutant, seeds) in table {
+        assert!(seeds.is_some(), "{mutant:?} is not caught");
     }
 }
