@@ -96,6 +96,10 @@ impl<D: Disk> Node<D> {
         acks: Acks,
         proposal: Proposal,
     ) -> Result<(), (ErrorCode, Option<String>)> {
+        if !self.store.accepts_records() {
+            let text = "the disk of this node is full: free space or lower retention".to_string();
+            return Err((ErrorCode::KafkaStorageError, Some(text)));
+        }
         let Some((index, offset)) = self.partitions.get(&log).and_then(Partition::next) else {
             return Err((ErrorCode::NotLeaderOrFollower, None));
         };

@@ -116,7 +116,8 @@ impl<D: Disk> Store<D> {
                 .checked_add(i64::from(entry.record_count))
                 .ok_or_else(|| invalid(log, "offsets are exhausted"))?;
         }
-        if self.is_full() {
+        // What has no records is small and keeps the group going (no-ops, memberships, log starts that free space).
+        if entries.iter().any(|entry| entry.record_count > 0) && self.is_full() {
             return Err(WriteError::Full);
         }
         for entry in entries {
@@ -237,6 +238,11 @@ impl<D: Disk> Store<D> {
         self.logs.remove(&log);
         self.free(freed);
         Ok(())
+    }
+
+    /// Whether appends of records are taken: not while only the reserve is left.
+    pub fn accepts_records(&mut self) -> bool {
+        !self.failed && !self.is_full()
     }
 
     /// Whether only the reserve is left. Asks the disk again when it seems so.
