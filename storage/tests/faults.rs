@@ -1,5 +1,7 @@
 //! Single faults: failed sync, full disk, lock, versions, rot, misdirected writes, missing files.
 
+#![expect(clippy::cast_possible_truncation, reason = "numbers are small here")]
+
 mod common;
 
 use bytes::Bytes;

@@ -156,7 +156,7 @@ impl<D: Disk> Commit<D> {
                 tracing::warn!(name, %error, "a free segment could not be removed, the next start removes it");
             }
         }
-        self.free_bytes = Some(self.disk.free_bytes()?);
+        self.free_bytes = self.disk.free_bytes().ok();
         Ok(())
     }
 }

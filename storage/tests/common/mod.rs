@@ -1,5 +1,6 @@
 //! A store of lists in memory, to compare with.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(clippy::cast_possible_truncation, reason = "drawn numbers are small")]
 
 use std::collections::BTreeMap;
 
