@@ -222,6 +222,37 @@ fn rot_below_a_synced_round_makes_all_suspect_for_good() {
 }
 
 #[test]
+fn rot_is_told_once_and_not_to_the_replicas_that_were_reset() {
+    let disk = FakeDisk::default();
+    drop(filled(&disk, 10));
+    let file = only_segment(&disk);
+    assert!(disk.flip_bit(&file, payload_position(&disk, &file, 5), 2));
+    let (mut store, recovered) = open(&disk).expect("opens");
+    assert!(recovered.suspect);
+    let start = store.log(LOG).expect("there").start;
+    let empty = Bytes::new;
+    let reset = Write::Reset {
+        log: LOG,
+        epoch: 2,
+        meta: empty(),
+        hard_state: empty(),
+        start,
+        checkpoint: (0, empty()),
+        keep_suffix: true,
+    };
+    store.write(reset).expect("valid");
+    commit(&mut store);
+    for _ in 0..3 {
+        drop(store);
+        // Without an index the damaged segment is scanned again each time.
+        let recovered;
+        (store, recovered) = open(&disk).expect("opens");
+        assert!(!recovered.suspect && !store.log(LOG).expect("there").suspect);
+        assert_eq!(store.log(LOG).expect("there").last_index, 4);
+    }
+}
+
+#[test]
 fn rot_in_the_last_round_is_cut_as_documented() {
     let disk = FakeDisk::default();
     drop(filled(&disk, 10));
