@@ -1,8 +1,25 @@
-//! Agreement among nodes.
+//! Agreement among nodes: who keeps which log, and that all who keep it keep the same.
+//!
+//! Read in this order:
+//!
+//! - [`raft`]: the consensus core of one replica. Pure.
+//! - [`placement`]: which nodes keep a partition, by hashing over the committed nodes. Pure.
+//! - [`liveness`]: which nodes are up, one heartbeat per pair of nodes. Pure.
+//! - [`founding`]: how the first nodes agree that they are a cluster. Pure.
+//! - [`directory`]: hints where things are, merged by maximum. Pure.
+//! - [`transport`]: the shell over libp2p and tokio that carries frames between nodes.
+//! - [`mutant`]: deliberate bugs, for suites that prove that a check can fail.
+//!
+//! **Invariants.** This crate never sees storage: what must be durable goes out as a value and comes back as "synced". Pure
+//! modules hold no clock, socket, task or random source. A hint never decides.
+
 pub mod directory;
 mod fields;
-pub mod transport;
-pub mod mutant;
-pub mod raft;
-pub mod placement;
+pub mod founding;
 pub mod liveness;
+pub mod mutant;
+pub mod placement;
+pub mod raft;
+pub mod transport;
+
+pub use raft::Time;

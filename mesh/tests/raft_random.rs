@@ -1,6 +1,8 @@
 //! A replica set under a lossy network, delayed syncs, crashes that lose what was not synced, and membership changes;
 //! what Raft promises is checked at every step by an observer that sees all disks.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod raft_model;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use mesh::raft::{
     Config, Effects, EntryKind, Envelope, HardState, Incarnation, Index, Input, LogStart, Membership,
-    MembershipChange, NodeId, Proposal, Replica, ReplicaEpoch, ReplicaId, Role, Term, Time, WriteId,
+    MembershipChange, Message, NodeId, Proposal, Replica, ReplicaEpoch, ReplicaId, Role, Term, Time, WriteId,
 };
 use raft_model::{Disk, Image, Rng};
 
@@ -49,6 +51,7 @@ struct Swarm {
     hints: u64,
     elections: u64,
     sync_crashes: u64,
+    vote_crashes: u64,
     reads: u64,
     act_us: u64,
 }
@@ -69,6 +72,7 @@ impl Swarm {
             hints: some(60),
             elections: some(60),
             sync_crashes: some(100),
+            vote_crashes: some(500),
             reads: some(100),
             act_us: some(100) * MS,
         }
@@ -117,7 +121,8 @@ impl Observer {
         for entry in image.entries.range(first.0..).map(|(_, entry)| entry) {
             let before = image.term_at(entry.index.prev());
             let known = self.made.entry((entry.term, entry.index)).or_insert((entry.payload.clone(), before));
-            let same = known.0 == entry.payload && (before.is_none() || known.1.is_none() || known.1 == before);
+            let same =
+                known.0 == entry.payload && (before.is_none() || known.1.is_none() || known.1 == before);
             ensure!(same, "log matching: {:?} {:?} differs", entry.term, entry.index);
         }
         Ok(())
@@ -204,7 +209,8 @@ impl World {
     fn add(&mut self, id: ReplicaId, image: Image) {
         let mut disk = Disk::new(image);
         disk.loading_one_in = if self.rng.chance(500) { 3 } else { 0 };
-        let site = Site { replica: None, life: 0, disk, applied: Index(0), syncing: false, newest: WriteId(0) };
+        let site =
+            Site { replica: None, life: 0, disk, applied: Index(0), syncing: false, newest: WriteId(0) };
         self.sites.insert(id, site);
         self.restart(id);
     }
@@ -253,7 +259,10 @@ impl World {
             }
         }
         let (staged, durable) = (&site.disk.staged, &site.disk.durable);
-        ensure!(*replica.membership() == staged.membership(), "{id} is not in the membership that its log tells");
+        ensure!(
+            *replica.membership() == staged.membership(),
+            "{id} is not in the membership that its log tells"
+        );
         ensure!(replica.last_index() == staged.last(), "{id} believes in another log end");
         ensure!(replica.next_offset() == staged.next_offset(), "{id} believes in other offsets");
         if effects.role.is_some_and(|role| role.role == Role::Leader) {
@@ -289,8 +298,15 @@ impl World {
 
     fn carry_out(&mut self, id: ReplicaId, effects: Effects) -> Check {
         self.start_sync(id);
+        let voted =
+            |envelope: &Envelope| matches!(envelope.message, Message::VoteReply { granted: true, .. });
+        let voted = effects.send.iter().any(voted);
         for envelope in effects.send {
             self.post(envelope);
+        }
+        if voted && !self.healed && self.rng.chance(self.swarm.vote_crashes) {
+            self.crash(id);
+            return Ok(());
         }
         for (context, answer) in effects.reads {
             let floor = self.reads.remove(&context);
@@ -538,7 +554,8 @@ impl World {
             let due = |site: &Site| site.replica.as_ref().and_then(Replica::next_deadline);
             let timer = self.sites.iter().filter_map(|(id, site)| Some((due(site)?.0, *id))).min();
             let event = self.events.first_key_value().map(|(at, _)| *at);
-            let next = timer.map(|(at, _)| at).into_iter().chain(event.map(|(at, _)| at)).min().unwrap_or(until);
+            let next =
+                timer.map(|(at, _)| at).into_iter().chain(event.map(|(at, _)| at)).min().unwrap_or(until);
             if next >= until {
                 self.now = until;
                 return Ok(());
@@ -660,7 +677,8 @@ fn deliberate_bugs_are_caught() {
     use mesh::mutant::Mutant;
     std::panic::set_hook(Box::new(|_| {}));
     let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000u64);
-    let table: Vec<(Mutant, Option<u64>)> = Mutant::ALL.into_iter().map(|mutant| (mutant, caught(mutant, seeds))).collect();
+    let table: Vec<(Mutant, Option<u64>)> =
+        Mutant::ALL.into_iter().map(|mutant| (mutant, caught(mutant, seeds))).collect();
     drop(std::panic::take_hook());
     for (mutant, seeds) in &table {
         println!("{mutant:?}: caught three times in {seeds:?} seeds");

@@ -15,6 +15,8 @@
 //! - `send 1>2 vote|append|.. ` forges a message, see `forge`.
 //! - `show 1..` tells the state, `quiet` and `loud` switch the report of messages off and on.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod raft_model;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,8 @@ use std::fmt::Write;
 use bytes::Bytes;
 use mesh::raft::{
     Config, Effects, Entry, EntryKind, Envelope, HardState, Incarnation, Index, Input, LogStart, Membership,
-    MembershipChange, Message, NodeId, Proposal, Replica, ReplicaEpoch, ReplicaId, Term, Time, WriteBatch, WriteId,
+    MembershipChange, Message, NodeId, Proposal, Replica, ReplicaEpoch, ReplicaId, Term, Time, WriteBatch,
+    WriteId,
 };
 use raft_model::{Disk, Image};
 
@@ -86,7 +89,10 @@ fn tell_entry(entry: &Entry) -> String {
     let kind = match entry.kind {
         EntryKind::Noop => "noop".to_owned(),
         EntryKind::Membership => {
-            format!("[{}]", Membership::decode(&entry.payload).map_or("?".to_owned(), |m| tell_membership(&m)))
+            format!(
+                "[{}]",
+                Membership::decode(&entry.payload).map_or("?".to_owned(), |m| tell_membership(&m))
+            )
         }
         EntryKind::Records => format!("{} bytes", entry.payload.len()),
         other => format!("{other:?}"),
@@ -113,7 +119,13 @@ fn tell_message(message: &Message) -> String {
         }
         Message::VoteReply { term, granted } => format!("VoteReply term {} {}", term.0, yes(*granted)),
         Message::Append { term, prev, entries, commit } => {
-            format!("Append term {} prev {} commit {} [{}]", term.0, at(prev), commit.0, tell_entries(entries))
+            format!(
+                "Append term {} prev {} commit {} [{}]",
+                term.0,
+                at(prev),
+                commit.0,
+                tell_entries(entries)
+            )
         }
         Message::AppendReply { term, matched, reject: None } => {
             format!("AppendReply term {} matched {}", term.0, matched.0)
@@ -122,7 +134,9 @@ fn tell_message(message: &Message) -> String {
             let blank = if reject.blank { " blank" } else { "" };
             format!("AppendReply term {} refused {} hint {}{blank}", term.0, reject.prev.0, at(&reject.hint))
         }
-        Message::Heartbeat { term, seq, commit } => format!("Heartbeat term {} seq {seq} commit {}", term.0, commit.0),
+        Message::Heartbeat { term, seq, commit } => {
+            format!("Heartbeat term {} seq {seq} commit {}", term.0, commit.0)
+        }
         Message::HeartbeatReply { term, seq, matched, received } => {
             format!("HeartbeatReply term {} seq {seq} matched {} received {}", term.0, matched.0, received.0)
         }
@@ -384,12 +398,23 @@ fn forge(words: &[&str]) -> Message {
         let (index, term) = at(position);
         let base_offset = offset.parse().expect("an offset");
         let payload = Bytes::from_static(b"forged");
-        Entry { term, index, base_offset, record_count: 1, kind: EntryKind::Records, timestamp_ms: -1, payload }
+        Entry {
+            term,
+            index,
+            base_offset,
+            record_count: 1,
+            kind: EntryKind::Records,
+            timestamp_ms: -1,
+            payload,
+        }
     };
     match *words {
-        ["vote", term, last] => {
-            Message::Vote { term: Term(small(term)), last: at(last), receiver_is_voter: true, transfer: false }
-        }
+        ["vote", term, last] => Message::Vote {
+            term: Term(small(term)),
+            last: at(last),
+            receiver_is_voter: true,
+            transfer: false,
+        },
         ["append", term, prev, commit, ref entries @ ..] => Message::Append {
             term: Term(small(term)),
             prev: at(prev),

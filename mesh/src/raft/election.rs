@@ -56,7 +56,12 @@ impl Replica {
         }
         *asked = true;
         let (term, transfer) = (self.core.term, *transfer);
-        self.core.ask(step, |last, receiver_is_voter| Message::Vote { term, last, receiver_is_voter, transfer });
+        self.core.ask(step, |last, receiver_is_voter| Message::Vote {
+            term,
+            last,
+            receiver_is_voter,
+            transfer,
+        });
         self.count_vote(self.core.id, step);
     }
 
@@ -120,7 +125,9 @@ impl Replica {
         receiver_is_voter: bool,
         step: &mut Step<'_>,
     ) {
-        if term >= self.core.term && ((!transfer && self.in_lease()) || !self.core.may_vote(receiver_is_voter)) {
+        if term >= self.core.term
+            && ((!transfer && self.in_lease()) || !self.core.may_vote(receiver_is_voter))
+        {
             return;
         }
         if term > self.core.term {
@@ -185,7 +192,7 @@ impl Core {
     /// A replica campaigns while any membership from the committed one on counts it: its own removal may not be
     /// committed yet, and it may be the only one that can commit it (Raft dissertation 4.2.2).
     pub(super) fn may_campaign(&self) -> bool {
-        self.memberships.from_committed(self.commit).any(|membership| membership.is_voter(self.id))
+        self.memberships.since_committed(self.commit).any(|membership| membership.is_voter(self.id))
     }
 
     /// A voter votes, a removed replica does not; a learner, or one that has not heard of itself yet, votes if the
@@ -194,7 +201,8 @@ impl Core {
         if self.may_campaign() {
             return true;
         }
-        let named = self.memberships.from_committed(self.commit).any(|membership| membership.contains(self.id));
+        let named =
+            self.memberships.since_committed(self.commit).any(|membership| membership.contains(self.id));
         receiver_is_voter && (named || !self.memberships.was_member(self.id, self.commit))
     }
 

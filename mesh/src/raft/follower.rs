@@ -24,7 +24,8 @@ impl Replica {
         let core = &mut self.core;
         if core.is_blank() {
             let reject = Some(Reject { prev: prev.0, hint: (Index(0), Term(0)), blank: true });
-            return core.tell_leader(Message::AppendReply { term: core.term, matched: Index(0), reject }, step);
+            return core
+                .tell_leader(Message::AppendReply { term: core.term, matched: Index(0), reject }, step);
         }
         let taken = check_dense(prev, &entries, core.term)
             .and_then(|()| core.take_append(prev, entries, step))
@@ -49,7 +50,10 @@ impl Replica {
         core.leader_seq = seq;
         // A term that was entered in this very step is not synced yet.
         let matched = if step.hard_state { Index(0) } else { core.promised() };
-        core.tell_leader(Message::HeartbeatReply { term: core.term, seq, matched, received: core.matched }, step);
+        core.tell_leader(
+            Message::HeartbeatReply { term: core.term, seq, matched, received: core.matched },
+            step,
+        );
     }
 
     pub(super) fn on_reset(
@@ -141,7 +145,8 @@ impl Core {
         if self.log.term_at(prev) != Some(prev_term) {
             return self.refuse(prev, prev_term, step);
         }
-        let held = entries.iter().take_while(|entry| self.log.term_at(entry.index) == Some(entry.term)).count();
+        let held =
+            entries.iter().take_while(|entry| self.log.term_at(entry.index) == Some(entry.term)).count();
         entries.drain(..held);
         self.join(entries, Index(last), step)?;
         self.matched = self.matched.max(Index(last));
@@ -187,7 +192,13 @@ impl Core {
     }
 
     /// Starts from elsewhere. A suffix that joins the new start is kept.
-    fn reset(&mut self, start: LogStart, membership: Membership, checkpoint: (Index, Bytes), step: &mut Step<'_>) {
+    fn reset(
+        &mut self,
+        start: LogStart,
+        membership: Membership,
+        checkpoint: (Index, Bytes),
+        step: &mut Step<'_>,
+    ) {
         let keep_suffix = self.log.term_at(start.index) == Some(start.term)
             && self.log.end_offset(start.index, step.log) == Some(start.next_offset);
         self.memberships.reset(membership.clone(), start.index, keep_suffix);

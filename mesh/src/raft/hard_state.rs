@@ -43,7 +43,8 @@ impl HardState {
             encode_triple(vote, &mut bytes);
         }
         self.start_membership.encode_into(&mut bytes);
-        let count = u32::try_from(self.memberships.len()).expect("fewer than 2^32 memberships fit into memory");
+        let count =
+            u32::try_from(self.memberships.len()).expect("fewer than 2^32 memberships fit into memory");
         bytes.extend_from_slice(&count.to_be_bytes());
         for (index, term, membership) in &self.memberships {
             bytes.extend_from_slice(&index.0.to_be_bytes());
@@ -77,4 +78,47 @@ impl HardState {
 
 fn take_term(bytes: &mut &[u8]) -> Option<Term> {
     take_u32(bytes).map(Term).filter(|term| *term <= Term::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use quickcheck::quickcheck;
+
+    use super::*;
+    use crate::raft::{Incarnation, NodeId, ReplicaEpoch};
+
+    fn id(node: u8) -> ReplicaId {
+        ReplicaId { node: NodeId(i32::from(node)), incarnation: Incarnation(7), epoch: ReplicaEpoch(3) }
+    }
+
+    fn membership(voters: &BTreeSet<u8>, outgoing: &BTreeSet<u8>, learners: &BTreeSet<u8>) -> Membership {
+        let ids = |set: &BTreeSet<u8>| set.iter().take(9).map(|node| id(*node)).collect::<BTreeSet<_>>();
+        let (voters, outgoing) = (ids(voters), ids(outgoing));
+        let learners =
+            ids(learners).into_iter().filter(|id| !voters.contains(id) && !outgoing.contains(id)).collect();
+        Membership { voters, outgoing, learners }
+    }
+
+    quickcheck! {
+        fn a_hard_state_survives_its_bytes(
+            vote: Option<u8>, sets: Vec<(BTreeSet<u8>, BTreeSet<u8>, BTreeSet<u8>)>, cut: usize
+        ) -> bool {
+            let all: Vec<Membership> = sets.iter().map(|(a, b, c)| membership(a, b, c)).collect();
+            let memberships = all.into_iter().zip(5..).map(|(m, at)| (Index(at), Term(2), m)).collect();
+            let start_membership = membership(&BTreeSet::from([1, 2, 3]), &BTreeSet::new(), &BTreeSet::new());
+            let state = HardState { term: Term(9), vote: vote.map(id), start_membership, memberships };
+            let bytes = state.encode();
+            let torn = HardState::decode(&bytes[..cut % bytes.len()]);
+            HardState::decode(&bytes) == Some(state) && torn.is_none()
+        }
+
+        fn no_bytes_panic(bytes: Vec<u8>) -> bool {
+            let mut versioned = vec![VERSION];
+            versioned.extend_from_slice(&bytes);
+            HardState::decode(&versioned).is_none_or(|state| state.encode().len() == versioned.len())
+                && Membership::decode(&bytes).is_none_or(|membership| membership.encode().len() == bytes.len())
+        }
+    }
 }

@@ -39,8 +39,12 @@ impl Replica {
             check_at: core.now.after(core.config.election_max_us),
         }));
         self.regroup();
-        let noop =
-            Proposal { kind: EntryKind::Noop, record_count: 0, timestamp_ms: -1, payload: bytes::Bytes::new() };
+        let noop = Proposal {
+            kind: EntryKind::Noop,
+            record_count: 0,
+            timestamp_ms: -1,
+            payload: bytes::Bytes::new(),
+        };
         self.core.append_own(noop, step);
         self.replicate_to_all(step);
     }
@@ -312,9 +316,8 @@ impl Leader {
 
     pub(super) fn in_sync(&self, core: &Core) -> Vec<ReplicaId> {
         let fresh = |at: Time| core.now.since(at) <= core.config.in_sync_lag_us;
-        let caught_up = |peer: &&Progress| {
-            peer.is_live(core.now, &core.config) && peer.caught_up_at.is_some_and(fresh)
-        };
+        let caught_up =
+            |peer: &&Progress| peer.is_live(core.now, &core.config) && peer.caught_up_at.is_some_and(fresh);
         let own = std::iter::once(core.id);
         let others = self.peers.iter().filter(caught_up).map(|peer| peer.id);
         let membership = core.memberships.active();
@@ -362,7 +365,8 @@ impl Core {
             };
             let bytes = entries.iter().map(Entry::weight).sum();
             let last = entries.last().map_or(prev, |entry| entry.index);
-            let message = Message::Append { term: self.term, prev: (prev, prev_term), entries, commit: self.commit };
+            let message =
+                Message::Append { term: self.term, prev: (prev, prev_term), entries, commit: self.commit };
             self.send(peer.id, message, step);
             peer.commit_sent = self.commit;
             peer.sent(prev, last, bytes);
@@ -379,7 +383,10 @@ impl Core {
         }
         match step.log.entries(peer.next, bytes_max) {
             LogRead::Ready(entries) => {
-                assert!(entries.first().is_some_and(|entry| entry.index == peer.next), "the log read elsewhere");
+                assert!(
+                    entries.first().is_some_and(|entry| entry.index == peer.next),
+                    "the log read elsewhere"
+                );
                 Some(entries)
             }
             LogRead::Loading | LogRead::Gone => {
@@ -395,7 +402,11 @@ impl Core {
         let prev = peer.next.prev();
         if let Some(prev_term) = self.log.term_at(prev) {
             let (term, commit) = (self.term, self.commit);
-            self.send(peer.id, Message::Append { term, prev: (prev, prev_term), entries: Vec::new(), commit }, step);
+            self.send(
+                peer.id,
+                Message::Append { term, prev: (prev, prev_term), entries: Vec::new(), commit },
+                step,
+            );
         }
     }
 

@@ -22,7 +22,12 @@ pub(super) struct LogView {
 
 impl LogView {
     /// The view of a restored log. `term_starts` are sorted by index; those below the start may be left out.
-    pub(super) fn restore(start: LogStart, last: Index, next_offset: i64, term_starts: &[(Term, Index)]) -> LogView {
+    pub(super) fn restore(
+        start: LogStart,
+        last: Index,
+        next_offset: i64,
+        term_starts: &[(Term, Index)],
+    ) -> LogView {
         assert!(start.index <= last, "a log ends before its start");
         let mut runs: Vec<(Term, Index)> = term_starts.to_vec();
         runs.retain(|(_, first)| *first <= last);
@@ -30,8 +35,7 @@ impl LogView {
         if last > start.index && !covered {
             runs.insert(0, (start.term, start.index.next()));
         }
-        let mut view =
-            LogView { start, runs, last, next_offset, window: VecDeque::new(), window_bytes: 0 };
+        let mut view = LogView { start, runs, last, next_offset, window: VecDeque::new(), window_bytes: 0 };
         view.drop_runs_below_start();
         view
     }
@@ -51,7 +55,6 @@ impl LogView {
     pub(super) fn next_offset(&self) -> i64 {
         self.next_offset
     }
-
 
     /// The first index in memory, one above the last when there is none.
     pub(super) fn window_first(&self) -> Index {
@@ -111,7 +114,8 @@ impl LogView {
             bytes += entry.weight();
             alone || bytes <= bytes_max
         };
-        let entries: Vec<Entry> = self.window.range(at.min(self.window.len())..).take_while(fits).cloned().collect();
+        let entries: Vec<Entry> =
+            self.window.range(at.min(self.window.len())..).take_while(fits).cloned().collect();
         (!entries.is_empty()).then_some(entries)
     }
 

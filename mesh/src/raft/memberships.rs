@@ -12,6 +12,9 @@ pub(super) struct Memberships {
     /// Truncated by a write that may not be durable yet. They stay in the hard state until it is, because a crash
     /// may bring the entries back.
     truncated: Vec<(WriteId, (Index, Term, Membership))>,
+    /// The restored hard state names entries that the log does not hold. It is written anew before the log start can
+    /// pass them, for then nothing would tell them from the true ones.
+    unclean: bool,
 }
 
 impl Memberships {
@@ -22,13 +25,16 @@ impl Memberships {
         log_start: Index,
         holds: impl Fn(Index, Term) -> bool,
     ) -> Memberships {
-        let mut memberships = Memberships { start, entries: Vec::new(), truncated: Vec::new() };
+        let mut memberships =
+            Memberships { start, entries: Vec::new(), truncated: Vec::new(), unclean: false };
         for (index, term, membership) in entries {
             let newest = memberships.entries.last().is_none_or(|(last, _, _)| *last < index);
             if index <= log_start {
                 memberships.start = membership;
             } else if newest && holds(index, term) {
                 memberships.entries.push((index, term, membership));
+            } else {
+                memberships.unclean = true;
             }
         }
         memberships
@@ -54,7 +60,7 @@ impl Memberships {
     }
 
     /// The committed one and every later one.
-    pub(super) fn from_committed(&self, commit: Index) -> impl Iterator<Item = &Membership> {
+    pub(super) fn since_committed(&self, commit: Index) -> impl Iterator<Item = &Membership> {
         let later = &self.entries[self.up_to(commit).len()..];
         std::iter::once(self.at(commit)).chain(later.iter().map(|(_, _, membership)| membership))
     }
@@ -83,6 +89,11 @@ impl Memberships {
         let before = self.truncated.len();
         self.truncated.retain(|(at, _)| *at > write);
         self.truncated.len() < before
+    }
+
+    /// Whether the hard state must be written anew; asked once.
+    pub(super) fn take_unclean(&mut self) -> bool {
+        std::mem::take(&mut self.unclean)
     }
 
     /// Moves the start up to `index`. Whether the membership at the start changed.

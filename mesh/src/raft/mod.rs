@@ -54,8 +54,8 @@ mod types;
 
 pub use config::Config;
 pub use effects::{
-    DropReason, Effects, Input, InvalidChange, Log, LogRead, MembershipChange, NotLeader, ProposeError, Reset, Role,
-    RoleChange, WriteBatch,
+    DropReason, Effects, Input, InvalidChange, Log, LogRead, MembershipChange, NotLeader, ProposeError,
+    Reset, Role, RoleChange, WriteBatch,
 };
 pub use entry::{Entry, EntryKind, LogStart, Proposal};
 pub use hard_state::HardState;

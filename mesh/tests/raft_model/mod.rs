@@ -1,19 +1,22 @@
 //! A replica's disk in memory: what is staged, what is durable, and what a crash leaves.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use mesh::raft::{
-    Entry, EntryKind, HardState, Index, Log, LogRead, LogStart, Membership, Restored, Term, WriteBatch, WriteId,
+    Entry, EntryKind, HardState, Index, Log, LogRead, LogStart, Membership, Restored, Term, WriteBatch,
+    WriteId,
 };
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,23 +24,23 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 
-    pub fn chance(&mut self, per_mille: u64) -> bool {
+    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 }
 
 /// The content of a disk.
 #[derive(Clone, Debug, Default)]
-pub struct Image {
-    pub hard_state: Vec<u8>,
-    pub start: LogStart,
-    pub entries: BTreeMap<u64, Entry>,
-    pub memberships: BTreeSet<u64>,
-    pub checkpoint: (Index, Bytes),
+pub(crate) struct Image {
+    pub(crate) hard_state: Vec<u8>,
+    pub(crate) start: LogStart,
+    pub(crate) entries: BTreeMap<u64, Entry>,
+    pub(crate) memberships: BTreeSet<u64>,
+    pub(crate) checkpoint: (Index, Bytes),
 }
 
 /// One frame, atomic on the disk.
@@ -51,15 +54,15 @@ enum Frame {
 }
 
 impl Image {
-    pub fn last(&self) -> Index {
+    pub(crate) fn last(&self) -> Index {
         self.entries.keys().next_back().map_or(self.start.index, |index| Index(*index))
     }
 
-    pub fn next_offset(&self) -> i64 {
+    pub(crate) fn next_offset(&self) -> i64 {
         self.entries.values().next_back().map_or(self.start.next_offset, |entry| entry.end_offset().unwrap())
     }
 
-    pub fn term_at(&self, index: Index) -> Option<Term> {
+    pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.start.index {
             return Some(self.start.term);
         }
@@ -67,22 +70,28 @@ impl Image {
     }
 
     /// The membership in force, as the log itself tells it.
-    pub fn membership(&self) -> Membership {
-        let mut newest = self.memberships.range(self.start.index.0 + 1..=self.last().0.max(self.start.index.0 + 1));
+    pub(crate) fn membership(&self) -> Membership {
+        let mut newest =
+            self.memberships.range(self.start.index.0 + 1..=self.last().0.max(self.start.index.0 + 1));
         match newest.next_back() {
             Some(index) => Membership::decode(&self.entries[index].payload).unwrap(),
-            None => self.hard_state().start_membership,
+            None => {
+                // A crash may keep a trim and lose the hard state that followed it.
+                let state = self.hard_state();
+                let below = state.memberships.into_iter().filter(|(index, _, _)| *index <= self.start.index);
+                below.last().map_or(state.start_membership, |(_, _, membership)| membership)
+            }
         }
     }
 
-    pub fn hard_state(&self) -> HardState {
+    pub(crate) fn hard_state(&self) -> HardState {
         if self.hard_state.is_empty() {
             return HardState::default();
         }
         HardState::decode(&self.hard_state).expect("a hard state decodes")
     }
 
-    pub fn restored(&self) -> Restored {
+    pub(crate) fn restored(&self) -> Restored {
         let mut term_starts: Vec<(Term, Index)> = Vec::new();
         for entry in self.entries.values() {
             if term_starts.last().is_none_or(|(term, _)| *term != entry.term) {
@@ -116,7 +125,11 @@ impl Image {
             }
             Frame::Reset { hard_state, start, checkpoint, keep_suffix } => {
                 if *keep_suffix {
-                    assert_eq!(self.term_at(start.index), Some(start.term), "keeps a suffix that does not join");
+                    assert_eq!(
+                        self.term_at(start.index),
+                        Some(start.term),
+                        "keeps a suffix that does not join"
+                    );
                     self.entries = self.entries.split_off(&(start.index.0 + 1));
                 } else {
                     self.entries.clear();
@@ -136,19 +149,19 @@ impl Image {
 
 /// A disk: the staged view, and what is durable.
 #[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub staged: Image,
-    pub durable: Image,
+pub(crate) struct Disk {
+    pub(crate) staged: Image,
+    pub(crate) durable: Image,
     /// Frames on their way, each with the last write that is durable with it.
     pending: VecDeque<(WriteId, Frame)>,
     /// One read in so many must wait for the disk, 0 for none.
-    pub loading_one_in: u64,
+    pub(crate) loading_one_in: u64,
     rng: Cell<u64>,
-    pub asked_to_load: Cell<bool>,
+    pub(crate) asked_to_load: Cell<bool>,
 }
 
 impl Disk {
-    pub fn new(image: Image) -> Disk {
+    pub(crate) fn new(image: Image) -> Disk {
         Disk { staged: image.clone(), durable: image, ..Disk::default() }
     }
 
@@ -157,7 +170,7 @@ impl Disk {
         self.pending.push_back((id, frame));
     }
 
-    pub fn write(&mut self, batch: &WriteBatch) {
+    pub(crate) fn write(&mut self, batch: &WriteBatch) {
         let id = batch.id;
         let state = batch.hard_state.as_ref().map(HardState::encode);
         if let Some(reset) = &batch.reset {
@@ -177,27 +190,27 @@ impl Disk {
         }
     }
 
-    pub fn trim(&mut self, start: LogStart, checkpoint: (Index, Bytes)) {
+    pub(crate) fn trim(&mut self, start: LogStart, checkpoint: (Index, Bytes)) {
         let id = self.pending.back().map_or(WriteId(0), |(id, _)| *id);
         self.stage(id, Frame::Trim(start, checkpoint));
     }
 
     /// Everything up to `id` becomes durable.
-    pub fn sync(&mut self, id: WriteId) {
+    pub(crate) fn sync(&mut self, id: WriteId) {
         while let Some((_, frame)) = self.pending.pop_front_if(|(at, _)| *at <= id) {
             self.durable.apply(&frame);
         }
     }
 
     /// Only a prefix of `kept` of the frames on their way survives.
-    pub fn crash(&mut self, kept: usize) {
+    pub(crate) fn crash(&mut self, kept: usize) {
         for (_, frame) in self.pending.drain(..).take(kept) {
             self.durable.apply(&frame);
         }
         self.staged = self.durable.clone();
     }
 
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 }
@@ -220,7 +233,9 @@ impl Log for Disk {
             bytes += entry.weight();
             alone || bytes <= bytes_max
         };
-        LogRead::Ready(self.staged.entries.range(first.0..).map(|(_, entry)| entry).take_while(fits).cloned().collect())
+        LogRead::Ready(
+            self.staged.entries.range(first.0..).map(|(_, entry)| entry).take_while(fits).cloned().collect(),
+        )
     }
 
     fn end_offset(&self, index: Index) -> Option<i64> {
