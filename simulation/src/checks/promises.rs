@@ -15,7 +15,7 @@ const KEPT: &str = "promises survive a crash";
 #[derive(Clone, Copy, Default)]
 struct Promise {
     host: usize,
-    /// Highest term that it spoke in.
+    /// Highest term that it voted or acknowledged in.
     term: Term,
     /// Acknowledged up to here, and not truncated since.
     matched: Index,
@@ -41,13 +41,14 @@ impl Check for Promises {
             promise.matched = promise.matched.min(fact.synced);
             return Ok(());
         }
-        if fact.last >= promise.matched && fact.term >= promise.term {
+        let deleted = ledger.descriptors.of(ledger.key(fact.group)).is_none();
+        if deleted || fact.last >= promise.matched && fact.term >= promise.term {
             return Ok(());
         }
         violated(
             KEPT,
             format!(
-                "{}: replica {} had acknowledged up to entry {} and spoken in term {}, but comes back with {} and term {}",
+                "{}: replica {} had acknowledged up to entry {} and bound itself in term {}, but comes back with {} and term {}",
                 ledger.name(fact.group),
                 fact.id,
                 promise.matched.0,
@@ -58,8 +59,17 @@ impl Check for Promises {
         )
     }
 
+    fn gone(&mut self, fact: &ReplicaFact, crashed: bool) {
+        // Deleted or marked as damaged by its node: nothing is expected of this triple any more.
+        if !crashed && let Some(promise) = self.of.get_mut(&(fact.group, fact.id)) {
+            (promise.term, promise.matched) = (Term(0), Index(0));
+        }
+    }
+
     fn damaged(&mut self, host: usize) {
-        self.of.retain(|_, promise| promise.host != host);
+        for promise in self.of.values_mut().filter(|promise| promise.host == host) {
+            (promise.term, promise.matched) = (Term(0), Index(0));
+        }
     }
 
     fn message(&mut self, ledger: &Ledger, _host: usize, message: &PeerMessage) -> Verdict {
@@ -67,9 +77,11 @@ impl Check for Promises {
         let Some(group) = ledger.find(*key) else { return Ok(()) };
         match message {
             Message::VoteReply { term, granted: true } => self.vote(ledger, group, *from, *to, *term),
-            Message::AppendReply { term, matched, reject: None }
-            | Message::HeartbeatReply { term, matched, .. }
-            | Message::ResetReply { term, matched } => self.matched(ledger, group, *from, *term, *matched),
+            // A heartbeat's answer and a refusal say where the sender is, and bind it to nothing in that term.
+            Message::HeartbeatReply { matched, .. } => self.matched(ledger, group, *from, Term(0), *matched),
+            Message::AppendReply { term, matched, reject: None } | Message::ResetReply { term, matched } => {
+                self.matched(ledger, group, *from, *term, *matched)
+            }
             _ => Ok(()),
         }
     }
@@ -107,11 +119,20 @@ impl Promises {
 
 #[cfg(test)]
 mod tests {
-    use super::super::doctored::{fact, id, ledger};
+    use node::core::metadata::{PartitionKey, ShardId};
+
+    use super::super::doctored::{fact, founding, id};
     use super::*;
 
+    /// Of a partition that exists.
+    fn ledger() -> (Ledger, Group) {
+        let mut ledger = Ledger::new(&founding());
+        let group = ledger.group(PartitionKey::of_shard(ShardId(3)));
+        (ledger, group)
+    }
+
     fn say(check: &mut Promises, ledger: &Ledger, to: i32, message: Message) -> Verdict {
-        let key = ledger.groups().next().unwrap().0;
+        let key = PartitionKey::of_shard(ShardId(3));
         check.message(ledger, 1, &PeerMessage::Raft { key, from: id(1), to: id(to), message })
     }
 

@@ -258,7 +258,8 @@ impl World {
     /// Damage takes one node at a time, while everything else is well, until everything is well again.
     fn damage(&mut self, n: usize, fault: Fault, target: Target) -> Verdict {
         let host = self.resolve(target);
-        if self.damaged.is_some() || self.not_whole(None).is_some() {
+        let elsewhere = self.rotten.is_some_and(|rotten| rotten != host);
+        if self.damaged.is_some() || elsewhere || self.not_whole(None).is_some() {
             self.tell(None, || "damage waits until everything is well".into());
             self.stats.faults -= 1;
             self.queue.push(self.now + 3_000 * MS, Event::Begin(n));
@@ -271,11 +272,13 @@ impl World {
                     return Ok(());
                 }
                 self.mark_damaged(host);
+                self.rotten = Some(host);
                 self.kill(host, false);
                 self.start_later(host, 300 * MS);
             }
             Fault::Misdirect { .. } => {
                 self.mark_damaged(host);
+                self.rotten = Some(host);
                 let by = self.fault_chance.within(1, 16) * 512;
                 let h = &mut self.hosts[host];
                 h.disk.misdirect_next_write(by.cast_signed());
@@ -285,6 +288,7 @@ impl World {
             }
             Fault::Wipe { time, .. } => {
                 self.mark_damaged(host);
+                self.rotten = None;
                 self.kill(host, true);
                 let h = &mut self.hosts[host];
                 h.disk.wipe();
@@ -298,6 +302,11 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether stored bytes of a host may rightly be unreadable.
+    pub(super) fn may_be_rotten(&self, host: usize) -> bool {
+        self.damaged == Some(host) || self.rotten == Some(host)
     }
 
     fn mark_damaged(&mut self, host: usize) {

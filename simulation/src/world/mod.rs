@@ -104,7 +104,10 @@ pub(crate) struct World {
     chance: Random,
     fault_chance: Random,
     phase: Phase,
+    /// The host that is damaged, until everything is whole again.
     damaged: Option<usize>,
+    /// The host whose disk may hold damage that nobody has read yet.
+    rotten: Option<usize>,
     stats: Stats,
 }
 
@@ -136,6 +139,7 @@ impl World {
             fault_chance: Random::of(seed, "targets"),
             phase: Phase::Faults,
             damaged: None,
+            rotten: None,
             stats: Stats::default(),
             scenario,
         }

@@ -143,18 +143,15 @@ impl World {
         self.ledger.shown(fact);
         let mut next = seen.0 + 1;
         while next <= fact.commit.0 {
-            let read = match node.store().read(view.log, ReadFrom::Index(next), LOOK_BYTES) {
-                Ok(Read::Ready(entries)) => Ok(entries),
-                Ok(Read::Disk(job)) => job.run(),
-                Err(error) => Err(error),
-            };
-            let entries = match read {
+            let entries = match read(node, view, next) {
                 Ok(entries) => entries,
+                // Damage of one replica is no damage of the group: another one that holds the entry shows it.
+                Err(_) if self.may_be_rotten(fact.host) => match self.read_elsewhere(fact, Index(next)) {
+                    Some(entries) => entries,
+                    None => return Ok(()),
+                },
                 Err(error) => return self.unreadable(fact, next, &error),
             };
-            if entries.is_empty() {
-                return self.unreadable(fact, next, &"nothing was returned");
-            }
             for entry in entries.iter().filter(|entry| entry.index >= next && entry.index <= fact.commit.0) {
                 let Some(first) = self.ledger.show(fact, entry)? else { continue };
                 for check in &mut self.checks {
@@ -169,12 +166,19 @@ impl World {
         Ok(())
     }
 
-    fn unreadable(&self, fact: &ReplicaFact, index: u64, error: &dyn std::fmt::Display) -> Verdict {
-        if self.damaged == Some(fact.host) {
-            return Ok(());
-        }
+    fn unreadable(&self, fact: &ReplicaFact, index: u64, error: &str) -> Verdict {
         let (name, who) = (self.ledger.name(fact.group), fact.name());
         broken("committed entries are readable", format!("{name}: {who} cannot read committed entry {index}: {error}"))
+    }
+
+    fn read_elsewhere(&self, fact: &ReplicaFact, index: Index) -> Option<Vec<storage::Entry>> {
+        let term = fact.term_at(index)?;
+        let others = self.hosts.iter().filter(|host| host.at != fact.host);
+        others.filter_map(|host| Some((host.node.as_ref()?, self.ledger.key(fact.group)))).find_map(|(node, key)| {
+            let view = node.replica(key)?;
+            let entries = read(node, &view, index.0).ok()?;
+            (entries.first()?.term == term.0).then_some(entries)
+        })
     }
 
     /// The process of a host is gone, and its replicas with it.
@@ -190,5 +194,19 @@ impl World {
     pub(super) fn leader_of(&self, key: PartitionKey) -> Option<&ReplicaFact> {
         let shown = self.hosts.iter().filter_map(|host| host.shown.get(&key));
         shown.filter(|fact| fact.leads).max_by_key(|fact| fact.term).map(Arc::as_ref)
+    }
+}
+
+/// Reads stored entries as the node would.
+fn read(node: &Node<FakeDisk>, view: &ReplicaView<'_>, from: u64) -> Result<Vec<storage::Entry>, String> {
+    let entries = match node.store().read(view.log, ReadFrom::Index(from), LOOK_BYTES) {
+        Ok(Read::Ready(entries)) => Ok(entries),
+        Ok(Read::Disk(job)) => job.run(),
+        Err(error) => Err(error),
+    };
+    match entries {
+        Ok(entries) if entries.is_empty() => Err("nothing was returned".into()),
+        Ok(entries) => Ok(entries),
+        Err(error) => Err(error.to_string()),
     }
 }
