@@ -129,14 +129,17 @@ impl<D: Disk> Node<D> {
         result.topic_id = partition.key.topic;
         check_epoch(wanted.leader_epoch, replica.term().0)?;
         let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
-        result.log_start_offset = state.start.next_offset;
+        let high_watermark = replica.high_watermark();
+        // Until an entry of its term commits a new leader may not have applied the last log start either.
+        if high_watermark.is_some() {
+            result.log_start_offset = state.start.next_offset;
+        }
         if wanted.offset < state.start.next_offset || wanted.offset > state.next_offset {
-            result.high_watermark = replica.high_watermark().unwrap_or(-1);
+            result.high_watermark = high_watermark.unwrap_or(-1);
             return Err(ErrorCode::OffsetOutOfRange);
         }
         // A new leader does not know its high watermark until an entry of its term commits; the fetch waits for that.
         // -1 until then: any other value would tell the client that it has reached the end.
-        let high_watermark = replica.high_watermark();
         result.high_watermark = high_watermark.unwrap_or(-1);
         Ok((log, high_watermark.unwrap_or(wanted.offset)))
     }
@@ -158,6 +161,9 @@ impl<D: Disk> Node<D> {
             }
             Err(error) => {
                 tracing::error!(%error, log = log.0, "a replica cannot be read for a follower");
+                if let ReadError::Corrupt { index, .. } = error {
+                    self.rotten(log, index);
+                }
                 return;
             }
         }
@@ -171,12 +177,15 @@ impl<D: Disk> Node<D> {
         let Some(Call::Fetch(call)) = self.calls.get_mut(&id) else { return };
         call.reading -= 1;
         let limit = call.parts[part].max_bytes as usize;
+        let mut rotten = None;
         match read {
             Ok(entries) => _ = fill(&mut call.results[part], entries, limit, true),
             // Truncated or trimmed since: the client asks again and learns why.
-            Err(ReadError::Corrupt { .. } | ReadError::Io(_)) => {
-                call.results[part].error = ErrorCode::KafkaStorageError
+            Err(ReadError::Corrupt { log, index, .. }) => {
+                call.results[part].error = ErrorCode::KafkaStorageError;
+                rotten = Some((log, index));
             }
+            Err(ReadError::Io(_)) => call.results[part].error = ErrorCode::KafkaStorageError,
             Err(_) => {}
         }
         if call.reading == 0
@@ -185,6 +194,9 @@ impl<D: Disk> Node<D> {
             call.results.iter_mut().for_each(|result| self.refresh(result));
             self.respond(id, Response::Fetch { partitions: call.results });
         }
+        if let Some((log, index)) = rotten.filter(|(log, _)| self.partitions.contains_key(log)) {
+            self.rotten(log, index);
+        }
     }
 
     /// While the disk was read the watermarks may have moved, and other answers have said so: an answer never says less than
@@ -192,9 +204,9 @@ impl<D: Disk> Node<D> {
     fn refresh(&self, result: &mut FetchResult) {
         let Ok(log) = self.led(&result.topic, result.partition) else { return };
         let Some(state) = self.store.log(log) else { return };
-        result.log_start_offset = result.log_start_offset.max(state.start.next_offset);
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         if let Some(high_watermark) = replica.and_then(|replica| replica.high_watermark()) {
+            result.log_start_offset = result.log_start_offset.max(state.start.next_offset);
             result.high_watermark = result.high_watermark.max(high_watermark);
         }
     }

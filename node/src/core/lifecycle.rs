@@ -246,6 +246,20 @@ impl<D: Disk> Node<D> {
         self.wake_fetches(log);
     }
 
+    /// A stored entry cannot be read: what this replica promised is no longer whole, so it becomes suspect and is replaced.
+    /// What lies before `index` stays as a head start for its successor.
+    pub(crate) fn rotten(&mut self, log: LogId, index: u64) {
+        tracing::error!(log = log.0, index, "the stored log is damaged; its replica will be replaced");
+        self.silence(log);
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.standing = Standing::Suspect;
+        }
+        let cut = self.store.write(Write::Truncate { log, from: index });
+        if let Err(error) = cut.and_then(|_| self.store.write(Write::Suspect { log })) {
+            self.fail(format!("a damaged log could not be marked: {error}"));
+        }
+    }
+
     /// The shard confirmed that nobody needs this data.
     pub(crate) fn removal_confirmed(&mut self, replicas: Vec<(PartitionKey, ReplicaId)>) {
         for (key, id) in replicas {

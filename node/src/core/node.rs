@@ -245,8 +245,15 @@ impl<D: Disk> Node<D> {
             log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
-        if !state.suspect {
-            self.load(&mut partition)?;
+        let loaded = if state.suspect { Ok(()) } else { self.load(&mut partition) };
+        if let Err(OpenError::Read(storage::ReadError::Corrupt { index, .. })) = loaded {
+            self.by_key.insert(key, log);
+            self.partitions.insert(log, partition);
+            self.rotten(log, index);
+            return Ok(());
+        }
+        loaded?;
+        if standing != Standing::Suspect {
             // A founding voter asks its shard again whether it was created; a replacement's own log says what it is.
             if id.epoch == FIRST_REPLICA_EPOCH {
                 partition.standing = Standing::Creating;
@@ -511,6 +518,11 @@ impl<D: Disk> Node<D> {
     /// The peers that this node hears and that hear it.
     pub fn live(&self) -> BTreeSet<NodeId> {
         self.liveness.live()
+    }
+
+    /// Whom a node hears: this one now, another by its latest heartbeat.
+    pub fn hears(&self, node: NodeId) -> BTreeSet<NodeId> {
+        if node == self.identity.node { self.liveness.hears() } else { self.liveness.heard_by(node) }
     }
 
     /// The boot number and health a peer told last.

@@ -297,6 +297,10 @@ impl<D: Disk> Node<D> {
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
         if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
+            // A shard that never took a command says so to itself, too.
+            if let Some((_, log)) = self.leading(shard.0.into()).filter(|_| !self.view.knows(shard)) {
+                self.merge_own_shard(log);
+            }
             return;
         }
         let to = self.leader_of(key).or_else(|| {

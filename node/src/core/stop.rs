@@ -45,8 +45,10 @@ impl<D: Disk> Node<D> {
     /// After each step: whether the stop is done.
     pub(crate) fn stop_progress(&mut self) {
         let Some(deadline) = self.stopping else { return };
+        // Without anyone who could take over there is nothing to wait for.
         let others = |partition: &super::partition::Partition| {
-            partition.replica.as_ref().is_some_and(|replica| replica.membership().all_voters().count() > 1)
+            let mut in_sync = partition.replica.iter().flat_map(|replica| replica.in_sync());
+            in_sync.any(|id| id != partition.id)
         };
         let leading = self.partitions.values().any(|partition| partition.leads() && others(partition));
         if leading && self.now.mono < deadline {
