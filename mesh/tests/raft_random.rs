@@ -70,7 +70,7 @@ impl Swarm {
             transfers: some(40),
             trims: some(60),
             hints: some(60),
-            elections: some(60),
+            elections: some(150),
             sync_crashes: some(100),
             vote_crashes: some(500),
             reads: some(100),
@@ -452,6 +452,9 @@ impl World {
     /// Everyone hears that the leader's node is down, and some campaign at once.
     fn contest(&mut self) -> Check {
         let Some(leader) = self.leaders().pop() else { return Ok(()) };
+        if self.rng.chance(500) {
+            self.step(leader, Input::StepDown)?;
+        }
         let ids: Vec<ReplicaId> = self.sites.keys().copied().collect();
         for id in ids {
             self.step(id, Input::PeerDown(leader.node))?;
@@ -459,7 +462,7 @@ impl World {
                 self.step(id, Input::Campaign)?;
             }
         }
-        if self.rng.chance(700) {
+        if self.rng.chance(400) {
             self.crash(leader);
         }
         Ok(())
@@ -676,7 +679,7 @@ fn caught(mutant: mesh::mutant::Mutant, seeds: u64) -> Option<u64> {
 fn deliberate_bugs_are_caught() {
     use mesh::mutant::Mutant;
     std::panic::set_hook(Box::new(|_| {}));
-    let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000u64);
+    let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3000u64);
     let table: Vec<(Mutant, Option<u64>)> =
         Mutant::ALL.into_iter().map(|mutant| (mutant, caught(mutant, seeds))).collect();
     drop(std::panic::take_hook());

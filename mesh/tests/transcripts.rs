@@ -447,6 +447,27 @@ fn play(script: &str) -> String {
     text
 }
 
+#[cfg(feature = "mutants")]
+#[test]
+fn deliberate_bugs_change_a_transcript() {
+    use mesh::mutant::{Mutant, set};
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    // A doubled answer is in no transcript.
+    for mutant in Mutant::ALL.into_iter().filter(|mutant| *mutant != Mutant::DuplicateAckCountedTwice) {
+        let differs = |file: &&std::path::PathBuf| {
+            let written = std::fs::read_to_string(file).unwrap();
+            set(Some(mutant));
+            let played = std::panic::catch_unwind(|| play(&written));
+            set(None);
+            played.ok() != Some(written)
+        };
+        let found: Vec<_> = files.iter().filter(differs).filter_map(|file| file.file_stem()).collect();
+        println!("{mutant:?}: {found:?}");
+        assert!(!found.is_empty(), "{mutant:?} changes nothing");
+    }
+}
+
 #[test]
 fn transcripts_are_as_written() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
