@@ -8,6 +8,7 @@ use storage::{Disk, LogId, Read, ReadError, ReadFrom};
 
 use super::error::ErrorCode;
 use super::node::{Call, Node, Reading, Timer};
+use super::shards::Confirming;
 use super::request::{FetchPartition, FetchResult, RequestId, Response, StoredBatch, TopicId, TopicRef};
 use super::{Effect, after_ms};
 
@@ -17,6 +18,8 @@ pub(crate) struct FetchCall {
     min_bytes: u32,
     max_bytes: u32,
     pub(crate) deadline: Time,
+    /// Leadership was confirmed since the request came, so that "beyond the end" is true.
+    confirmed: bool,
     /// Filled while disk reads are under way.
     results: Vec<FetchResult>,
     reading: usize,
@@ -40,7 +43,8 @@ impl<D: Disk> Node<D> {
     ) {
         let deadline = after_ms(self.now.mono, u64::from(max_wait_ms));
         let max_bytes = max_bytes.min(self.config.fetch_bytes_max);
-        let call = FetchCall { parts, min_bytes, max_bytes, deadline, results: Vec::new(), reading: 0 };
+        let confirmed = false;
+        let call = FetchCall { parts, min_bytes, max_bytes, deadline, confirmed, results: Vec::new(), reading: 0 };
         self.try_fetch(id, call);
     }
 
@@ -48,11 +52,18 @@ impl<D: Disk> Node<D> {
     fn try_fetch(&mut self, id: RequestId, mut call: FetchCall) {
         let mut room = call.max_bytes as usize;
         let (mut gathered, mut hurry) = (0, self.now.mono >= call.deadline || call.parts.is_empty());
+        let mut doubtful = None;
         let parts = std::mem::take(&mut call.parts);
         let mut results = Vec::with_capacity(parts.len());
         for (part, wanted) in parts.iter().enumerate() {
             let limit = (wanted.max_bytes as usize).min(room);
             match self.look(id, part, wanted, limit, gathered == 0 && call.reading == 0) {
+                // A leader that was replaced without knowing would make a consumer reset that is ahead of it.
+                Look::Nothing(mut result) if self.beyond_end(wanted, &result) && !call.confirmed => {
+                    result.error = ErrorCode::None;
+                    doubtful = doubtful.or(self.led(&wanted.topic, wanted.partition).ok());
+                    results.push(result);
+                }
                 Look::Nothing(result) => {
                     hurry |= result.error != ErrorCode::None;
                     results.push(result);
@@ -78,6 +89,21 @@ impl<D: Disk> Node<D> {
         } else {
             self.watch(id, &call);
             self.calls.insert(id, Call::Fetch(call));
+            if let Some(log) = doubtful {
+                self.confirm(log, Confirming::Fetch(id));
+            }
+        }
+    }
+
+    fn beyond_end(&self, wanted: &FetchPartition, result: &FetchResult) -> bool {
+        result.error == ErrorCode::OffsetOutOfRange && wanted.offset > result.high_watermark
+    }
+
+    /// Leadership is confirmed, or lost: either way the fetch can be answered now.
+    pub(crate) fn fetch_confirmed(&mut self, id: RequestId, leads: bool) {
+        if let Some(Call::Fetch(call)) = self.calls.get_mut(&id) {
+            call.confirmed = leads;
+            self.fetch_due(id);
         }
     }
 
@@ -202,7 +228,14 @@ impl<D: Disk> Node<D> {
     /// While the disk was read the watermarks may have moved, and other answers have said so: an answer never says less than
     /// one before it.
     fn refresh(&self, result: &mut FetchResult) {
-        let Ok(log) = self.led(&result.topic, result.partition) else { return };
+        let log = match self.led(&result.topic, result.partition) {
+            Ok(log) => log,
+            // Leadership or the topic is gone: what was read says nothing any more.
+            Err(error) => {
+                (result.error, result.high_watermark, result.log_start_offset) = (error, -1, -1);
+                return result.batches.clear();
+            }
+        };
         let Some(state) = self.store.log(log) else { return };
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         if let Some(high_watermark) = replica.and_then(|replica| replica.high_watermark()) {
