@@ -15,7 +15,7 @@ const KEPT: &str = "promises survive a crash";
 #[derive(Clone, Copy, Default)]
 struct Promise {
     host: usize,
-    /// Highest term that it voted or acknowledged in.
+    /// Highest term that it voted in.
     term: Term,
     /// Acknowledged up to here, and not truncated since.
     matched: Index,
@@ -48,7 +48,7 @@ impl Check for Promises {
         violated(
             KEPT,
             format!(
-                "{}: replica {} had acknowledged up to entry {} and bound itself in term {}, but comes back with {} and term {}",
+                "{}: replica {} had acknowledged up to entry {} and voted in term {}, but comes back with {} and term {}",
                 ledger.name(fact.group),
                 fact.id,
                 promise.matched.0,
@@ -77,11 +77,10 @@ impl Check for Promises {
         let Some(group) = ledger.find(*key) else { return Ok(()) };
         match message {
             Message::VoteReply { term, granted: true } => self.vote(ledger, group, *from, *to, *term),
-            // A heartbeat's answer and a refusal say where the sender is, and bind it to nothing in that term.
-            Message::HeartbeatReply { matched, .. } => self.matched(ledger, group, *from, Term(0), *matched),
-            Message::AppendReply { term, matched, reject: None } | Message::ResetReply { term, matched } => {
-                self.matched(ledger, group, *from, *term, *matched)
-            }
+            // Only a vote binds its sender to a term: what an acknowledgement says is in entries, which carry theirs.
+            Message::HeartbeatReply { matched, .. }
+            | Message::AppendReply { matched, reject: None, .. }
+            | Message::ResetReply { matched, .. } => self.matched(ledger, group, *from, *matched),
             _ => Ok(()),
         }
     }
@@ -102,9 +101,8 @@ impl Promises {
         )
     }
 
-    fn matched(&mut self, ledger: &Ledger, group: Group, from: ReplicaId, term: Term, matched: Index) -> Verdict {
+    fn matched(&mut self, ledger: &Ledger, group: Group, from: ReplicaId, matched: Index) -> Verdict {
         let promise = self.of.entry((group, from)).or_default();
-        promise.term = promise.term.max(term);
         promise.matched = promise.matched.max(matched);
         if matched <= promise.synced {
             return Ok(());
