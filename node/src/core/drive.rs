@@ -78,7 +78,7 @@ impl<D: Disk> Node<D> {
             self.apply(log, commit);
         }
         for (context, answer) in reads {
-            self.removal_read(context, answer.ok());
+            self.read_confirmed(context, answer.ok());
         }
     }
 

@@ -8,8 +8,8 @@ use storage::{Disk, LogId, Read, ReadError, ReadFrom};
 
 use super::error::ErrorCode;
 use super::node::{Call, Node, Reading, Timer};
-use super::shards::Confirming;
 use super::request::{FetchPartition, FetchResult, RequestId, Response, StoredBatch, TopicId, TopicRef};
+use super::shards::Confirming;
 use super::{Effect, after_ms};
 
 /// A fetch in progress.
@@ -44,7 +44,8 @@ impl<D: Disk> Node<D> {
         let deadline = after_ms(self.now.mono, u64::from(max_wait_ms));
         let max_bytes = max_bytes.min(self.config.fetch_bytes_max);
         let confirmed = false;
-        let call = FetchCall { parts, min_bytes, max_bytes, deadline, confirmed, results: Vec::new(), reading: 0 };
+        let call =
+            FetchCall { parts, min_bytes, max_bytes, deadline, confirmed, results: Vec::new(), reading: 0 };
         self.try_fetch(id, call);
     }
 

@@ -160,8 +160,8 @@ pub struct Node<D: Disk> {
     /// When the commit that is under way began.
     pub(crate) commit_since: Option<Time>,
     pub(crate) said_stopped: bool,
-    /// Reads that must be linearizable, by their Raft context: whom to answer about which removals.
-    pub(crate) removals: BTreeMap<u64, super::shards::Removal>,
+    /// What waits for a linearizable read, by its Raft context.
+    pub(crate) confirming: BTreeMap<u64, super::shards::Confirming>,
     /// Logs whose create or reset frame is not synced yet, and the sequence that makes it so.
     pub(crate) creating: BTreeMap<LogId, Sequence>,
     pub(crate) announce_at: Time,
@@ -216,7 +216,7 @@ impl<D: Disk> Node<D> {
             last_rejection: None,
             commit_since: None,
             said_stopped: false,
-            removals: BTreeMap::new(),
+            confirming: BTreeMap::new(),
             creating: BTreeMap::new(),
             announce_at: now.mono,
             liveness_at: None,

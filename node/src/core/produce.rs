@@ -18,6 +18,7 @@ use super::node::{Call, Node, Timer};
 use super::partition::{Applied, Partition, Waiter};
 use super::producers::Verdict;
 use super::request::{Acks, LeaderHint, ProducePartition, ProduceResult, RequestId, Response, TopicRef};
+use super::shards::Confirming;
 use crate::mutant::{self, Mutant};
 
 /// A produce request in progress.
@@ -72,7 +73,10 @@ impl<D: Disk> Node<D> {
         if let (Some(stamp), Applied::Topic(producers)) = (part.batch.producer, &partition.state) {
             match producers.check(stamp, part.batch.record_count) {
                 Verdict::New => {}
-                Verdict::Refused(error) => return Err((error, None)),
+                Verdict::Refused(error) => {
+                    self.confirm(log, Confirming::Refusal { waiter, error });
+                    return Ok(());
+                }
                 Verdict::Duplicate { index, base_offset } => {
                     self.duplicate(log, waiter, index, base_offset);
                     return Ok(());
@@ -128,6 +132,13 @@ impl<D: Disk> Node<D> {
             }
         }
         Ok(())
+    }
+
+    /// A refusal is said only by a leader that was one after the question came: to a client that follows the newer one, an
+    /// older leader's refusal would look like a lost batch.
+    pub(crate) fn refusal_confirmed(&mut self, waiter: Waiter, error: ErrorCode, leads: bool) {
+        let error = if leads { error } else { ErrorCode::NotLeaderOrFollower };
+        self.decide(waiter, error, -1, None);
     }
 
     /// The batch is in the log already: the client learns of the original's fate, nothing is written.

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use mesh::raft::{EntryKind, Index, Input, NodeId, Proposal, ReplicaId, Time};
 use storage::{Disk, LogId};
 
+use super::error::ErrorCode;
 use super::message::{ForwardReply, PeerMessage, Stream};
 use super::metadata::lifecycle::{Repairs, Report};
 use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdate};
 use super::node::Node;
-use super::partition::{Applied, Pending};
+use super::partition::{Applied, Pending, Waiter};
 use super::request::RequestId;
 use super::{Effect, after_ms};
 
@@ -225,6 +226,10 @@ impl<D: Disk> Node<D> {
         let (id, version) = (shard.id(), shard.version());
         let Some(lead) = self.shard_leads.get_mut(&id) else { return };
         if lead.told >= version {
+            // A shard that never took a command is known from its leader's first commit on.
+            if !self.view.knows(id) && self.leading(id.0.into()).is_some() {
+                self.merge_own_shard(log);
+            }
             return;
         }
         let update = shard.update_since(lead.told);
@@ -400,14 +405,31 @@ impl<D: Disk> Node<D> {
         replicas: Vec<(PartitionKey, ReplicaId)>,
     ) {
         let Some((_, log)) = self.leading(shard) else { return };
+        self.confirm(log, Confirming::Removal(Removal { log, from, replicas }));
+    }
+
+    /// Asks for a linearizable read: once it is confirmed this replica led, with all that was acknowledged, after the question.
+    pub(crate) fn confirm(&mut self, log: LogId, what: Confirming) {
         let context = self.token();
-        self.removals.insert(context, Removal { log, from, replicas });
+        self.confirming.insert(context, what);
         self.drive(log, Input::Read(context));
     }
 
-    /// The read of a removal question is confirmed up to `index`, or leadership was lost and the question is asked again.
-    pub(crate) fn removal_read(&mut self, context: u64, index: Option<Index>) {
-        let Some(Removal { log, from, replicas }) = self.removals.remove(&context) else { return };
+    /// A linearizable read is confirmed up to `index`, or leadership was lost.
+    pub(crate) fn read_confirmed(&mut self, context: u64, index: Option<Index>) {
+        match self.confirming.remove(&context) {
+            Some(Confirming::Removal(removal)) => self.removal_read(removal, index),
+            Some(Confirming::Refusal { waiter, error }) => {
+                self.refusal_confirmed(waiter, error, index.is_some())
+            }
+            Some(Confirming::Fetch(id)) => self.fetch_confirmed(id, index.is_some()),
+            None => {}
+        }
+    }
+
+    /// A removal question: when leadership was lost it is asked again.
+    fn removal_read(&mut self, removal: Removal, index: Option<Index>) {
+        let Removal { log, from, replicas } = removal;
         let Some(partition) = self.partitions.get(&log) else { return };
         let Applied::Shard(state) = &partition.state else { return };
         if index.is_none_or(|index| partition.applied < index) {
@@ -427,6 +449,21 @@ impl<D: Disk> Node<D> {
             self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
         }
     }
+}
+
+/// What waits for a linearizable read.
+pub(crate) enum Confirming {
+    /// May these replicas be deleted?
+    Removal(Removal),
+    /// A batch is refused for its producer's sequence: a leader that was replaced without knowing would be wrong.
+    Refusal {
+        /// Part of the produce call.
+        waiter: Waiter,
+        /// The refusal.
+        error: ErrorCode,
+    },
+    /// A fetch beyond the log's end: the same.
+    Fetch(RequestId),
 }
 
 /// A question about removals that waits for its linearizable read.
