@@ -302,8 +302,12 @@ impl<D: Disk> Node<D> {
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
         if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
-            // A shard that never took a command says so to itself, too.
-            if let Some((_, log)) = self.leading(shard.0.into()).filter(|_| !self.view.knows(shard)) {
+            // A shard that never took a command says so to itself, too; and one that leads itself from an old copy of the
+            // view has nobody else to tell it.
+            if let Some((_, log)) = self.leading(shard.0.into())
+                && let Some(Applied::Shard(state)) = self.partitions.get(&log).map(|partition| &partition.state)
+                && (!self.view.knows(shard) || state.version() > self.view.version(shard))
+            {
                 self.merge_own_shard(log);
             }
             return;
