@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::raft::{NodeId, Time};
+use crate::raft::{Incarnation, NodeId, Time};
 
 /// Timing of the detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Health {
 /// What one node tells a peer, some five times a second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
+    /// The life of the sender's data directory; boot numbers begin again with a new one.
+    pub incarnation: Incarnation,
     /// Boot number of the sender's data directory; rises with each start.
     pub boot: u64,
     /// Rises with each heartbeat to this peer within one boot; old and repeated ones are dropped.
@@ -101,9 +103,13 @@ pub enum Event {
 struct Peer {
     /// When the last fresh heartbeat came; `None` after the timeout or a closed connection.
     heard: Option<Time>,
-    /// Boot and sequence of the newest heartbeat.
-    latest: Option<(u64, u64)>,
+    /// Life, boot and sequence of the newest heartbeat.
+    latest: Option<(Incarnation, u64, u64)>,
+    /// Lives that another one followed: what still comes of them is old.
+    past: BTreeSet<Incarnation>,
     hears_us: bool,
+    /// Whom it heard, by its latest heartbeat.
+    hears: BTreeSet<NodeId>,
     health: Health,
     live: bool,
     sent: u64,
@@ -113,6 +119,7 @@ struct Peer {
 #[derive(Debug)]
 pub struct Liveness {
     me: NodeId,
+    incarnation: Incarnation,
     boot: u64,
     config: LivenessConfig,
     health: Health,
@@ -121,9 +128,17 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// A detector without peers. `boot` is this process's boot number.
-    pub fn new(me: NodeId, boot: u64, config: LivenessConfig, now: Time) -> Self {
-        Self { me, boot, config, health: Health::default(), peers: BTreeMap::new(), next_send: now }
+    /// A detector without peers. `incarnation` and `boot` tell this process from every other of this node.
+    pub fn new(me: NodeId, incarnation: Incarnation, boot: u64, config: LivenessConfig, now: Time) -> Self {
+        Self {
+            me,
+            incarnation,
+            boot,
+            config,
+            health: Health::default(),
+            peers: BTreeMap::new(),
+            next_send: now,
+        }
     }
 
     /// Takes one input. Deadlines that passed by `now` are served first, whatever the input is.
@@ -181,10 +196,15 @@ impl Liveness {
         self.peers.iter().filter(|(_, peer)| peer.heard.is_some()).map(|(&node, _)| node).collect()
     }
 
+    /// The peers that a peer said it hears, in its latest heartbeat; nothing before the first.
+    pub fn heard_by(&self, node: NodeId) -> BTreeSet<NodeId> {
+        self.peers.get(&node).map(|peer| peer.hears.clone()).unwrap_or_default()
+    }
+
     /// Boot number and health a peer told last.
     pub fn told(&self, node: NodeId) -> Option<(u64, Health)> {
         let peer = self.peers.get(&node)?;
-        peer.latest.map(|(boot, _)| (boot, peer.health))
+        peer.latest.map(|(_, boot, _)| (boot, peer.health))
     }
 
     fn expiry(&self, heard: Time) -> Time {
@@ -207,12 +227,17 @@ impl Liveness {
     fn hear(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat, events: &mut Vec<Event>) {
         let me = self.me;
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.past.contains(&heartbeat.incarnation) {
+            return;
+        }
         let mut restarted = false;
         match peer.latest {
-            Some((boot, sequence)) if heartbeat.boot == boot && heartbeat.sequence <= sequence => return,
-            // A lower boot is an old message, unless the node was silent: then its directory is another one.
-            Some((boot, _)) if heartbeat.boot < boot && peer.heard.is_some() => return,
-            Some((boot, _)) => restarted = heartbeat.boot != boot,
+            Some((life, ..)) if life != heartbeat.incarnation => {
+                peer.past.insert(life);
+                restarted = true;
+            }
+            Some((_, boot, sequence)) if (heartbeat.boot, heartbeat.sequence) <= (boot, sequence) => return,
+            Some((_, boot, _)) => restarted = heartbeat.boot != boot,
             None => {}
         }
         let news = peer.heard.is_none() || restarted;
@@ -223,8 +248,9 @@ impl Liveness {
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.heard = Some(now);
-        peer.latest = Some((heartbeat.boot, heartbeat.sequence));
+        peer.latest = Some((heartbeat.incarnation, heartbeat.boot, heartbeat.sequence));
         peer.hears_us = heartbeat.hears.contains(&me);
+        peer.hears = heartbeat.hears;
         peer.health = heartbeat.health;
         self.judge(from, events);
         if news {
@@ -283,10 +309,10 @@ impl Liveness {
     }
 
     fn send(&mut self, to: NodeId, events: &mut Vec<Event>) {
-        let (boot, hears, health) = (self.boot, self.hears(), self.health);
+        let (incarnation, boot, hears, health) = (self.incarnation, self.boot, self.hears(), self.health);
         let Some(peer) = self.peers.get_mut(&to) else { return };
         peer.sent += 1;
-        events.push(Event::Send(to, Heartbeat { boot, sequence: peer.sent, hears, health }));
+        events.push(Event::Send(to, Heartbeat { incarnation, boot, sequence: peer.sent, hears, health }));
     }
 }
 
@@ -307,7 +333,9 @@ mod tests {
 
     impl Pair {
         fn new() -> Self {
-            let node = |me, boot| Liveness::new(NodeId(me), boot, LivenessConfig::default(), Time(0));
+            let node = |me, boot| {
+                Liveness::new(NodeId(me), Incarnation(1), boot, LivenessConfig::default(), Time(0))
+            };
             let mut pair = Self {
                 now: Time(0),
                 nodes: [node(1, 1), node(2, 1)],
@@ -415,7 +443,7 @@ mod tests {
         let mut pair = Pair::new();
         pair.run(1000);
         pair.take();
-        pair.nodes[1] = Liveness::new(NodeId(2), 2, LivenessConfig::default(), pair.now);
+        pair.nodes[1] = Liveness::new(NodeId(2), Incarnation(1), 2, LivenessConfig::default(), pair.now);
         pair.input(1, Input::Peers([NodeId(1)].into()));
         let first: Vec<Event> =
             pair.take().into_iter().filter(|said| said.1 == 0).map(|said| said.2).collect();
@@ -424,18 +452,30 @@ mod tests {
 
     #[test]
     fn old_and_repeated_heartbeats_are_dropped() {
-        let mut node = Liveness::new(NodeId(1), 1, LivenessConfig::default(), Time(0));
+        let mut node = Liveness::new(NodeId(1), Incarnation(1), 1, LivenessConfig::default(), Time(0));
         node.step(Time(0), Input::Peers([NodeId(2)].into()));
-        let beat = |boot, sequence| Input::Heartbeat {
+        let life = |incarnation, boot, sequence| Input::Heartbeat {
             from: NodeId(2),
-            heartbeat: Heartbeat { boot, sequence, hears: [NodeId(1)].into(), health: Health::default() },
+            heartbeat: Heartbeat {
+                incarnation: Incarnation(incarnation),
+                boot,
+                sequence,
+                hears: [NodeId(1)].into(),
+                health: Health::default(),
+            },
         };
+        let beat = |boot, sequence| life(7, boot, sequence);
         assert!(node.step(Time(1), beat(5, 9)).contains(&Event::Up(NodeId(2))));
         assert!(node.step(Time(2), beat(5, 8)).is_empty());
         assert!(node.step(Time(3), beat(4, 99)).is_empty(), "of the process before");
-        let down = node.step(Time(1_200_001), Input::Tick);
+        assert!(
+            node.step(Time(4), life(3, 1, 1)).contains(&Event::Restarted(NodeId(2))),
+            "a wiped directory"
+        );
+        assert!(node.step(Time(5), beat(6, 1)).is_empty(), "of the life before");
+        let down = node.step(Time(1_200_004), Input::Tick);
         assert!(!down.contains(&Event::Down(NodeId(2))), "its own stall is not the peer's silence");
-        assert!(node.step(Time(1_400_001), Input::Tick).contains(&Event::Down(NodeId(2))));
+        assert!(node.step(Time(1_400_004), Input::Tick).contains(&Event::Down(NodeId(2))));
     }
 
     #[test]

@@ -183,7 +183,8 @@ impl<D: Disk> Node<D> {
         recovered: Recovered,
         now: Now,
     ) -> Result<(Self, Vec<Effect<D>>), OpenError> {
-        let liveness = Liveness::new(setup.identity.node, recovered.boot, config.liveness.clone(), now.mono);
+        let Identity { node, incarnation } = setup.identity;
+        let liveness = Liveness::new(node, incarnation, recovered.boot, config.liveness, now.mono);
         let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
         let view = view.unwrap_or_else(|| View::founded(&setup.founding));
         let mut node = Self {
