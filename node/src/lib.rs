@@ -1,3 +1,6 @@
 //! The broker.
 
 pub mod core;
+pub mod kafka;
+pub mod mutant;
+pub mod shell;

@@ -1,0 +1,392 @@
+//! The shell that owns a client's socket: frames in, calls to the node, responses out in the order of the requests.
+//!
+//! Two futures share a connection. The reader takes a frame once there is room for it, decodes it, hands the request to the
+//! node and queues a slot; the writer takes the slots in order, waits for each answer and writes it. So requests are worked on at
+//! the same time and answered in order, as Kafka demands. Both end together, and with them, by dropping, whatever the
+//! client was still waiting for.
+//!
+//! | bound | by |
+//! |---|---|
+//! | one frame | [`Limits::request_bytes_max`], allocated as it arrives |
+//! | one connection | [`Limits::connection_requests_max`] slots, [`Limits::connection_bytes_max`] of frames and of fetch responses promised |
+//! | all connections | [`NodeHandle::reserve`] |
+//! | a client that stops | [`Limits::idle_timeout`] between requests, [`Limits::stall_timeout`] within a frame or a response |
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::handle::{ClientContext, NodeHandle, Stopped};
+use super::limits::Limits;
+use super::metrics::Metrics;
+use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_request, encode_response};
+use crate::core::error::ErrorCode;
+use crate::core::request::{Request, Response};
+
+/// Who a client is that has not said so: nobody authenticates yet.
+pub const ANONYMOUS: &str = "User:ANONYMOUS";
+
+/// A frame holds at least API key, version and correlation id.
+const FRAME_BYTES_MIN: u32 = 8;
+/// What is allocated for a frame before its bytes arrive; a larger one grows with them.
+const FRAME_BYTES_AHEAD: usize = 1 << 20;
+/// Small requests are read together; a large one goes past this buffer.
+const READ_BUFFER_BYTES: usize = 4096;
+/// How long what is in flight may take to be answered once no more is read.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Pause after a failed accept, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the connections of one listener have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The way to the node.
+    pub handle: NodeHandle,
+    /// What clients may take.
+    pub limits: Arc<Limits>,
+    /// Where is counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends the listener and its connections, which answer first what is in flight.
+    pub stop: CancellationToken,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The client closed it, between two requests.
+    #[error("closed by the client")]
+    Closed,
+    /// This node stops.
+    #[error("the node is stopping")]
+    Stopping,
+    /// Nothing came for [`Limits::idle_timeout`].
+    #[error("no request for too long")]
+    Idle,
+    /// A request half sent or a response half read, and no progress for [`Limits::stall_timeout`].
+    #[error("the client stopped in the middle of a frame")]
+    Stalled,
+    /// No frame can be this long or short.
+    #[error(
+        "a frame of {bytes} bytes: allowed are {FRAME_BYTES_MIN} to {bytes_max} (socket.request.max.bytes)"
+    )]
+    FrameSize {
+        /// As sent.
+        bytes: u32,
+        /// The limit.
+        bytes_max: u32,
+    },
+    /// A request that cannot be answered.
+    #[error(transparent)]
+    Request(#[from] CloseReason),
+    /// The node's answer cannot be said in Kafka's words: a fault of this node.
+    #[error(transparent)]
+    Response(#[from] EncodeError),
+    /// The node dropped a request.
+    #[error("the node gave up a request")]
+    Dropped,
+    /// The socket.
+    #[error("socket: {0}")]
+    Socket(#[from] io::Error),
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> End {
+        End::Stopping
+    }
+}
+
+impl End {
+    /// Whether the client is still there to read what was asked before.
+    fn drains(&self) -> bool {
+        matches!(self, End::Stopping | End::FrameSize { .. } | End::Request(_))
+    }
+
+    fn log(&self, address: SocketAddr, metrics: &Metrics) {
+        match self {
+            End::Closed | End::Stopping | End::Idle | End::Socket(_) => {
+                tracing::debug!(%address, reason = %self, "connection closed");
+            }
+            End::Stalled | End::FrameSize { .. } | End::Request(_) | End::Dropped => {
+                metrics.connections_refused_total.fetch_add(1, Relaxed);
+                tracing::warn!(%address, reason = %self, "connection closed by this node");
+            }
+            End::Response(_) => tracing::error!(%address, reason = %self, "response not written"),
+        }
+    }
+}
+
+/// Accepts connections until [`Shared::stop`], then waits until the last one ended.
+pub async fn serve_listener(socket: TcpListener, shared: Shared) {
+    let tracker = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = shared.stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address)) if tracker.len() < shared.limits.connections_max => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%address, %error, "no TCP_NODELAY");
+                }
+                let shared = shared.clone();
+                tracker.spawn(async move {
+                    serve_connection(stream, address, &shared).await.log(address, &shared.metrics);
+                });
+            }
+            Ok((_, address)) => {
+                shared.metrics.connections_refused_total.fetch_add(1, Relaxed);
+                tracing::warn!(%address, max = shared.limits.connections_max, "too many connections");
+            }
+            Err(error) => {
+                tracing::error!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// Serves one client until it leaves, errs, or [`Shared::stop`]. Dropping the future closes the connection.
+pub async fn serve_connection<S>(stream: S, address: SocketAddr, shared: &Shared) -> End
+where
+    S: AsyncRead + AsyncWrite,
+{
+    shared.metrics.connections_total.fetch_add(1, Relaxed);
+    shared.metrics.connections.fetch_add(1, Relaxed);
+    let _open = Open(&shared.metrics);
+    let (read, write) = tokio::io::split(stream);
+    // One more is in the writer's hands.
+    let (slots, queued) = mpsc::channel(shared.limits.connection_requests_max.max(2) - 1);
+    let bytes_max = shared.limits.connection_bytes_max.max(1);
+    let reader = Reader {
+        stream: BufReader::with_capacity(READ_BUFFER_BYTES, read),
+        client: ClientContext {
+            listener: Arc::clone(&shared.listener),
+            address,
+            client_id: Arc::from(""),
+            principal: Arc::from(ANONYMOUS),
+        },
+        bytes: Arc::new(Semaphore::new(bytes_max as usize)),
+        bytes_max,
+        slots,
+        shared,
+    };
+    let reading = reader.run();
+    let writing = Writer { stream: write, queued, shared }.run();
+    tokio::pin!(reading, writing);
+    let end = tokio::select! {
+        end = &mut reading => end,
+        end = &mut writing => return end.err().unwrap_or(End::Closed),
+    };
+    if end.drains() {
+        // What still fails here fails because of the same end.
+        let _cut_off = timeout(DRAIN, writing).await;
+    }
+    end
+}
+
+struct Open<'a>(&'a Metrics);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A request's place in the order of responses. The permits are given back once its response is written.
+struct Slot {
+    api: Api,
+    started: Instant,
+    answer: Answer,
+    _permits: Permits,
+}
+
+enum Answer {
+    Ready(Bytes),
+    Pending(Header, oneshot::Receiver<Response>),
+}
+
+struct Permits {
+    _connection: OwnedSemaphorePermit,
+    _node: OwnedSemaphorePermit,
+}
+
+struct Reader<'a, R> {
+    stream: BufReader<R>,
+    client: ClientContext,
+    bytes: Arc<Semaphore>,
+    bytes_max: u32,
+    slots: mpsc::Sender<Slot>,
+    shared: &'a Shared,
+}
+
+impl<R: AsyncRead + Unpin> Reader<'_, R> {
+    /// Reads until something ends it; by then the queue of slots is closed.
+    async fn run(mut self) -> End {
+        let stop = &self.shared.stop;
+        tokio::select! {
+            end = async {
+                loop {
+                    if let Err(end) = self.request().await {
+                        break end;
+                    }
+                }
+            } => end,
+            () = stop.cancelled() => End::Stopping,
+        }
+    }
+
+    async fn request(&mut self) -> Result<(), End> {
+        let Limits { request_bytes_max: bytes_max, idle_timeout, .. } = *self.shared.limits;
+        let bytes = match timeout(idle_timeout, self.stream.read_u32()).await {
+            Err(_elapsed) => return Err(End::Idle),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(End::Closed),
+            Ok(bytes) => bytes?,
+        };
+        if !(FRAME_BYTES_MIN..=bytes_max).contains(&bytes) {
+            return Err(End::FrameSize { bytes, bytes_max });
+        }
+        let held = bytes.min(self.bytes_max);
+        let connection = reserve(&self.bytes, held).await?;
+        let node = self.shared.handle.reserve(bytes).await?;
+        let frame = self.frame(bytes).await?;
+        self.shared.metrics.received_bytes_total.fetch_add(u64::from(bytes) + 4, Relaxed);
+        let permits = Permits { _connection: connection, _node: node };
+        self.decoded(decode_request(frame, &self.shared.limits), permits, held).await
+    }
+
+    async fn frame(&mut self, bytes: u32) -> Result<Bytes, End> {
+        let bytes = bytes as usize;
+        let mut frame = BytesMut::with_capacity(bytes.min(FRAME_BYTES_AHEAD));
+        while frame.len() < bytes {
+            let left = bytes - frame.len();
+            if frame.capacity() == frame.len() {
+                frame.reserve(left.min(frame.len()));
+            }
+            let mut rest = (&mut self.stream).take(left as u64);
+            match timeout(self.shared.limits.stall_timeout, rest.read_buf(&mut frame)).await {
+                Err(_elapsed) => return Err(End::Stalled),
+                Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(read) => read?,
+            };
+        }
+        Ok(frame.freeze())
+    }
+
+    async fn decoded(&mut self, decoded: Decoded, mut permits: Permits, held: u32) -> Result<(), End> {
+        let started = Instant::now();
+        // A place in the order comes first: what reaches the node is bounded by it.
+        let place = self.slots.reserve().await.map_err(|_writer_ended| End::Closed)?;
+        let (api, answer) = match decoded {
+            Decoded::Close(reason) => return Err(reason.into()),
+            Decoded::Immediate { header, frame } => {
+                self.shared.metrics.requested(header.api);
+                (header.api, Answer::Ready(frame))
+            }
+            Decoded::Request { header, request } => {
+                self.shared.metrics.requested(header.api);
+                if let Request::Fetch { max_bytes, .. } = request {
+                    let response = reserve(&self.bytes, max_bytes.min(self.bytes_max - held)).await?;
+                    permits._connection.merge(response);
+                }
+                if *header.client_id != *self.client.client_id {
+                    self.client.client_id = Arc::from(header.client_id.as_str());
+                }
+                let reply = self.shared.handle.send(request, self.client.clone()).await?;
+                (header.api, Answer::Pending(header, reply))
+            }
+        };
+        place.send(Slot { api, started, answer, _permits: permits });
+        Ok(())
+    }
+}
+
+/// Waits until a connection may hold `bytes` more.
+async fn reserve(budget: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePermit, End> {
+    Arc::clone(budget).acquire_many_owned(bytes).await.map_err(|_closed| End::Stopping)
+}
+
+struct Writer<'a, W> {
+    stream: W,
+    queued: mpsc::Receiver<Slot>,
+    shared: &'a Shared,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<'_, W> {
+    /// Answers slot by slot, until the reader ended and all are answered.
+    async fn run(mut self) -> Result<(), End> {
+        while let Some(slot) = self.queued.recv().await {
+            let (frame, errors) = match slot.answer {
+                Answer::Ready(frame) => (Some(frame), 0),
+                Answer::Pending(header, reply) => {
+                    let response = reply.await.map_err(|_dropped| End::Dropped)?;
+                    let errors = errors(&response);
+                    (self.encoded(header, response)?, errors)
+                }
+            };
+            if let Some(frame) = frame {
+                self.write(&frame).await?;
+            }
+            self.shared.metrics.answered(slot.api, errors, slot.started.elapsed());
+        }
+        Ok(())
+    }
+
+    /// The response's frame, or nothing for a client that wants none.
+    fn encoded(&self, header: Header, response: Response) -> Result<Option<Bytes>, End> {
+        if header.is_silent() {
+            let failed = header.silent_failure(&response);
+            return if failed { Err(CloseReason::SilentProduce.into()) } else { Ok(None) };
+        }
+        Ok(Some(encode_response(header, response, &self.shared.handle.brokers())?))
+    }
+
+    async fn write(&mut self, frame: &[u8]) -> Result<(), End> {
+        let mut left = frame;
+        while !left.is_empty() {
+            match timeout(self.shared.limits.stall_timeout, self.stream.write(left)).await {
+                Err(_elapsed) => return Err(End::Stalled),
+                Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(written) => left = &left[written?..],
+            }
+        }
+        self.shared.metrics.sent_bytes_total.fetch_add(frame.len() as u64, Relaxed);
+        Ok(())
+    }
+}
+
+/// Parts of a response that carry an error.
+fn errors(response: &Response) -> u64 {
+    fn count<T>(parts: &[T], error: impl Fn(&T) -> ErrorCode) -> u64 {
+        parts.iter().filter(|part| error(part) != ErrorCode::None).count() as u64
+    }
+    match response {
+        Response::Produce { partitions } => count(partitions, |part| part.error),
+        Response::Fetch { partitions } => count(partitions, |part| part.error),
+        Response::ListOffsets { partitions } => count(partitions, |part| part.error),
+        Response::OffsetForLeaderEpoch { partitions } => count(partitions, |part| part.error),
+        Response::InitProducerId { error, .. } | Response::RegisterNode { error, .. } => {
+            u64::from(*error != ErrorCode::None)
+        }
+        Response::Metadata(result) => count(&result.topics, |topic| topic.error),
+        Response::CreateTopics { topics } => count(topics, |topic| topic.error),
+        Response::DeleteTopics { topics } => count(topics, |topic| topic.error),
+        Response::DescribeConfigs { resources } => count(resources, |resource| resource.error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

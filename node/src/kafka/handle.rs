@@ -1,0 +1,100 @@
+//! The way from a connection to the node: a bounded queue of calls, each answered once.
+//!
+//! Connections hold a cloned [`NodeHandle`]; the worker's shell holds the [`Inbox`]. Bounded twice: by calls, through the
+//! channel, and by bytes, through a semaphore whose permit lives until the answer was written to the client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use crate::core::request::{Broker, Request, Response};
+
+/// Who asks: part of every request, so that quotas and access rules need no new path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientContext {
+    /// Name of the listener the client came through.
+    pub listener: Arc<str>,
+    /// The client's address.
+    pub address: SocketAddr,
+    /// What the client calls itself (`client.id`), empty when it does not say.
+    pub client_id: Arc<str>,
+    /// Who it is, in Kafka's notation; `User:ANONYMOUS` while there is no authentication.
+    pub principal: Arc<str>,
+}
+
+/// One request on its way to the node.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked, already checked and bounded.
+    pub request: Request,
+    /// Who asks.
+    pub client: ClientContext,
+    /// Where the answer goes. Closed once the client is gone: whoever holds a long poll watches it.
+    pub reply: oneshot::Sender<Response>,
+}
+
+/// The node does not take calls any more: it is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopped;
+
+/// A connection's end of the queue; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct NodeHandle {
+    calls: mpsc::Sender<Call>,
+    bytes: Arc<Semaphore>,
+    bytes_max: u32,
+    brokers: watch::Receiver<Arc<[Broker]>>,
+}
+
+/// The worker shell's end of the queue.
+#[derive(Debug)]
+pub struct Inbox {
+    /// The calls, in the order in which they came.
+    pub calls: mpsc::Receiver<Call>,
+    /// The nodes as clients reach them, kept up to date by the shell: a redirect names the new leader's address (KIP-951).
+    pub brokers: watch::Sender<Arc<[Broker]>>,
+}
+
+impl NodeHandle {
+    /// A queue of at most `calls_max` calls whose requests hold at most `bytes_max` bytes together.
+    pub fn new(calls_max: usize, bytes_max: u32) -> (NodeHandle, Inbox) {
+        let (sender, calls) = mpsc::channel(calls_max.max(1));
+        let (brokers, watched) = watch::channel(Arc::from(Vec::new()));
+        let bytes_max = bytes_max.max(1);
+        // usize is at least 32 bits wide wherever tokio runs.
+        let bytes = Arc::new(Semaphore::new(bytes_max as usize));
+        (NodeHandle { calls: sender, bytes, bytes_max, brokers: watched }, Inbox { calls, brokers })
+    }
+
+    /// Waits until `bytes` more may be held by requests; the permit gives them back when dropped. One request larger than
+    /// the whole bound passes alone. Cancellation safe.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node takes no more calls.
+    pub async fn reserve(&self, bytes: u32) -> Result<OwnedSemaphorePermit, Stopped> {
+        let bytes = bytes.min(self.bytes_max);
+        Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(|_closed| Stopped)
+    }
+
+    /// Hands `request` to the node, waiting for a place in the queue; the receiver yields the answer, or an error when
+    /// the node drops the call. Dropping the receiver cancels a long poll.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the node takes no more calls.
+    pub async fn send(
+        &self,
+        request: Request,
+        client: ClientContext,
+    ) -> Result<oneshot::Receiver<Response>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.send(Call { request, client, reply }).await.map_err(|_closed| Stopped)?;
+        Ok(answer)
+    }
+
+    /// The nodes as last told by the shell.
+    pub fn brokers(&self) -> Arc<[Broker]> {
+        Arc::clone(&self.brokers.borrow())
+    }
+}

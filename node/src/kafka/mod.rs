@@ -1,0 +1,20 @@
+//! Kafka's wire protocol: bytes of a connection to [`core::request`](crate::core::request) values and back.
+//!
+//! In reading order: [`connection`] (the shell that owns a socket), [`handle`] (the queue to the node), [`serve`]
+//! (frames to requests, responses to frames), [`bounds`] (every length checked before the codec sees a frame, over
+//! `tables`), [`batch`] (record batches read in place), [`metrics`].
+//!
+//! Invariants: no byte of a client panics; a request costs no more memory than its frame and, at worst, some tens of
+//! megabytes besides ([`bounds::ITEMS_MAX`]); record batches are never decoded, decompressed or re-encoded; responses leave
+//! in the order of their requests; only [`connection`] knows tokio's sockets and clock.
+
+pub mod batch;
+pub mod bounds;
+pub mod connection;
+pub mod handle;
+pub mod limits;
+pub mod metrics;
+pub mod serve;
+mod tables;
+
+pub use handle::{Call, ClientContext, Inbox, NodeHandle};

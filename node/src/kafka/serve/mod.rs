@@ -1,0 +1,397 @@
+//! Frames to requests and responses to frames: pure conversion, no socket and no clock.
+//!
+//! [`decode_request`] checks a frame's bounds, decodes it and refuses on the spot what needs no node; [`encode_response`]
+//! puts refusals and answers together again in the client's order. A refusal of one partition never holds up the others.
+//!
+//! | API | served | why not more |
+//! |---|---|---|
+//! | Produce | 3-13 | advertised from 0 (KAFKA-18659), 0-2 close the connection as in Kafka 4 |
+//! | InitProducerId | 0-5 | 6 is marked unstable upstream and the codec cannot read it |
+//! | ListOffsets | 1-11 | 11 has the bytes of 10, which is the last the codec knows |
+
+mod api;
+mod cluster;
+mod fetch;
+mod offsets;
+mod parts;
+mod produce;
+mod topics;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::TopicName;
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use uuid::Uuid;
+
+pub use api::Api;
+use parts::{NAME_BYTES_MAX, NO_TOPIC, Refused, Sorter, by_topic};
+
+use super::bounds::{self, BoundsError, Schema};
+use super::limits::Limits;
+use crate::core::request::{
+    Broker, ConfigResult, CreateTopicResult, DeleteTopicResult, EpochResult, FetchResult, LeaderHint,
+    ListOffsetsResult, ProduceResult, Request, Response, TopicMetadata, TopicRef,
+};
+
+/// What is kept of a request until its response is written.
+#[derive(Debug)]
+pub struct Header {
+    /// What was asked.
+    pub api: Api,
+    /// In which version; the response has the same.
+    pub version: i16,
+    /// The client's number for it, returned as it is.
+    pub correlation_id: i32,
+    /// What the client calls itself, empty when it does not say.
+    pub client_id: String,
+    echo: Echo,
+}
+
+/// What the response needs from the request: which parts were refused already, and what was asked for.
+#[derive(Debug)]
+enum Echo {
+    Nothing,
+    Produce { refused: Refused<ProduceResult>, silent: bool },
+    Fetch { refused: Refused<FetchResult>, read_committed: bool },
+    ListOffsets(Refused<ListOffsetsResult>),
+    Epochs(Refused<EpochResult>),
+    Metadata(Refused<TopicMetadata>),
+    CreateTopics(Refused<CreateTopicResult>),
+    DeleteTopics(Refused<DeleteTopicResult>),
+    Configs { refused: Refused<ConfigResult>, documentation: bool },
+}
+
+/// A frame, decoded.
+#[derive(Debug)]
+pub enum Decoded {
+    /// For the node; its response goes to [`encode_response`] with this header.
+    Request {
+        /// For the response.
+        header: Header,
+        /// For the node.
+        request: Request,
+    },
+    /// Answered without the node.
+    Immediate {
+        /// Of the request.
+        header: Header,
+        /// The response's frame, length included.
+        frame: Bytes,
+    },
+    /// Not answerable: the connection is closed, and the reason is logged.
+    Close(CloseReason),
+}
+
+/// Why a connection is closed by its own request.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseReason {
+    /// Too short for a header, or a header that is none.
+    #[error("the frame is no Kafka request: its header is cut short or malformed")]
+    Header,
+    /// Not served.
+    #[error("API key {key} is not served")]
+    UnknownApi {
+        /// As sent.
+        key: i16,
+    },
+    /// Not served.
+    #[error("version {version} of {} is not served", api.name())]
+    Version {
+        /// Which API.
+        api: Api,
+        /// As sent.
+        version: i16,
+    },
+    /// It claims more than it holds.
+    #[error("{} {version}: {error}", api.name())]
+    Bounds {
+        /// Which API.
+        api: Api,
+        /// Its version.
+        version: i16,
+        /// What and where.
+        error: BoundsError,
+    },
+    /// Well bounded, but not what its schema says.
+    #[error("{} {version} is malformed: {text}", api.name())]
+    Malformed {
+        /// Which API.
+        api: Api,
+        /// Its version.
+        version: i16,
+        /// What the codec says.
+        text: String,
+    },
+    /// Topic names out of all proportion.
+    #[error(
+        "the topic names of the request, each counted once for each partition, exceed {NAME_BYTES_MAX} bytes"
+    )]
+    Names,
+    /// With acks=0 there is no response to carry an error.
+    #[error("a produce request with acks=0 failed, and nothing else could tell the client")]
+    SilentProduce,
+    /// The answer to a request that needs no node could not be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Why a response is not written. A fault of this node; the connection is closed.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The response is of another API, or has more or fewer parts than the request.
+    #[error("the node's answer to {} does not fit the question", api.name())]
+    Mismatch {
+        /// What was asked.
+        api: Api,
+    },
+    /// The codec refuses a value, such as a text that is too long for this version.
+    #[error("{} {version} cannot carry the answer: {text}", api.name())]
+    Codec {
+        /// What was asked.
+        api: Api,
+        /// In which version.
+        version: i16,
+        /// What the codec says.
+        text: String,
+    },
+    /// Larger than a frame can be.
+    #[error("the response is larger than 2 GiB")]
+    TooLarge,
+}
+
+/// What a request turned into: for the node, or answered at once.
+enum Step {
+    Ask(Request, Echo),
+    Answer(Response, Echo),
+    /// An answer outside the node's vocabulary, already encoded.
+    Frame(Bytes),
+}
+
+/// Decodes one request frame, without its length prefix. Record batches are slices of `frame`, not copies.
+pub fn decode_request(frame: Bytes, limits: &Limits) -> Decoded {
+    decode(frame, limits).unwrap_or_else(Decoded::Close)
+}
+
+fn decode(frame: Bytes, limits: &Limits) -> Result<Decoded, CloseReason> {
+    let (mut header, body_at) = match parse_header(&frame)? {
+        Parsed::Header(header, body_at) => (header, body_at),
+        Parsed::UnknownApiVersions(header) => {
+            let frame = cluster::unknown_api_versions(&header)?;
+            return Ok(Decoded::Immediate { header, frame });
+        }
+    };
+    let body = Body { header: &header, bytes: frame.slice(body_at..), limits };
+    let step = match header.api {
+        Api::Produce => produce::decode(body)?,
+        Api::Fetch => fetch::decode(body)?,
+        Api::ListOffsets => offsets::decode_list(body)?,
+        Api::OffsetForLeaderEpoch => offsets::decode_epochs(body)?,
+        Api::Metadata => topics::decode_metadata(body)?,
+        Api::CreateTopics => topics::decode_create(body)?,
+        Api::DeleteTopics => topics::decode_delete(body)?,
+        Api::InitProducerId => cluster::decode_init_producer_id(body)?,
+        Api::DescribeConfigs => cluster::decode_describe_configs(body)?,
+        Api::DescribeCluster => cluster::decode_describe_cluster(body)?,
+        Api::FindCoordinator => cluster::find_coordinator(body)?,
+        Api::ApiVersions => cluster::api_versions(body)?,
+    };
+    Ok(match step {
+        Step::Ask(request, echo) => {
+            header.echo = echo;
+            Decoded::Request { header, request }
+        }
+        Step::Answer(_, Echo::Produce { silent: true, refused }) if refused.any() => {
+            return Err(CloseReason::SilentProduce);
+        }
+        Step::Answer(response, echo) => {
+            header.echo = echo;
+            let frame = encode(&mut header, response, &[])?;
+            Decoded::Immediate { header, frame }
+        }
+        Step::Frame(frame) => Decoded::Immediate { header, frame },
+    })
+}
+
+enum Parsed {
+    Header(Header, usize),
+    /// ApiVersions in a version from the future: its header cannot be read further, but it is answered.
+    UnknownApiVersions(Header),
+}
+
+fn parse_header(frame: &[u8]) -> Result<Parsed, CloseReason> {
+    let (fixed, _) = frame.split_first_chunk::<8>().ok_or(CloseReason::Header)?;
+    let key = i16::from_be_bytes([fixed[0], fixed[1]]);
+    let version = i16::from_be_bytes([fixed[2], fixed[3]]);
+    let correlation_id = i32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+    let api = Api::of(key).ok_or(CloseReason::UnknownApi { key })?;
+    let schema = Schema::of(key).ok_or(CloseReason::UnknownApi { key })?;
+    let mut header = Header { api, version, correlation_id, client_id: String::new(), echo: Echo::Nothing };
+    if !api.serves(version) {
+        return match api {
+            Api::ApiVersions => Ok(Parsed::UnknownApiVersions(header)),
+            _ => Err(CloseReason::Version { api, version }),
+        };
+    }
+    let length = frame.get(8..10).ok_or(CloseReason::Header)?;
+    let mut at = 10;
+    // The client id keeps its old encoding in flexible headers too; -1 is null.
+    if let Ok(length) = usize::try_from(i16::from_be_bytes([length[0], length[1]])) {
+        let client_id = frame.get(at..at + length).ok_or(CloseReason::Header)?;
+        header.client_id = String::from_utf8_lossy(client_id).into_owned();
+        at += length;
+    }
+    let out_of_bounds = |error| CloseReason::Bounds { api, version, error };
+    if schema.is_flexible(version) {
+        at = bounds::check_header_tags(frame, at).map_err(out_of_bounds)?;
+    }
+    bounds::check(schema, version, frame, at).map_err(out_of_bounds)?;
+    Ok(Parsed::Header(header, at))
+}
+
+/// A request's body within its bounds.
+struct Body<'a> {
+    header: &'a Header,
+    bytes: Bytes,
+    limits: &'a Limits,
+}
+
+impl Body<'_> {
+    fn version(&self) -> i16 {
+        self.header.version
+    }
+
+    fn decode<T: Decodable>(&self) -> Result<T, CloseReason> {
+        let Header { api, version, .. } = *self.header;
+        let mut bytes = self.bytes.clone();
+        T::decode(&mut bytes, api.codec_version(version)).map_err(|error| CloseReason::Malformed {
+            api,
+            version,
+            text: error.to_string(),
+        })
+    }
+}
+
+impl Header {
+    /// Whether the request wants no response at all (Produce with acks=0).
+    pub fn is_silent(&self) -> bool {
+        matches!(self.echo, Echo::Produce { silent: true, .. })
+    }
+
+    /// Whether a silent request failed, in which case the connection is closed. Only for requests that are silent.
+    pub fn silent_failure(&self, response: &Response) -> bool {
+        let refused = matches!(&self.echo, Echo::Produce { refused, .. } if refused.any());
+        let failed = match response {
+            Response::Produce { partitions } => partitions.iter().any(|result| result.error.code() != 0),
+            _ => true,
+        };
+        refused || failed
+    }
+}
+
+/// The frame, length prefix included, of the node's `response`. `brokers` gives the addresses of leaders that the response
+/// hints at (KIP-951).
+///
+/// # Errors
+/// [`EncodeError`] when the node's answer cannot be said to this client; the connection is of no more use.
+pub fn encode_response(
+    mut header: Header,
+    response: Response,
+    brokers: &[Broker],
+) -> Result<Bytes, EncodeError> {
+    encode(&mut header, response, brokers)
+}
+
+fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result<Bytes, EncodeError> {
+    let echo = std::mem::replace(&mut header.echo, Echo::Nothing);
+    match (header.api, response, echo) {
+        (Api::Produce, Response::Produce { partitions }, Echo::Produce { refused, .. }) => {
+            produce::encode(header, refused.merge(header.api, partitions)?, brokers)
+        }
+        (Api::Fetch, Response::Fetch { partitions }, Echo::Fetch { refused, read_committed }) => {
+            fetch::encode(header, refused.merge(header.api, partitions)?, read_committed, brokers)
+        }
+        (Api::ListOffsets, Response::ListOffsets { partitions }, Echo::ListOffsets(refused)) => {
+            offsets::encode_list(header, refused.merge(header.api, partitions)?)
+        }
+        (Api::OffsetForLeaderEpoch, Response::OffsetForLeaderEpoch { partitions }, Echo::Epochs(refused)) => {
+            offsets::encode_epochs(header, refused.merge(header.api, partitions)?)
+        }
+        (Api::Metadata, Response::Metadata(mut result), Echo::Metadata(refused)) => {
+            result.topics = refused.merge(header.api, result.topics)?;
+            topics::encode_metadata(header, result)
+        }
+        (Api::DescribeCluster, Response::Metadata(result), _) => {
+            cluster::encode_describe_cluster(header, result)
+        }
+        (Api::CreateTopics, Response::CreateTopics { topics }, Echo::CreateTopics(refused)) => {
+            topics::encode_create(header, refused.merge(header.api, topics)?)
+        }
+        (Api::DeleteTopics, Response::DeleteTopics { topics }, Echo::DeleteTopics(refused)) => {
+            topics::encode_delete(header, refused.merge(header.api, topics)?)
+        }
+        (
+            Api::DescribeConfigs,
+            Response::DescribeConfigs { resources },
+            Echo::Configs { refused, documentation },
+        ) => cluster::encode_describe_configs(header, refused.merge(header.api, resources)?, documentation),
+        (Api::InitProducerId, Response::InitProducerId { error, producer_id, producer_epoch }, _) => {
+            cluster::encode_init_producer_id(header, error, producer_id, producer_epoch)
+        }
+        (api, ..) => Err(EncodeError::Mismatch { api }),
+    }
+}
+
+/// A topic as name and id, the one that it was not asked by being empty.
+fn name_and_id(topic: TopicRef) -> (TopicName, Uuid) {
+    match topic {
+        TopicRef::Name(name) => (TopicName(text(name)), Uuid::nil()),
+        TopicRef::Id(id) => (TopicName::default(), Uuid::from_bytes(id.0)),
+    }
+}
+
+fn text(text: String) -> StrBytes {
+    StrBytes::from_string(text)
+}
+
+/// The brokers that `hints` name, each once.
+fn endpoints(hints: impl Iterator<Item = LeaderHint>, brokers: &[Broker]) -> Vec<&Broker> {
+    let mut nodes: Vec<i32> = hints.map(|hint| hint.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes.iter().filter_map(|node| brokers.iter().find(|broker| broker.node == *node)).collect()
+}
+
+/// Length and header of a response; [`finish`] fills the length in.
+fn begin(header: &Header, version: i16, body_bytes: usize) -> BytesMut {
+    let mut out = BytesMut::with_capacity(body_bytes.saturating_add(16));
+    out.put_i32(0);
+    out.put_i32(header.correlation_id);
+    let flexible = Schema::of(header.api.key()).is_some_and(|schema| schema.is_flexible(version));
+    // A client that does not know this node's versions yet must be able to read the answer.
+    if flexible && header.api != Api::ApiVersions {
+        out.put_u8(0);
+    }
+    out
+}
+
+fn finish(mut out: BytesMut) -> Result<Bytes, EncodeError> {
+    let length = i32::try_from(out.len() - 4).map_err(|_too_large| EncodeError::TooLarge)?;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(out.freeze())
+}
+
+/// A whole frame of a response that the codec writes.
+fn response<T: Encodable>(header: &Header, version: i16, message: &T) -> Result<Bytes, EncodeError> {
+    let version = header.api.codec_version(version);
+    let failed = |error: &dyn std::fmt::Display| EncodeError::Codec {
+        api: header.api,
+        version,
+        text: error.to_string(),
+    };
+    let size = message.compute_size(version).map_err(|error| failed(&error))?;
+    let mut out = begin(header, version, size);
+    message.encode(&mut out, version).map_err(|error| failed(&error))?;
+    finish(out)
+}
+
+#[cfg(test)]
+mod tests;
