@@ -1,0 +1,41 @@
+//! The one place where the node's process reads the time.
+
+use std::time::{Duration, SystemTime};
+
+use mesh::raft::Time;
+use tokio::time::Instant;
+
+use crate::core::Now;
+
+/// Both clocks of the node. Copies read the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    /// A monotonic clock that begins now.
+    pub(super) fn start() -> Clock {
+        Clock { began: Instant::now() }
+    }
+
+    /// The time for a step.
+    pub(super) fn now(&self) -> Now {
+        let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { mono: Time(micros), wall_ms: wall_ms() }
+    }
+
+    /// When that time of the core is.
+    pub(super) fn at(&self, time: Time) -> Instant {
+        // A far deadline is as good as none, and an Instant has an end.
+        self.began + Duration::from_micros(time.0.min(u64::MAX >> 12))
+    }
+}
+
+/// Milliseconds since 1970; 0 while the system's clock is before that.
+pub(super) fn wall_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "the shell reads the clock and hands it to the core")]
+    let now = SystemTime::now();
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,570 @@
+//! What a person may set: flags, environment, TOML file and defaults become one checked [`Config`].
+//!
+//! A value is taken from the first that has it: the flag, `RAFKA_<FLAG>`, the file of `--config`, the default. All four use
+//! the same names: `--listen-kafka`, `RAFKA_LISTEN_KAFKA`, `listen-kafka = ".."`.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::core::metadata::descriptor::TOPIC_PARTITIONS_MAX;
+
+/// What `--help` ends with.
+pub(super) const EXAMPLES: &str = "\
+One node on this machine, for a first try:
+  rafka-node --data-dir ./data
+
+Three nodes that found a mesh together; the same --seeds on each, one of them its own mesh address:
+  rafka-node --data-dir ./data --listen-kafka 10.0.0.1:9092 --listen-mesh 10.0.0.1:9192 --listen-http 10.0.0.1:9292 \\
+             --seeds 10.0.0.1:9192,10.0.0.2:9192,10.0.0.3:9192 --token-file /etc/rafka/token
+
+A fourth one joins at any member:
+  rafka-node --data-dir ./data --listen-mesh 10.0.0.4:9192 --join 10.0.0.1:9192 --token-file /etc/rafka/token
+
+Every flag is also an environment variable (--listen-kafka: RAFKA_LISTEN_KAFKA) and a key of the --config file
+(listen-kafka = \"10.0.0.1:9092\"). A flag goes before the environment, that before the file, that before the default.
+
+SIGTERM and SIGINT hand all leadership over and stop with exit code 0; a second one stops at once.
+Exit codes: 0 stopped, 1 refused to start, 2 wrong usage, 70 a defect, 75 the disk failed.";
+
+/// Flags, environment and file as they are written, before anything is checked.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Raw {
+    /// Directory of this node's data; made when it is not there
+    #[arg(long, env = "RAFKA_DATA_DIR", value_name = "DIR", help_heading = "Data")]
+    pub data_dir: Option<PathBuf>,
+    /// Bytes of a segment file, 65536 to 1073741824 [default: 67108864]
+    #[arg(long, env = "RAFKA_SEGMENT_BYTES", value_name = "BYTES", help_heading = "Data")]
+    pub segment_bytes: Option<u64>,
+    /// Memory for recently written batches [default: 33554432]
+    #[arg(long, env = "RAFKA_CACHE_BYTES", value_name = "BYTES", help_heading = "Data")]
+    pub cache_bytes: Option<u64>,
+    /// Free disk space below which produce requests are refused [default: 268435456]
+    #[arg(long, env = "RAFKA_RESERVE_BYTES", value_name = "BYTES", help_heading = "Data")]
+    pub reserve_bytes: Option<u64>,
+    /// How often retention is looked at [default: 30000]
+    #[arg(long, env = "RAFKA_RETENTION_CHECK_MS", value_name = "MS", help_heading = "Data")]
+    pub retention_check_ms: Option<u64>,
+
+    /// Where to listen for Kafka clients; port 0 takes any [default: 127.0.0.1:9092]
+    #[arg(long, env = "RAFKA_LISTEN_KAFKA", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub listen_kafka: Option<String>,
+    /// Where to listen for other nodes [default: 127.0.0.1:9192]
+    #[arg(long, env = "RAFKA_LISTEN_MESH", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub listen_mesh: Option<String>,
+    /// Where to listen for people and monitoring [default: 127.0.0.1:9292]
+    #[arg(long, env = "RAFKA_LISTEN_HTTP", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub listen_http: Option<String>,
+    /// What clients are told to connect to [default: the address of --listen-kafka]
+    #[arg(long, env = "RAFKA_ADVERTISE_KAFKA", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub advertise_kafka: Option<String>,
+    /// What other nodes are told to connect to [default: the address of --listen-mesh]
+    #[arg(long, env = "RAFKA_ADVERTISE_MESH", value_name = "HOST:PORT", help_heading = "Addresses")]
+    pub advertise_mesh: Option<String>,
+
+    /// Mesh addresses of the nodes that found the mesh together, this one among them
+    #[arg(long, env = "RAFKA_SEEDS", value_name = "A,B,C", help_heading = "Mesh")]
+    pub seeds: Option<String>,
+    /// Mesh address of a member: join its mesh, never found one
+    #[arg(long, env = "RAFKA_JOIN", value_name = "HOST:PORT", help_heading = "Mesh")]
+    pub join: Option<String>,
+    /// File with the mesh's secret, the same on each node; make one with: head -c 32 /dev/urandom | base64
+    #[arg(long, env = "RAFKA_TOKEN_FILE", value_name = "FILE", help_heading = "Mesh")]
+    pub token_file: Option<PathBuf>,
+    /// Failure domain (Kafka's rack): replicas of a partition are spread over zones
+    #[arg(long, env = "RAFKA_ZONE", value_name = "NAME", help_heading = "Mesh")]
+    pub zone: Option<String>,
+    /// Capacity relative to other nodes, 1 to 1000 [default: 1]
+    #[arg(long, env = "RAFKA_WEIGHT", value_name = "N", help_heading = "Mesh")]
+    pub weight: Option<u32>,
+
+    /// Whether asking for an unknown topic creates it [default: true]
+    #[arg(long, env = "RAFKA_AUTO_CREATE_TOPICS", value_name = "true|false", help_heading = "Topics")]
+    pub auto_create_topics: Option<bool>,
+    /// Partitions of a topic that does not say [default: 1]
+    #[arg(long, env = "RAFKA_DEFAULT_PARTITIONS", value_name = "N", help_heading = "Topics")]
+    pub default_partitions: Option<i32>,
+    /// Replicas of a topic that does not say; fewer when the mesh has fewer nodes [default: 3]
+    #[arg(long, env = "RAFKA_DEFAULT_REPLICATION_FACTOR", value_name = "N", help_heading = "Topics")]
+    pub default_replication_factor: Option<i16>,
+
+    /// Kafka clients that may be connected [default: 10000]
+    #[arg(long, env = "RAFKA_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
+    pub max_connections: Option<u32>,
+    /// Bytes of one request of a Kafka client [default: 104857600]
+    #[arg(long, env = "RAFKA_SOCKET_REQUEST_MAX_BYTES", value_name = "BYTES", help_heading = "Limits")]
+    pub socket_request_max_bytes: Option<u32>,
+    /// Bytes of all requests in work [default: 268435456]
+    #[arg(long, env = "RAFKA_QUEUED_MAX_BYTES", value_name = "BYTES", help_heading = "Limits")]
+    pub queued_max_bytes: Option<u32>,
+
+    /// TOML file with any of these keys, without the dashes in front
+    #[arg(long, env = "RAFKA_CONFIG", value_name = "FILE", help_heading = "Process")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// How log lines on standard error look [default: text]
+    #[arg(long, env = "RAFKA_LOG_FORMAT", value_name = "text|json", help_heading = "Process")]
+    pub log_format: Option<String>,
+    /// error, warn, info, debug or trace; or per module, as in info,mesh=debug [default: info]
+    #[arg(long, env = "RAFKA_LOG_LEVEL", value_name = "LEVEL", help_heading = "Process")]
+    pub log_level: Option<String>,
+
+    /// Between two heartbeats of nodes and of leaders [default: 200]
+    #[arg(long, env = "RAFKA_HEARTBEAT_MS", value_name = "MS", help_heading = "Advanced")]
+    pub heartbeat_ms: Option<u64>,
+    /// Silence after which a node is suspected; at least three heartbeats [default: 1200]
+    #[arg(long, env = "RAFKA_SUSPECT_MS", value_name = "MS", help_heading = "Advanced")]
+    pub suspect_ms: Option<u64>,
+    /// Shortest election timeout, the longest is twice that; at least three heartbeats [default: 1000]
+    #[arg(long, env = "RAFKA_ELECTION_MS", value_name = "MS", help_heading = "Advanced")]
+    pub election_ms: Option<u64>,
+    /// How long a graceful stop waits for leadership to move [default: 3000]
+    #[arg(long, env = "RAFKA_STOP_MS", value_name = "MS", help_heading = "Advanced")]
+    pub stop_ms: Option<u64>,
+}
+
+macro_rules! first_of {
+    ($flags:ident, $file:ident: $($field:ident),* $(,)?) => {
+        Raw { config: $flags.config, $($field: $flags.$field.or($file.$field)),* }
+    };
+}
+
+impl Raw {
+    /// What this has, and for the rest what `file` has.
+    fn or(self, file: Raw) -> Raw {
+        let flags = self;
+        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, retention_check_ms,
+            listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, seeds, join, token_file, zone, weight,
+            auto_create_topics, default_partitions, default_replication_factor, max_connections,
+            socket_request_max_bytes, queued_max_bytes, log_format, log_level, heartbeat_ms, suspect_ms, election_ms, stop_ms)
+    }
+}
+
+/// How a node comes to a mesh when its data directory is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It founds one of its own.
+    Alone,
+    /// It founds one together with the other addresses of this list, or joins when there is one already.
+    Seeds(Vec<String>),
+    /// It joins at this address.
+    Join(String),
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// What the system is asked for.
+    pub address: SocketAddr,
+    /// The host as it was written: others may know it by name only.
+    pub host: String,
+}
+
+impl Listen {
+    /// `host:port` as others may write it, with the port that the listener got.
+    pub fn with_port(&self, port: u16) -> String {
+        format!("{}:{port}", self.host)
+    }
+}
+
+/// Everything a node is told, checked.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is the flag of its name")]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub segment_bytes: u32,
+    pub cache_bytes: u64,
+    pub reserve_bytes: u64,
+    pub retention_check_ms: u64,
+    pub listen_kafka: Listen,
+    pub listen_mesh: Listen,
+    pub listen_http: Listen,
+    pub advertise_kafka: Option<String>,
+    pub advertise_mesh: Option<String>,
+    pub entry: Entry,
+    /// The mesh's secret, 32 bytes made of what is in `--token-file`.
+    pub secret: Option<[u8; 32]>,
+    pub zone: String,
+    pub weight: u32,
+    pub auto_create_topics: bool,
+    pub default_partitions: i32,
+    pub default_replication_factor: i16,
+    pub max_connections: usize,
+    pub socket_request_max_bytes: u32,
+    pub queued_max_bytes: u32,
+    pub log_format: LogFormat,
+    pub log_level: String,
+    pub heartbeat_ms: u64,
+    pub suspect_ms: u64,
+    pub election_ms: u64,
+    pub stop_ms: u64,
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value is not allowed.
+    #[error("--{key} (RAFKA_{}): {value:?} is not allowed; {allowed}", key.to_uppercase().replace('-', "_"))]
+    Value {
+        /// The flag's name.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: String,
+    },
+    /// Something needed was not given, or two things exclude each other.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// A file could not be read.
+    #[error("--{key}: cannot read {}: {error}", path.display())]
+    File {
+        /// The flag that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file of `--config` is not right; the error names line and key.
+    #[error("--config: {} is not right: {error}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: toml::de::Error,
+    },
+}
+
+fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key, value: value.to_string(), allowed: allowed.into() }
+}
+
+impl Config {
+    /// Adds the file that `--config` names to `flags` (which hold the environment already), and checks everything.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with its name, its value and what is allowed.
+    pub fn load(flags: Raw) -> Result<Config, ConfigError> {
+        let file = match &flags.config {
+            None => Raw::default(),
+            Some(path) => {
+                let text = read(path, "config")?;
+                toml::from_str(&text).map_err(|error| ConfigError::Toml { path: path.clone(), error })?
+            }
+        };
+        Config::check(flags.or(file)).and_then(reachable)
+    }
+
+    fn check(raw: Raw) -> Result<Config, ConfigError> {
+        let data_dir = raw.data_dir.ok_or(ConfigError::Usage(
+            "--data-dir is missing: name a directory for this node's data, for example --data-dir ./data",
+        ))?;
+        let heartbeat_ms = within("heartbeat-ms", raw.heartbeat_ms.unwrap_or(200), 10, 10_000)?;
+        let at_least_three = |key, value: u64| {
+            let (low, high) = (3 * heartbeat_ms, 600_000);
+            within(key, value, low, high)
+        };
+        Ok(Config {
+            data_dir,
+            segment_bytes: narrow(within(
+                "segment-bytes",
+                raw.segment_bytes.unwrap_or(64 << 20),
+                64 << 10,
+                1 << 30,
+            )?),
+            cache_bytes: within("cache-bytes", raw.cache_bytes.unwrap_or(32 << 20), 0, 1 << 40)?,
+            reserve_bytes: within("reserve-bytes", raw.reserve_bytes.unwrap_or(256 << 20), 0, 1 << 50)?,
+            retention_check_ms: within(
+                "retention-check-ms",
+                raw.retention_check_ms.unwrap_or(30_000),
+                10,
+                86_400_000,
+            )?,
+            listen_kafka: socket("listen-kafka", raw.listen_kafka, "127.0.0.1:9092")?,
+            listen_mesh: socket("listen-mesh", raw.listen_mesh, "127.0.0.1:9192")?,
+            listen_http: socket("listen-http", raw.listen_http, "127.0.0.1:9292")?,
+            advertise_kafka: advertised("advertise-kafka", raw.advertise_kafka)?,
+            advertise_mesh: advertised("advertise-mesh", raw.advertise_mesh)?,
+            entry: entry(raw.seeds, raw.join)?,
+            secret: raw.token_file.as_deref().map(secret).transpose()?,
+            zone: zone(raw.zone)?,
+            weight: narrow(within("weight", u64::from(raw.weight.unwrap_or(1)), 1, 1000)?),
+            auto_create_topics: raw.auto_create_topics.unwrap_or(true),
+            default_partitions: match raw.default_partitions.unwrap_or(1) {
+                given @ 1..=TOPIC_PARTITIONS_MAX => given,
+                given => {
+                    return Err(wrong(
+                        "default-partitions",
+                        given,
+                        format!("it is 1 to {TOPIC_PARTITIONS_MAX}"),
+                    ));
+                }
+            },
+            default_replication_factor: match raw.default_replication_factor.unwrap_or(3) {
+                given @ 1..=15 => given,
+                given => return Err(wrong("default-replication-factor", given, "it is 1 to 15")),
+            },
+            max_connections: usize::try_from(within(
+                "max-connections",
+                u64::from(raw.max_connections.unwrap_or(10_000)),
+                1,
+                1_000_000,
+            )?)
+            .unwrap_or(usize::MAX),
+            socket_request_max_bytes: bytes(
+                "socket-request-max-bytes",
+                raw.socket_request_max_bytes,
+                100 << 20,
+            )?,
+            queued_max_bytes: bytes("queued-max-bytes", raw.queued_max_bytes, 256 << 20)?,
+            log_format: match raw.log_format.as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => return Err(wrong("log-format", other, "it is text or json")),
+            },
+            log_level: log_level(raw.log_level)?,
+            heartbeat_ms,
+            suspect_ms: at_least_three(
+                "suspect-ms",
+                raw.suspect_ms.unwrap_or(heartbeat_ms.saturating_mul(6)),
+            )?,
+            election_ms: at_least_three(
+                "election-ms",
+                raw.election_ms.unwrap_or(heartbeat_ms.saturating_mul(5)),
+            )?,
+            stop_ms: within("stop-ms", raw.stop_ms.unwrap_or(3_000), 0, 600_000)?,
+        })
+    }
+}
+
+fn read(path: &Path, key: &'static str) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::File { key, path: path.to_owned(), error })
+}
+
+fn within(key: &'static str, given: u64, low: u64, high: u64) -> Result<u64, ConfigError> {
+    if (low..=high).contains(&given) {
+        Ok(given)
+    } else {
+        Err(wrong(key, given, format!("it is {low} to {high}")))
+    }
+}
+
+/// Of a number that `within` bounded below 2^32.
+fn narrow(bounded: u64) -> u32 {
+    u32::try_from(bounded).unwrap_or(u32::MAX)
+}
+
+fn bytes(key: &'static str, given: Option<u32>, default: u32) -> Result<u32, ConfigError> {
+    within(key, u64::from(given.unwrap_or(default)), 64 << 10, 1 << 30).map(narrow)
+}
+
+fn socket(key: &'static str, given: Option<String>, default: &str) -> Result<Listen, ConfigError> {
+    let text = given.unwrap_or_else(|| default.to_owned());
+    let text = text.trim();
+    let allowed =
+        "write HOST:PORT with an address of this machine, for example 127.0.0.1:9092 or 0.0.0.0:9092";
+    let address = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .ok_or_else(|| wrong(key, text, allowed))?;
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host).to_owned();
+    Ok(Listen { address, host })
+}
+
+/// Nobody can connect to "any address of this machine".
+fn reachable(config: Config) -> Result<Config, ConfigError> {
+    if config.listen_kafka.address.ip().is_unspecified() && config.advertise_kafka.is_none() {
+        return Err(ConfigError::Usage(
+            "--listen-kafka listens on every address of this machine: say with --advertise-kafka HOST:PORT which one clients use",
+        ));
+    }
+    if config.listen_mesh.address.ip().is_unspecified() && config.advertise_mesh.is_none() {
+        return Err(ConfigError::Usage(
+            "--listen-mesh listens on every address of this machine: say with --advertise-mesh HOST:PORT which one nodes use",
+        ));
+    }
+    let own = config
+        .advertise_mesh
+        .clone()
+        .unwrap_or(config.listen_mesh.with_port(config.listen_mesh.address.port()));
+    if config.entry == Entry::Join(own) {
+        return Err(ConfigError::Usage(
+            "--join names this node's own address: name a member of the mesh that is to be joined",
+        ));
+    }
+    Ok(config)
+}
+
+fn advertised(key: &'static str, given: Option<String>) -> Result<Option<String>, ConfigError> {
+    given.map(|text| address(key, &text)).transpose()
+}
+
+/// `host:port` as others are to write it; the host may be a name that only they can resolve.
+fn address(key: &'static str, text: &str) -> Result<String, ConfigError> {
+    let text = text.trim();
+    let right = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let plain = !host.is_empty() && !host.contains(['/', ' ', ',']) && host.len() <= 255;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        plain && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if right {
+        Ok(text.to_owned())
+    } else {
+        Err(wrong(key, text, "write HOST:PORT, for example node-1.example:9192"))
+    }
+}
+
+fn entry(seeds: Option<String>, join: Option<String>) -> Result<Entry, ConfigError> {
+    match (seeds, join) {
+        (None, None) => Ok(Entry::Alone),
+        (Some(_), Some(_)) => Err(ConfigError::Usage(
+            "--seeds and --join exclude each other: --seeds founds a mesh with the other seeds, --join enters one that is there",
+        )),
+        (None, Some(join)) => address("join", &join).map(Entry::Join),
+        (Some(seeds), None) => {
+            let list: Result<Vec<String>, ConfigError> = seeds
+                .split(',')
+                .filter(|text| !text.trim().is_empty())
+                .map(|text| address("seeds", text))
+                .collect();
+            let mut list = list?;
+            list.sort();
+            list.dedup();
+            if list.is_empty() {
+                Err(wrong("seeds", seeds, "write HOST:PORT,HOST:PORT,.."))
+            } else {
+                Ok(Entry::Seeds(list))
+            }
+        }
+    }
+}
+
+/// At least so many bytes make a secret.
+const TOKEN_BYTES_MIN: usize = 16;
+
+fn secret(path: &Path) -> Result<[u8; 32], ConfigError> {
+    let text = read(path, "token-file")?;
+    let token = text.trim();
+    if token.len() < TOKEN_BYTES_MIN {
+        let allowed = format!(
+            "the file must hold at least {TOKEN_BYTES_MIN} characters; make one with: head -c 32 /dev/urandom | base64"
+        );
+        return Err(wrong("token-file", path.display(), allowed));
+    }
+    Ok(blake3::derive_key("rafka mesh secret 1", token.as_bytes()))
+}
+
+fn zone(given: Option<String>) -> Result<String, ConfigError> {
+    let zone = given.unwrap_or_default();
+    let right = zone.len() <= 200 && zone.chars().all(|c| c.is_ascii_graphic());
+    if right { Ok(zone) } else { Err(wrong("zone", zone, "it is at most 200 visible ASCII characters")) }
+}
+
+fn log_level(given: Option<String>) -> Result<String, ConfigError> {
+    let level = given.unwrap_or_else(|| "info".to_owned());
+    let known = |level: &str| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let right = level.split(',').all(|part| known(part.rsplit_once('=').map_or(part, |(_, level)| level)));
+    if right {
+        Ok(level)
+    } else {
+        Err(wrong(
+            "log-level",
+            level,
+            "it is error, warn, info, debug or trace, or per module as in info,mesh=debug",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Cli;
+    use clap::CommandFactory;
+
+    fn raw(text: &str) -> Result<Raw, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn check(text: &str) -> Result<Config, ConfigError> {
+        Config::check(raw(&format!("data-dir = 'd'\n{text}")).expect("the file parses"))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name_and_a_heading() {
+        for argument in Cli::command().get_arguments().filter(|argument| argument.get_id() != "help") {
+            let Some(long) = argument.get_long().filter(|long| *long != "version") else { continue };
+            let variable = argument.get_env().and_then(|name| name.to_str()).unwrap_or_default();
+            assert_eq!(variable, format!("RAFKA_{}", long.to_uppercase().replace('-', "_")));
+            assert!(argument.get_help_heading().is_some(), "{long}");
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file() {
+        let flags = Raw { zone: Some("a".into()), ..Raw::default() };
+        let both = flags.or(raw("zone = 'b'\nweight = 3").expect("parses"));
+        assert_eq!((both.zone.as_deref(), both.weight), (Some("a"), Some(3)));
+    }
+
+    #[test]
+    fn unknown_keys_of_a_file_are_refused_by_name() {
+        assert!(raw("no-such-key = 1").expect_err("unknown").to_string().contains("no-such-key"));
+    }
+
+    #[test]
+    fn errors_name_the_key_the_value_and_what_is_allowed() {
+        for (text, words) in [
+            ("default-partitions = 0", ["--default-partitions", "RAFKA_DEFAULT_PARTITIONS", "\"0\"", "1 to"]),
+            ("listen-kafka = 'here'", ["--listen-kafka", "RAFKA_LISTEN_KAFKA", "here", "HOST:PORT"]),
+            ("seeds = 'not-an-address'", ["--seeds", "RAFKA_SEEDS", "not-an-address", "HOST:PORT"]),
+            ("log-level = 'shout'", ["--log-level", "RAFKA_LOG_LEVEL", "shout", "debug"]),
+            ("segment-bytes = 7", ["--segment-bytes", "RAFKA_SEGMENT_BYTES", "\"7\"", "65536"]),
+            ("election-ms = 100", ["--election-ms", "RAFKA_ELECTION_MS", "\"100\"", "600"]),
+            ("advertise-mesh = 'a b:1'", ["--advertise-mesh", "RAFKA_ADVERTISE_MESH", "a b:1", "HOST:PORT"]),
+            ("zone = 'a b'", ["--zone", "RAFKA_ZONE", "a b", "visible"]),
+        ] {
+            let error = check(text).expect_err(text).to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+        let both = check("seeds = 'a:1'\njoin = 'b:1'").expect_err("both").to_string();
+        assert!(both.contains("--join"), "{both}");
+        assert!(Config::check(Raw::default()).expect_err("no directory").to_string().contains("--data-dir"));
+    }
+
+    #[test]
+    fn seeds_are_a_set() {
+        let config = check("seeds = 'b:2, a:1,b:2'").expect("allowed");
+        assert_eq!(config.entry, Entry::Seeds(vec!["a:1".into(), "b:2".into()]));
+    }
+
+    #[test]
+    fn a_token_has_a_length() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("token");
+        std::fs::write(&path, "short").expect("written");
+        assert!(secret(&path).expect_err("short").to_string().contains("16"));
+        std::fs::write(&path, "long enough, surely\n").expect("written");
+        let first = secret(&path).expect("taken");
+        std::fs::write(&path, "  long enough, surely").expect("written");
+        assert_eq!(first, secret(&path).expect("taken"));
+    }
+}

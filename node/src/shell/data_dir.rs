@@ -1,0 +1,276 @@
+//! The small files of a data directory. The segment log and its lock are storage's.
+//!
+//! | file | what | written |
+//! |---|---|---|
+//! | `identity` | libp2p's key pair in its protobuf form | once |
+//! | `incarnation` | this life of the directory, 16 hex digits | once |
+//! | `workers` | how many workers wrote here, `1` | once |
+//! | `founding` | what was agreed when the mesh was founded, see `mesh::founding` | twice |
+//! | `view` | what this node knew of topics and nodes, see `core::metadata::View`; an old one is no harm | now and then |
+//! | `ports.json` | the ports that this process listens on | each start |
+//!
+//! Each is replaced whole: written beside, synced, renamed, and the directory synced. Only the owner may read them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use libp2p::identity::Keypair;
+use mesh::raft::Incarnation;
+
+const IDENTITY: &str = "identity";
+const INCARNATION: &str = "incarnation";
+const WORKERS: &str = "workers";
+const FOUNDING: &str = "founding";
+const VIEW: &str = "view";
+const PORTS: &str = "ports.json";
+/// Workers of this release.
+const WORKER_COUNT: &str = "1";
+/// None of these files is larger.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a data directory is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The disk, or what the user may do there.
+    #[error("the data directory {} cannot be used: {file}: {error}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// The file in it.
+        file: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error(
+        "{file} in the data directory {} is damaged. Restore it from a backup of this directory; if there is none, \
+         empty the directory and let the node --join again",
+        path.display()
+    )]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// The file in it.
+        file: &'static str,
+    },
+    /// Some of the files are there, and this one is not.
+    #[error(
+        "{file} is missing in the data directory {}, which is not empty: parts of it were deleted. Restore it from a backup \
+         of this directory; if there is none, empty the directory and let the node --join again",
+        path.display()
+    )]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+        /// The file in it.
+        file: &'static str,
+    },
+    /// Written by another number of workers.
+    #[error("the data directory {} was written by {found} workers, this release has {WORKER_COUNT}", path.display())]
+    Workers {
+        /// The directory.
+        path: PathBuf,
+        /// As recorded.
+        found: String,
+    },
+}
+
+/// An open data directory: the caller holds storage's lock.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    keys: Keypair,
+    incarnation: Incarnation,
+}
+
+impl DataDir {
+    /// Reads who this directory is, or draws that for an empty one. `has_logs` says whether the segment log holds anything.
+    ///
+    /// # Errors
+    /// When the directory is incomplete, damaged, or not readable.
+    pub fn open(path: &Path, has_logs: bool) -> Result<DataDir, DataDirError> {
+        let damaged = |file| DataDirError::Damaged { path: path.to_owned(), file };
+        let keys = match read(path, IDENTITY)? {
+            Some(bytes) => {
+                Keypair::from_protobuf_encoding(&bytes).map_err(|_undecodable| damaged(IDENTITY))?
+            }
+            None => {
+                if has_logs || read(path, FOUNDING)?.is_some() {
+                    return Err(DataDirError::Missing { path: path.to_owned(), file: IDENTITY });
+                }
+                draw(path)?
+            }
+        };
+        let incarnation = match read(path, INCARNATION)? {
+            Some(bytes) => std::str::from_utf8(&bytes)
+                .ok()
+                .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+                .ok_or_else(|| damaged(INCARNATION))?,
+            None => return Err(DataDirError::Missing { path: path.to_owned(), file: INCARNATION }),
+        };
+        let workers = read(path, WORKERS)?.unwrap_or_else(|| Bytes::from_static(WORKER_COUNT.as_bytes()));
+        let workers = String::from_utf8_lossy(&workers).trim().to_owned();
+        if workers != WORKER_COUNT {
+            return Err(DataDirError::Workers { path: path.to_owned(), found: workers });
+        }
+        Ok(DataDir { path: path.to_owned(), keys, incarnation: Incarnation(incarnation) })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who this node is on the mesh.
+    pub fn keys(&self) -> &Keypair {
+        &self.keys
+    }
+
+    /// This life of the directory.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The founding record, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn founding(&self) -> Result<Option<Bytes>, DataDirError> {
+        read(&self.path, FOUNDING)
+    }
+
+    /// Replaces the founding record; durable on return.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_founding(&self, bytes: &[u8]) -> Result<(), DataDirError> {
+        write(&self.path, FOUNDING, bytes)
+    }
+
+    /// The copy of the view, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn view(&self) -> Result<Option<Bytes>, DataDirError> {
+        read(&self.path, VIEW)
+    }
+
+    /// Replaces the copy of the view; durable on return.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_view(&self, bytes: &[u8]) -> Result<(), DataDirError> {
+        write(&self.path, VIEW, bytes)
+    }
+
+    /// Says where this process listens.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_ports(&self, kafka: u16, mesh: u16, http: u16) -> Result<(), DataDirError> {
+        let ports = serde_json::json!({ "kafka": kafka, "mesh": mesh, "http": http });
+        write(&self.path, PORTS, format!("{ports}\n").as_bytes())
+    }
+}
+
+/// A new identity and incarnation. The identity comes last: with it the directory is complete.
+fn draw(path: &Path) -> Result<Keypair, DataDirError> {
+    let keys = Keypair::generate_ed25519();
+    let bytes = keys
+        .to_protobuf_encoding()
+        .map_err(|_unsupported| DataDirError::Damaged { path: path.to_owned(), file: IDENTITY })?;
+    let incarnation =
+        random().map_err(|error| DataDirError::Io { path: path.to_owned(), file: INCARNATION, error })?;
+    write(path, WORKERS, format!("{WORKER_COUNT}\n").as_bytes())?;
+    write(path, INCARNATION, format!("{incarnation:016x}\n").as_bytes())?;
+    write(path, IDENTITY, &bytes)?;
+    Ok(keys)
+}
+
+/// Eight bytes of the system's randomness.
+///
+/// # Errors
+/// When the system has none.
+pub fn random() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn read(path: &Path, file: &'static str) -> Result<Option<Bytes>, DataDirError> {
+    let failed = |error| DataDirError::Io { path: path.to_owned(), file, error };
+    let opened = match File::open(path.join(file)) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    opened.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes.into()))
+}
+
+fn write(path: &Path, file: &'static str, bytes: &[u8]) -> Result<(), DataDirError> {
+    replace(path, file, bytes).map_err(|error| DataDirError::Io { path: path.to_owned(), file, error })
+}
+
+fn replace(path: &Path, file: &str, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.join(format!("{file}.new"));
+    let mut written = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+    written.write_all(bytes)?;
+    written.sync_all()?;
+    fs::rename(&beside, path.join(file))?;
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_stays_who_it_is() {
+        let root = tempfile::tempdir().expect("a directory");
+        let first = DataDir::open(root.path(), false).expect("opens");
+        first.set_founding(b"one").expect("written");
+        first.set_founding(b"two").expect("written");
+        let again = DataDir::open(root.path(), true).expect("opens");
+        assert_eq!(again.keys().public(), first.keys().public());
+        assert_eq!(again.incarnation(), first.incarnation());
+        assert_eq!(again.founding().expect("readable").as_deref(), Some(&b"two"[..]));
+        assert_eq!(again.view().expect("readable"), None);
+        let other = tempfile::tempdir().expect("a directory");
+        let other = DataDir::open(other.path(), false).expect("opens");
+        assert_ne!(other.incarnation(), first.incarnation());
+    }
+
+    #[test]
+    fn a_drawing_that_was_interrupted_is_drawn_again() {
+        // The identity is written last; without it nothing was promised to anyone.
+        let root = tempfile::tempdir().expect("a directory");
+        write(root.path(), WORKERS, b"1\n").expect("written");
+        write(root.path(), INCARNATION, b"7\n").expect("written");
+        assert_ne!(DataDir::open(root.path(), false).expect("opens").incarnation(), Incarnation(7));
+    }
+
+    #[test]
+    fn what_is_missing_or_damaged_is_named() {
+        let root = tempfile::tempdir().expect("a directory");
+        DataDir::open(root.path(), false).expect("opens").set_founding(b"x").expect("written");
+        write(root.path(), WORKERS, b"4\n").expect("written");
+        let error = DataDir::open(root.path(), false).expect_err("other workers").to_string();
+        assert!(error.contains("4 workers"), "{error}");
+        write(root.path(), WORKERS, b"1\n").expect("written");
+        write(root.path(), INCARNATION, b"life").expect("written");
+        let error = DataDir::open(root.path(), false).expect_err("damaged").to_string();
+        assert!(error.contains("incarnation") && error.contains("damaged"), "{error}");
+        fs::remove_file(root.path().join(IDENTITY)).expect("removed");
+        let error = DataDir::open(root.path(), false).expect_err("missing").to_string();
+        assert!(error.contains("identity is missing"), "{error}");
+        let error = DataDir::open(tempfile::tempdir().expect("a directory").path(), true)
+            .expect_err("logs")
+            .to_string();
+        assert!(error.contains("identity is missing"), "{error}");
+    }
+}

@@ -1,0 +1,167 @@
+//! The threads that wait for the disk, so that the worker does not: one syncs, some read, one keeps the view's copy.
+//!
+//! What waits here is bounded by what the core has under way: one commit, one reclaim, and the reads of calls that hold
+//! their place in the queue of calls.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use storage::disk::file::FileDisk;
+use storage::{Commit, Entry, ReadError, ReadJob, Reclaim};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::data_dir::DataDir;
+use super::metrics::Metrics;
+
+/// Threads that read.
+const READERS: usize = 2;
+/// Ended jobs that the worker has not taken yet; the threads wait for room.
+pub(super) const DONE_MAX: usize = 1024;
+
+/// A job that ended.
+pub(super) enum Done {
+    /// Written and synced, or failed: the commit knows.
+    Committed(Commit<FileDisk>),
+    /// Read, under the token of its effect.
+    Read(u64, Result<Vec<Entry>, ReadError>),
+    /// Read for reclaim.
+    Reclaimed(Reclaim<FileDisk>),
+}
+
+enum Job {
+    Read(u64, ReadJob<FileDisk>),
+    Reclaim(Reclaim<FileDisk>),
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The threads. Dropping it lets them finish what they have and end.
+pub(super) struct DiskThreads {
+    commits: Option<SyncSender<Commit<FileDisk>>>,
+    views: Option<SyncSender<Vec<u8>>>,
+    queue: Arc<(Mutex<Queue>, Condvar)>,
+    metrics: Arc<Metrics>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl DiskThreads {
+    /// Starts them. `done` takes what ended.
+    pub(super) fn start(
+        directory: DataDir,
+        done: mpsc::Sender<Done>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<DiskThreads> {
+        let queue: Arc<(Mutex<Queue>, Condvar)> = Arc::default();
+        // One commit is under way at a time, so this never blocks.
+        let (commits, to_commit) = sync_channel::<Commit<FileDisk>>(1);
+        let (views, to_keep) = sync_channel::<Vec<u8>>(1);
+        let mut threads = Vec::new();
+        let (counted, committed) = (Arc::clone(&metrics), done.clone());
+        threads.push(Builder::new().name("sync".into()).spawn(move || {
+            for mut commit in to_commit {
+                let began = Instant::now();
+                commit.run();
+                counted.commits.took(began.elapsed());
+                if committed.blocking_send(Done::Committed(commit)).is_err() {
+                    break;
+                }
+            }
+        })?);
+        threads.push(Builder::new().name("view".into()).spawn(move || {
+            for view in to_keep {
+                if let Err(error) = directory.set_view(&view) {
+                    tracing::warn!(%error, "the copy of the metadata could not be kept; the old one stays");
+                }
+            }
+        })?);
+        for number in 0..READERS {
+            let (queue, done, metrics) = (Arc::clone(&queue), done.clone(), Arc::clone(&metrics));
+            let builder = Builder::new().name(format!("read-{number}"));
+            threads.push(builder.spawn(move || read(&queue, &done, &metrics))?);
+        }
+        Ok(DiskThreads { commits: Some(commits), views: Some(views), queue, metrics, threads })
+    }
+
+    /// Hands a commit to the sync thread.
+    pub(super) fn commit(&self, commit: Commit<FileDisk>) {
+        if let Some(commits) = &self.commits {
+            commits.send(commit).expect("the sync thread ends after this end of its queue");
+        }
+    }
+
+    /// Hands a read to the readers.
+    pub(super) fn read(&self, token: u64, job: ReadJob<FileDisk>) {
+        self.push(Job::Read(token, job));
+    }
+
+    /// Hands a reclaim to the readers.
+    pub(super) fn reclaim(&self, job: Reclaim<FileDisk>) {
+        self.push(Job::Reclaim(job));
+    }
+
+    /// Keeps a copy of the view; gives it back while an older one is still being written.
+    pub(super) fn keep_view(&self, view: Vec<u8>) -> Result<(), Vec<u8>> {
+        match self.views.as_ref().map(|views| views.try_send(view)) {
+            Some(Err(TrySendError::Full(view) | TrySendError::Disconnected(view))) => Err(view),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    fn push(&self, job: Job) {
+        self.metrics.disk_jobs.fetch_add(1, Relaxed);
+        lock(&self.queue).jobs.push_back(job);
+        self.queue.1.notify_one();
+    }
+
+    /// Lets the threads finish and waits for them.
+    pub(super) fn stop(mut self) {
+        self.commits = None;
+        self.views = None;
+        lock(&self.queue).closed = true;
+        self.queue.1.notify_all();
+        for thread in self.threads.drain(..) {
+            // A panic there has ended the process already.
+            let _ended = thread.join();
+        }
+    }
+}
+
+fn lock(queue: &(Mutex<Queue>, Condvar)) -> std::sync::MutexGuard<'_, Queue> {
+    queue.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(queue: &(Mutex<Queue>, Condvar), done: &mpsc::Sender<Done>, metrics: &Metrics) {
+    loop {
+        let mut waiting = lock(queue);
+        let job = loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                break job;
+            }
+            if waiting.closed {
+                return;
+            }
+            waiting = queue.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(waiting);
+        let ended = match job {
+            Job::Read(token, job) => Done::Read(token, job.run()),
+            Job::Reclaim(mut job) => {
+                job.run();
+                Done::Reclaimed(job)
+            }
+        };
+        metrics.disk_jobs.fetch_sub(1, Relaxed);
+        if done.blocking_send(ended).is_err() {
+            return;
+        }
+    }
+}

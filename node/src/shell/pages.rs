@@ -1,0 +1,420 @@
+//! What the HTTP port says. Everything that needs the node is looked at between two of its steps.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use mesh::directory::{Hint, node_key, shard_key};
+use mesh::raft::{NodeId, Role};
+use mesh::transport::{HopResult, Transport};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::ShellNode;
+use super::http::{Answer, field};
+use super::metrics::{Metrics, figure};
+use super::publisher::key_of;
+use super::worker::{NoAnswer, WorkerHandle};
+use crate::core::Standing;
+use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, PartitionKey, ShardId, View};
+use crate::kafka::metrics::Metrics as KafkaMetrics;
+
+/// How long a lookup in the directory may take.
+const LOOKUP: Duration = Duration::from_secs(10);
+/// Replicas that are named when a node is not ready.
+const NAMED_MAX: usize = 3;
+
+/// How far the process is.
+#[derive(Clone)]
+pub(super) enum Phase {
+    /// No node yet, for this reason.
+    Starting(String),
+    /// The node works.
+    Running(WorkerHandle),
+    /// It hands over and ends.
+    Stopping,
+}
+
+/// Everything that is served.
+pub(super) struct Pages {
+    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) transport: Transport,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) kafka: Arc<KafkaMetrics>,
+}
+
+impl From<NoAnswer> for Answer {
+    fn from(error: NoAnswer) -> Answer {
+        Answer::error(503, error.to_string())
+    }
+}
+
+impl Pages {
+    /// The page of a request's target.
+    pub(super) async fn get(&self, target: &str) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let answer = match path {
+            "/healthz" => return self.health().await,
+            "/readyz" => return self.ready().await,
+            "/metrics" => return self.figures().await,
+            "/v1/nodes" => self.nodes().await,
+            "/v1/partitions" => self.partitions(query).await,
+            "/v1/lookup" => self.lookup(query).await,
+            _ => Err(Answer::error(
+                404,
+                "served are /healthz /readyz /metrics /v1/nodes /v1/partitions /v1/lookup",
+            )),
+        };
+        answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
+    }
+
+    fn worker(&self) -> Result<WorkerHandle, Answer> {
+        match &*self.phase.borrow() {
+            Phase::Running(worker) => Ok(worker.clone()),
+            Phase::Starting(reason) => Err(Answer::error(503, reason.clone())),
+            Phase::Stopping => Err(Answer::error(503, "the node is stopping")),
+        }
+    }
+
+    async fn health(&self) -> Answer {
+        let phase = self.phase.borrow().clone();
+        match phase {
+            Phase::Running(worker) => match worker.inspect(|_| ()).await {
+                Ok(()) => Answer::text(200, "ok"),
+                Err(error) => Answer::text(503, error.to_string()),
+            },
+            Phase::Starting(reason) => Answer::text(200, reason),
+            Phase::Stopping => Answer::text(200, "stopping"),
+        }
+    }
+
+    async fn ready(&self) -> Answer {
+        let phase = self.phase.borrow().clone();
+        match phase {
+            Phase::Running(worker) => match worker.inspect(unready).await {
+                Ok(None) => Answer::text(200, "ready"),
+                Ok(Some(reason)) => Answer::text(503, reason),
+                Err(error) => Answer::text(503, error.to_string()),
+            },
+            Phase::Starting(reason) => Answer::text(503, reason),
+            Phase::Stopping => Answer::text(503, "stopping"),
+        }
+    }
+
+    async fn figures(&self) -> Answer {
+        let mut out = String::with_capacity(32 << 10);
+        let version = env!("CARGO_PKG_VERSION");
+        let _infallible =
+            writeln!(out, "# TYPE rafka_node_info gauge\nrafka_node_info{{version=\"{version}\"}} 1");
+        self.kafka.render(&mut out);
+        self.metrics.render(&mut out);
+        if let Ok(worker) = self.worker()
+            && let Ok(text) = worker.inspect(node_figures).await
+        {
+            out.push_str(&text);
+        }
+        Answer { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: out }
+    }
+
+    async fn nodes(&self) -> Result<Value, Answer> {
+        Ok(self.worker()?.inspect(nodes).await?)
+    }
+
+    async fn partitions(&self, query: &str) -> Result<Value, Answer> {
+        let topic = field(query, "topic")
+            .ok_or_else(|| Answer::error(400, "name a topic: /v1/partitions?topic=NAME"))?;
+        let name = topic.clone();
+        let found = self.worker()?.inspect(move |node| partitions(node, &name)).await?;
+        found.ok_or_else(|| Answer::error(404, format!("no topic {topic:?}")))
+    }
+
+    async fn lookup(&self, query: &str) -> Result<Value, Answer> {
+        let text = field(query, "key").unwrap_or_default();
+        let wanted = Wanted::parse(&text).ok_or_else(|| {
+            Answer::error(
+                400,
+                "a key is partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER: /v1/lookup?key=shard/3",
+            )
+        })?;
+        let worker = self.worker()?;
+        let (key, own) = worker
+            .inspect(move |node| wanted.resolve(node))
+            .await?
+            .ok_or_else(|| Answer::error(404, format!("no topic of that name: {text}")))?;
+        let lookup = timeout(LOOKUP, self.transport.lookup(key)).await.unwrap_or_default();
+        let peers: BTreeMap<PeerId, i32> = worker.inspect(|node| peers(node.view())).await?;
+        let hops: Vec<Value> = lookup
+            .hops
+            .iter()
+            .map(|hop| {
+                let result = match hop.result {
+                    HopResult::Closer => "closer",
+                    HopResult::Value => "value",
+                    HopResult::Timeout => "timeout",
+                };
+                let ms = (hop.took.as_secs_f64() * 10_000.0).round() / 10.0;
+                json!({ "node_id": peers.get(&hop.peer), "peer_id": hop.peer.to_string(), "ms": ms, "result": result })
+            })
+            .collect();
+        let (value, source) = match (lookup.value, own) {
+            (Some(hint), _) => (hint_value(&hint), if lookup.local { "local" } else { "dht" }),
+            (None, own) => (own, "local"),
+        };
+        let hash: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(json!({ "key": text, "hash": hash, "hops": hops, "value": value, "source": source }))
+    }
+}
+
+fn hint_value(hint: &Hint) -> Value {
+    json!({ "leader": hint.leader, "term": hint.term, "replicas": hint.replicas, "addresses": hint.addresses })
+}
+
+/// What a lookup asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    Partition(String, i32),
+    Shard(ShardId),
+    Node(i32),
+}
+
+impl Wanted {
+    fn parse(text: &str) -> Option<Wanted> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["partition", topic, partition] if !topic.is_empty() => Some(Wanted::Partition(
+                (*topic).to_owned(),
+                partition.parse().ok().filter(|number| *number >= 0)?,
+            )),
+            ["shard", number] => {
+                let number: u8 = number.parse().ok()?;
+                ShardId::all().find(|shard| shard.0 == number).map(Wanted::Shard)
+            }
+            ["node", number] => Some(Wanted::Node(number.parse().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// Its place in the directory, and what this node knows itself; nothing when it does not know the topic.
+    fn resolve(self, node: &ShellNode) -> Option<([u8; 32], Value)> {
+        let key = match self {
+            Wanted::Node(number) => {
+                let info = node.view().node(NodeId(number));
+                let value = info.map(|info| {
+                    json!({ "leader": number, "term": 0, "replicas": [number], "addresses": [info.mesh, info.kafka, info.http] })
+                });
+                return Some((node_key(number), value.unwrap_or(Value::Null)));
+            }
+            Wanted::Shard(shard) => PartitionKey::of_shard(shard),
+            Wanted::Partition(topic, partition) => {
+                PartitionKey { topic: node.view().topic_named(&topic)?.id, partition }
+            }
+        };
+        Some((
+            key.as_shard().map_or_else(|| key_of(key), |shard| shard_key(shard.0.into())),
+            known(node, key),
+        ))
+    }
+}
+
+/// Where a partition is as far as this node knows.
+fn known(node: &ShellNode, key: PartitionKey) -> Value {
+    let (Some(descriptor), Some(info)) = (node.view().descriptor(key), node.leader(key)) else {
+        return Value::Null;
+    };
+    let addresses =
+        node.view().node(info.leader).map(|leader| vec![leader.mesh.clone(), leader.kafka.clone()]);
+    json!({
+        "leader": info.leader.0,
+        "term": info.term.0,
+        "replicas": ids(descriptor),
+        "addresses": addresses.unwrap_or_default(),
+    })
+}
+
+fn ids(descriptor: &Descriptor) -> Vec<i32> {
+    descriptor.replicas.iter().map(|replica| replica.node.0).collect()
+}
+
+fn peers(view: &View) -> BTreeMap<PeerId, i32> {
+    view.nodes().filter_map(|info| Some((PeerId::from_bytes(&info.peer_id).ok()?, info.node.0))).collect()
+}
+
+/// All partitions that this node knows of, shards included.
+fn descriptors(view: &View) -> impl Iterator<Item = &Descriptor> {
+    let shards = ShardId::all().filter_map(|shard| view.shard(shard));
+    shards.chain(view.topics().flat_map(|topic| view.partitions(topic.id)))
+}
+
+/// Why clients should not be sent here yet.
+fn unready(node: &ShellNode) -> Option<String> {
+    let (view, me) = (node.view(), node.identity());
+    let registered =
+        view.node(me.node).is_some_and(|info| info.incarnation == me.incarnation && !info.kafka.is_empty());
+    if !registered {
+        return Some(format!("node {} is not registered with shard 0 yet", me.node.0));
+    }
+    if !view.knows_all() {
+        let missing = ShardId::all().filter(|shard| !view.knows(*shard)).count();
+        return Some(format!("{missing} metadata shards are not known yet"));
+    }
+    let live = node.live();
+    let led = |shard: &ShardId| {
+        node.leader(PartitionKey::of_shard(*shard))
+            .is_some_and(|info| info.leader == me.node || live.contains(&info.leader))
+    };
+    let leaderless: Vec<String> =
+        ShardId::all().filter(|shard| !led(shard)).map(|shard| shard.0.to_string()).collect();
+    if !leaderless.is_empty() {
+        return Some(format!("metadata shards without a known leader: {}", leaderless.join(" ")));
+    }
+    let loading: Vec<String> = view
+        .desired_on(me.node)
+        .filter(|descriptor| node.replica(descriptor.key).is_none_or(|replica| replica.role.is_none()))
+        .map(|descriptor| partition_name(view, descriptor.key))
+        .collect();
+    let named = loading.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(" ");
+    (!loading.is_empty()).then(|| format!("{} replicas are not loaded yet: {named}", loading.len()))
+}
+
+fn partition_name(view: &View, key: PartitionKey) -> String {
+    let topic = match key.as_shard() {
+        Some(_) => METADATA_TOPIC_NAME,
+        None => view.topic(key.topic).map_or("?", |topic| &topic.name),
+    };
+    format!("{topic}/{}", key.partition)
+}
+
+fn nodes(node: &ShellNode) -> Value {
+    let (view, me, live) = (node.view(), node.identity().node, node.live());
+    let (mut leads, mut replicas) = (BTreeMap::new(), BTreeMap::new());
+    for descriptor in descriptors(view) {
+        if let Some(info) = node.leader(descriptor.key) {
+            *leads.entry(info.leader).or_insert(0_u64) += 1;
+        }
+        for replica in &descriptor.replicas {
+            *replicas.entry(replica.node).or_insert(0_u64) += 1;
+        }
+    }
+    let count = |of: &BTreeMap<NodeId, u64>, node| of.get(&node).copied().unwrap_or(0);
+    let listed: Vec<Value> = view
+        .nodes()
+        .map(|info| {
+            let id = info.node;
+            let hears: Vec<i32> = node.hears(id).iter().map(|peer| peer.0).collect();
+            json!({
+                "node_id": id.0,
+                "peer_id": PeerId::from_bytes(&info.peer_id).map(|peer| peer.to_string()).unwrap_or_default(),
+                "incarnation": format!("{:016x}", info.incarnation.0),
+                "boot": if id == me { node.boot() } else { node.told(id).map_or(0, |(boot, _)| boot) },
+                "kafka": info.kafka,
+                "mesh": info.mesh,
+                "http": info.http,
+                "zone": info.zone,
+                "up": id == me || live.contains(&id),
+                "leads": count(&leads, id),
+                "replicas": count(&replicas, id),
+                "hears": hears,
+            })
+        })
+        .collect();
+    json!({ "cluster_id": view.cluster_id(), "node_id": me.0, "nodes": listed })
+}
+
+fn partitions(node: &ShellNode, name: &str) -> Option<Value> {
+    let view = node.view();
+    let topic = view.topic_named(name)?;
+    let listed: Vec<Value> = view
+        .partitions(topic.id)
+        .map(|descriptor| {
+            let info = node.leader(descriptor.key);
+            let here = node.replica(descriptor.key);
+            let in_sync: Vec<i32> =
+                info.map(|info| info.in_sync.iter().map(|node| node.0).collect()).unwrap_or_default();
+            json!({
+                "partition": descriptor.key.partition,
+                "leader": info.map(|info| info.leader.0),
+                "term": info.map(|info| info.term.0),
+                "replicas": ids(descriptor),
+                "in_sync": in_sync,
+                "creating": descriptor.creating,
+                "log_start": here.as_ref().map(|replica| replica.start.next_offset),
+                "high_watermark": here.as_ref().and_then(|replica| replica.high_watermark),
+                "log_end": here.as_ref().map(|replica| replica.log_end),
+            })
+        })
+        .collect();
+    let id = Uuid::from_bytes(topic.id.0).to_string();
+    Some(json!({ "topic": name, "topic_id": id, "partitions": listed }))
+}
+
+const STANDINGS: [(&str, Standing); 5] = [
+    ("creating", Standing::Creating),
+    ("member", Standing::Member),
+    ("suspect", Standing::Suspect),
+    ("learner", Standing::Learner),
+    ("removed", Standing::Removed),
+];
+
+fn node_figures(node: &ShellNode) -> String {
+    let mut out = String::new();
+    let (mut leads, mut behind) = (0_u64, 0_u64);
+    let mut standings = [0_u64; STANDINGS.len()];
+    for replica in node.replicas() {
+        leads += u64::from(replica.role == Some(Role::Leader));
+        behind += replica.last.0.saturating_sub(replica.commit.0);
+        if let Some(place) = STANDINGS.iter().position(|(_, standing)| *standing == replica.standing) {
+            standings[place] += 1;
+        }
+    }
+    let _infallible = writeln!(out, "# TYPE rafka_replica_count gauge");
+    for ((name, _), count) in STANDINGS.iter().zip(standings) {
+        let _infallible = writeln!(out, "rafka_replica_count{{standing=\"{name}\"}} {count}");
+    }
+    let stats = node.store().stats();
+    let (view, live) = (node.view(), node.live());
+    let leaderless =
+        descriptors(view).filter(|descriptor| node.leader(descriptor.key).is_none()).count() as u64;
+    for (name, kind, value) in [
+        ("replica_leads", "gauge", leads),
+        ("replica_uncommitted_entries", "gauge", behind),
+        ("partition_leaderless", "gauge", leaderless),
+        ("topic_count", "gauge", view.topics().count() as u64),
+        ("node_registered", "gauge", view.nodes().count() as u64),
+        ("node_live", "gauge", live.len() as u64),
+        ("node_boot", "gauge", node.boot()),
+        ("storage_disk_bytes", "gauge", stats.disk_bytes),
+        ("storage_live_bytes", "gauge", stats.live_bytes),
+        ("storage_free_bytes", "gauge", stats.free_bytes),
+        ("storage_segments", "gauge", stats.segments),
+        ("storage_staged_bytes", "gauge", stats.staged_bytes),
+        ("storage_commits_total", "counter", stats.commits),
+        ("storage_written_bytes_total", "counter", stats.written_bytes),
+        ("storage_reclaim_copied_bytes_total", "counter", stats.copied_bytes),
+        ("storage_reads_memory_total", "counter", stats.reads_memory),
+        ("storage_reads_disk_total", "counter", stats.reads_disk),
+        ("storage_read_bytes_total", "counter", stats.read_bytes),
+    ] {
+        figure(&mut out, name, kind, value);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_partitions_shards_and_nodes() {
+        assert_eq!(Wanted::parse("partition/orders/7"), Some(Wanted::Partition("orders".into(), 7)));
+        assert_eq!(Wanted::parse("shard/15"), Some(Wanted::Shard(ShardId(15))));
+        assert_eq!(Wanted::parse("node/2"), Some(Wanted::Node(2)));
+        for wrong in
+            ["", "shard/16", "shard/-1", "partition/a", "partition//1", "partition/a/-1", "node/x", "a/b"]
+        {
+            assert_eq!(Wanted::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Hints on their way into the directory: at most one per key waits, and they leave at a bounded rate.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mesh::directory::{Hint, node_key, partition_key, shard_key};
+use mesh::transport::Transport;
+use storage::disk::file::FileDisk;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::clock::wall_ms;
+use super::metrics::Metrics;
+use crate::core::Node;
+use crate::core::message::LeaderInfo;
+use crate::core::metadata::PartitionKey;
+
+/// Hints per second, so that a failover of many partitions does not crowd out everything else.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long a hint is worth something; published again well before.
+const HINT_MS: u64 = 3_600_000;
+/// Hints that may wait; what does not fit is published with the next round of all.
+const WAITING_MAX: usize = 100_000;
+
+/// A hint and its key.
+pub(super) type Keyed = ([u8; 32], Hint);
+
+/// Hints that wait.
+#[derive(Default)]
+pub(super) struct Hints {
+    waiting: Mutex<BTreeMap<[u8; 32], Hint>>,
+    changed: Notify,
+}
+
+impl Hints {
+    /// Puts hints in; a newer one of a key takes the place of an older one.
+    pub(super) fn put(&self, hints: Vec<Keyed>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, hint) in hints {
+            if waiting.len() < WAITING_MAX || waiting.contains_key(&key) {
+                waiting.insert(key, hint);
+            }
+        }
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> Option<Keyed> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    }
+
+    /// Publishes what is put in, until dropped.
+    pub(super) async fn publish(&self, transport: &Transport, metrics: &Metrics) {
+        loop {
+            while let Some((key, hint)) = self.take() {
+                transport.publish_hint(key, &hint).await;
+                metrics.hints.fetch_add(1, Relaxed);
+                sleep(PAUSE).await;
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+/// Where the directory keeps a partition or shard.
+pub(super) fn key_of(key: PartitionKey) -> [u8; 32] {
+    match key.as_shard() {
+        Some(shard) => shard_key(shard.0.into()),
+        None => partition_key(&key.topic.0, key.partition),
+    }
+}
+
+/// Until when a hint of now is worth something.
+fn expires_ms() -> u64 {
+    u64::try_from(wall_ms()).unwrap_or(0).saturating_add(HINT_MS)
+}
+
+/// What this node tells of a partition; nothing when it does not know it.
+pub(super) fn hint_of(node: &Node<FileDisk>, info: &LeaderInfo) -> Option<Keyed> {
+    let descriptor = node.view().descriptor(info.key)?;
+    let leader = node.view().node(info.leader);
+    let hint = Hint {
+        epoch: descriptor.epoch,
+        term: info.term.0,
+        leader: info.leader.0,
+        expires_ms: expires_ms(),
+        replicas: descriptor.replicas.iter().map(|replica| replica.node.0).collect(),
+        addresses: leader.map(|leader| vec![leader.mesh.clone(), leader.kafka.clone()]).unwrap_or_default(),
+    };
+    Some((key_of(info.key), hint))
+}
+
+/// What this node tells of everything it leads, and of itself.
+pub(super) fn hints_of(node: &Node<FileDisk>) -> Vec<Keyed> {
+    let me = node.identity().node;
+    let led = node.replicas().filter_map(|replica| node.leader(replica.key));
+    let mut hints: Vec<Keyed> =
+        led.filter(|info| info.leader == me).filter_map(|info| hint_of(node, info)).collect();
+    if let Some(info) = node.view().node(me) {
+        let addresses = vec![info.mesh.clone(), info.kafka.clone(), info.http.clone()];
+        let (epoch, term, expires_ms) = (node.boot(), 0, expires_ms());
+        let hint = Hint { epoch, term, leader: me.0, expires_ms, replicas: vec![me.0], addresses };
+        hints.push((node_key(me.0), hint));
+    }
+    hints
+}

@@ -1,0 +1,197 @@
+//! Frames between nodes: a byte that says what follows, then that.
+//!
+//! | byte | follows | stream |
+//! |---|---|---|
+//! | 1 | a [`PeerMessage`] in bincode | as the core says |
+//! | 2 | a founding message | control |
+//! | 3 | a request to join | rpc |
+//! | 4 | the answer to it | rpc |
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bytes::Bytes;
+use mesh::founding::{JoinAnswer, JoinRequest, Message};
+use mesh::raft;
+use mesh::transport::{FRAME_BYTES_MAX, StreamClass};
+
+use crate::core::message::{PeerMessage, Stream};
+
+const NODE: u8 = 1;
+const FOUNDING: u8 = 2;
+const JOIN: u8 = 3;
+const JOINED: u8 = 4;
+
+/// What a decoder may allocate for one frame, above its bytes.
+const DECODE_BYTES_MAX: usize = FRAME_BYTES_MAX + (16 << 20);
+/// Room for all of a message but its payloads.
+const FIXED_BYTES: usize = 192;
+/// Room for all of an entry but its payload.
+const ENTRY_BYTES: usize = 64;
+
+/// One frame, read.
+#[derive(Debug)]
+pub enum Frame {
+    /// From node to node.
+    Node(PeerMessage),
+    /// About the founding.
+    Founding(Message),
+    /// A stranger wants in.
+    Join(JoinRequest),
+    /// What became of that.
+    Joined(JoinAnswer),
+}
+
+/// A frame that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("a frame of {bytes} bytes cannot be read: {reason}")]
+pub struct DecodeError {
+    bytes: usize,
+    reason: String,
+}
+
+fn config() -> Configuration<LittleEndian, Varint, Limit<DECODE_BYTES_MAX>> {
+    bincode::config::standard().with_limit::<DECODE_BYTES_MAX>()
+}
+
+/// The transport's class of a stream.
+pub fn class(stream: Stream) -> StreamClass {
+    match stream {
+        Stream::Control => StreamClass::Control,
+        Stream::Rpc => StreamClass::Rpc,
+        Stream::Replication => StreamClass::Replication,
+    }
+}
+
+/// The stream of a transport's class.
+pub fn stream(class: StreamClass) -> Stream {
+    match class {
+        StreamClass::Control => Stream::Control,
+        StreamClass::Rpc => Stream::Rpc,
+        StreamClass::Replication => Stream::Replication,
+    }
+}
+
+/// A node's message as a frame; `None` when it is longer than a frame may be.
+pub fn encode(message: &PeerMessage) -> Option<Bytes> {
+    let mut out = Vec::with_capacity(FIXED_BYTES + payload_bytes(message));
+    out.push(NODE);
+    bincode::serde::encode_into_std_write(message, &mut out, config()).ok()?;
+    (out.len() <= FRAME_BYTES_MAX).then(|| out.into())
+}
+
+/// So that an append is copied once, into a buffer that need not grow.
+fn payload_bytes(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Raft { message: raft::Message::Append { entries, .. }, .. } => {
+            entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES).sum()
+        }
+        PeerMessage::Raft { message: raft::Message::Reset { checkpoint, .. }, .. } => checkpoint.1.len(),
+        PeerMessage::ShardUpdate(bytes) | PeerMessage::Forward { command: bytes, .. } => bytes.len(),
+        _ => 0,
+    }
+}
+
+fn tagged(tag: u8, body: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(1 + body.len());
+    out.push(tag);
+    out.extend_from_slice(body);
+    out.into()
+}
+
+/// A founding message as a frame.
+pub fn founding(message: &Message) -> Bytes {
+    tagged(FOUNDING, &message.encode())
+}
+
+/// A request to join as a frame.
+pub fn join(request: &JoinRequest) -> Bytes {
+    tagged(JOIN, &request.encode())
+}
+
+/// The answer to a request to join as a frame.
+pub fn joined(answer: &JoinAnswer) -> Bytes {
+    tagged(JOINED, &answer.encode())
+}
+
+/// Reads a frame.
+///
+/// # Errors
+/// Whatever the bytes are, an error and never a panic.
+pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
+    let bytes = frame.len();
+    let failed = |reason: String| DecodeError { bytes, reason };
+    let (tag, body) = frame.split_first().ok_or_else(|| failed("it is empty".into()))?;
+    let unreadable = || failed(format!("kind {tag} with another version's or damaged content"));
+    match *tag {
+        NODE => {
+            let (message, read) = bincode::serde::decode_from_slice(body, config())
+                .map_err(|error| failed(error.to_string()))?;
+            if read == body.len() {
+                Ok(Frame::Node(message))
+            } else {
+                Err(failed("there are bytes after its end".into()))
+            }
+        }
+        FOUNDING => Message::decode(body).map(Frame::Founding).ok_or_else(unreadable),
+        JOIN => JoinRequest::decode(body).map(Frame::Join).ok_or_else(unreadable),
+        JOINED => JoinAnswer::decode(body).map(Frame::Joined).ok_or_else(unreadable),
+        other => Err(failed(format!("kind {other} is of a newer release"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::metadata::{PartitionKey, ShardId};
+    use mesh::raft::{EntryKind, Index, ReplicaId, Term};
+    use quickcheck::quickcheck;
+
+    fn append(payload: usize) -> PeerMessage {
+        let entry = raft::Entry {
+            term: Term(3),
+            index: Index(9),
+            base_offset: 7,
+            record_count: 2,
+            kind: EntryKind::Records,
+            timestamp_ms: -1,
+            payload: vec![7; payload].into(),
+        };
+        let message = raft::Message::Append {
+            term: Term(3),
+            prev: (Index(8), Term(2)),
+            entries: vec![entry.clone(), entry],
+            commit: Index(8),
+        };
+        let key = PartitionKey::of_shard(ShardId(3));
+        PeerMessage::Raft { key, from: ReplicaId::default(), to: ReplicaId::default(), message }
+    }
+
+    #[test]
+    fn a_message_comes_back_and_an_append_fits_its_buffer() {
+        let message = append(100_000);
+        let frame = encode(&message).expect("it fits");
+        assert!(frame.len() <= FIXED_BYTES + payload_bytes(&message));
+        assert!(matches!(decode(&frame), Ok(Frame::Node(read)) if read == message));
+    }
+
+    #[test]
+    fn cut_and_longer_frames_are_refused() {
+        let frame = encode(&append(20)).expect("it fits");
+        assert!((0..frame.len()).all(|cut| decode(&frame[..cut]).is_err()));
+        assert!(decode(&[&frame[..], &[0]].concat()).is_err());
+        let longest = PeerMessage::ShardUpdate(vec![0; FRAME_BYTES_MAX].into());
+        assert!(encode(&longest).is_none());
+    }
+
+    quickcheck! {
+        fn hostile_bytes_do_no_harm(bytes: Vec<u8>, at: usize, flip: u8) -> bool {
+            for tag in 0..6 {
+                let _ = decode(&[&[tag], &bytes[..]].concat());
+            }
+            let mut frame = encode(&append(20)).expect("it fits").to_vec();
+            let at = at % frame.len();
+            frame[at] ^= flip;
+            let _ = decode(&frame);
+            true
+        }
+    }
+}

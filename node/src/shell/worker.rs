@@ -1,0 +1,438 @@
+//! The thread that owns the node: takes what came in, steps it, and performs the effects.
+//!
+//! ```text
+//! Kafka tasks --calls--> |        |--Respond--> the task that waits
+//! mesh task ----peers--> | worker |--Send-----> transport (never waits: a full stream drops)
+//! disk threads --done--> |        |--Commit, Read, Reclaim--> disk threads
+//! HTTP ------commands--> |        |--Publish--> publisher
+//! ```
+//!
+//! It never waits for a disk or a socket. Ended disk jobs go first, for they release what others wait for; then
+//! messages of nodes, then clients.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use libp2p::PeerId;
+use mesh::raft::NodeId;
+use mesh::transport::Transport;
+use storage::disk::file::FileDisk;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::disk::{DONE_MAX, DiskThreads, Done};
+use super::metrics::Metrics;
+use super::publisher::{Hints, hint_of, hints_of};
+use super::registry::{Registry, brokers};
+use super::wire;
+use crate::core::message::{PeerMessage, Stream};
+use crate::core::request::{RequestId, Response};
+use crate::core::{Effect, Input, Node};
+use crate::kafka::{Call, Inbox};
+
+/// Inputs taken of each queue before the others get their turn.
+const BATCH: usize = 256;
+/// Messages of nodes that wait for the worker.
+const PEERS_MAX: usize = 1024;
+/// Commands that wait for the worker.
+const COMMANDS_MAX: usize = 64;
+/// How often calls are looked through for clients that went away.
+const SWEEP: Duration = Duration::from_millis(500);
+/// How often hints are published again, well before they expire.
+const REPUBLISH: Duration = Duration::from_secs(600);
+/// After a peer connected: others may connect in the same moment.
+const REPUBLISH_SOON: Duration = Duration::from_secs(1);
+/// How long an inspection may wait for its turn.
+const INSPECTION: Duration = Duration::from_secs(2);
+/// How the core begins to say that shard 0 refused this node's registration.
+const REFUSED: &str = "the mesh refuses this node";
+/// Exit code when the mesh will not have this node.
+const EXIT_REFUSED: i32 = 1;
+/// Exit code when the disk failed (EX_TEMPFAIL of sysexits.h).
+const EXIT_DISK: i32 = 75;
+
+/// What the mesh has for the node.
+#[derive(Debug)]
+pub(super) enum PeerEvent {
+    /// A peer is there.
+    Connected(PeerId),
+    /// It is gone.
+    Disconnected(PeerId),
+    /// It said something.
+    Message(PeerId, PeerMessage),
+}
+
+type Inspection = Box<dyn FnOnce(&Node<FileDisk>) + Send>;
+
+enum Command {
+    Inspect(Inspection),
+    Stop,
+    End,
+}
+
+/// The worker does not answer: it ended, or it is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the worker does not answer")]
+pub(super) struct NoAnswer;
+
+/// What others hold of the worker; cheap to clone.
+#[derive(Clone)]
+pub(super) struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    peers: mpsc::Sender<PeerEvent>,
+    stopped: CancellationToken,
+}
+
+impl WorkerHandle {
+    /// Looks at the node between two steps. Bounded: the look must be short, and waits at most two seconds for its turn.
+    ///
+    /// # Errors
+    /// When the worker does not get to it.
+    pub(super) async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Node<FileDisk>) -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        let look: Inspection = Box::new(move |node| {
+            let _gone = answer.send(look(node));
+        });
+        let asked = async {
+            self.commands.send(Command::Inspect(look)).await.map_err(|_ended| NoAnswer)?;
+            answered.await.map_err(|_ended| NoAnswer)
+        };
+        timeout(INSPECTION, asked).await.unwrap_or(Err(NoAnswer))
+    }
+
+    /// Tells what the mesh has. Waits for room; false once the worker ended.
+    pub(super) async fn tell(&self, event: PeerEvent) -> bool {
+        self.peers.send(event).await.is_ok()
+    }
+
+    /// Begins a graceful stop; [`WorkerHandle::stopped`] says when it is done.
+    pub(super) async fn stop(&self) {
+        let _ended = self.commands.send(Command::Stop).await;
+    }
+
+    /// Cancelled once leadership is handed over and everything is synced.
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    /// Ends the thread.
+    pub(super) async fn end(&self) {
+        let _ended = self.commands.send(Command::End).await;
+    }
+}
+
+/// What a worker is made of.
+pub(super) struct Parts {
+    pub(super) node: Node<FileDisk>,
+    pub(super) effects: Vec<Effect<FileDisk>>,
+    pub(super) clock: Clock,
+    pub(super) inbox: Inbox,
+    pub(super) transport: Transport,
+    pub(super) hints: Arc<Hints>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) directory: super::data_dir::DataDir,
+}
+
+/// Starts the thread. `runtime` only lends its timers.
+///
+/// # Errors
+/// When the system has no more threads.
+pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
+    let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
+    let (peers, heard) = mpsc::channel(PEERS_MAX);
+    let (done, ended) = mpsc::channel(DONE_MAX);
+    let disk = DiskThreads::start(parts.directory, done, Arc::clone(&parts.metrics))?;
+    let stopped = CancellationToken::new();
+    let handle = WorkerHandle { commands, peers, stopped: stopped.clone() };
+    let now = Instant::now();
+    let worker = Worker {
+        node: parts.node,
+        clock: parts.clock,
+        inbox: parts.inbox,
+        ended,
+        heard,
+        to_do,
+        transport: parts.transport,
+        hints: parts.hints,
+        metrics: parts.metrics,
+        disk,
+        stopped,
+        registry: Registry::default(),
+        connected: BTreeSet::new(),
+        pending: BTreeMap::new(),
+        next_request: 0,
+        sweep_at: now + SWEEP,
+        republish_at: now + REPUBLISH_SOON,
+        view_dirty: true,
+        registry_dirty: true,
+    };
+    let thread = Builder::new().name("worker".into()).spawn(move || {
+        runtime.block_on(worker.run(parts.effects));
+    })?;
+    Ok((handle, thread))
+}
+
+struct Worker {
+    node: Node<FileDisk>,
+    clock: Clock,
+    inbox: Inbox,
+    ended: mpsc::Receiver<Done>,
+    heard: mpsc::Receiver<PeerEvent>,
+    to_do: mpsc::Receiver<Command>,
+    transport: Transport,
+    hints: Arc<Hints>,
+    metrics: Arc<Metrics>,
+    disk: DiskThreads,
+    stopped: CancellationToken,
+    registry: Registry,
+    connected: BTreeSet<PeerId>,
+    pending: BTreeMap<u64, oneshot::Sender<Response>>,
+    next_request: u64,
+    sweep_at: Instant,
+    republish_at: Instant,
+    /// The copy on disk is older than the node's view.
+    view_dirty: bool,
+    /// The transport and the clients have not been told of the newest registry.
+    registry_dirty: bool,
+}
+
+/// What came in during one round.
+#[derive(Default)]
+struct Round {
+    done: Vec<Done>,
+    commands: Vec<Command>,
+    peers: Vec<PeerEvent>,
+    calls: Vec<Call>,
+}
+
+impl Round {
+    fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.commands.is_empty() && self.peers.is_empty() && self.calls.is_empty()
+    }
+}
+
+impl Worker {
+    async fn run(mut self, opening: Vec<Effect<FileDisk>>) {
+        self.registry_dirty = false;
+        self.registry_changed();
+        self.perform(opening);
+        let mut round = Round::default();
+        let mut calls_open = true;
+        loop {
+            self.wait(&mut round, &mut calls_open).await;
+            if !self.work(&mut round) {
+                break;
+            }
+        }
+        self.inbox.calls.close();
+        self.pending.clear();
+        let _older = self.disk.keep_view(self.node.view().encode());
+        self.disk.stop();
+    }
+
+    /// Waits until something came in or is due, then takes what else is there, up to a bound for each queue.
+    async fn wait(&mut self, round: &mut Round, calls_open: &mut bool) {
+        let due = self.node.next_deadline().map(|at| self.clock.at(at));
+        let due = due.unwrap_or(self.sweep_at).min(self.sweep_at).min(self.republish_at);
+        tokio::select! {
+            biased;
+            _ = self.ended.recv_many(&mut round.done, BATCH) => {}
+            _ = self.to_do.recv_many(&mut round.commands, BATCH) => {}
+            _ = self.heard.recv_many(&mut round.peers, BATCH) => {}
+            taken = self.inbox.calls.recv_many(&mut round.calls, BATCH), if *calls_open => *calls_open = taken > 0,
+            () = sleep_until(due) => {}
+        }
+        fill(&mut self.ended, &mut round.done);
+        fill(&mut self.to_do, &mut round.commands);
+        fill(&mut self.heard, &mut round.peers);
+        fill(&mut self.inbox.calls, &mut round.calls);
+    }
+
+    /// One round; false when the thread shall end.
+    fn work(&mut self, round: &mut Round) -> bool {
+        self.metrics.rounds.fetch_add(1, Relaxed);
+        let idle = round.is_empty();
+        for done in round.done.drain(..) {
+            let input = match done {
+                Done::Committed(commit) => Input::Committed(commit),
+                Done::Read(token, result) => Input::Read { token, result },
+                Done::Reclaimed(job) => Input::Reclaimed(job),
+            };
+            self.step(input);
+        }
+        for event in round.peers.drain(..) {
+            self.peer(event);
+        }
+        for call in round.calls.drain(..) {
+            self.call(call);
+        }
+        let mut goes_on = true;
+        for command in round.commands.drain(..) {
+            match command {
+                Command::Inspect(look) => look(&self.node),
+                Command::Stop => self.step(Input::Stop),
+                Command::End => goes_on = false,
+            }
+        }
+        if idle {
+            self.step(Input::Tick);
+        }
+        self.chores();
+        goes_on
+    }
+
+    fn step(&mut self, input: Input<FileDisk>) {
+        self.metrics.steps.fetch_add(1, Relaxed);
+        let effects = self.node.step(self.clock.now(), input);
+        self.perform(effects);
+    }
+
+    fn peer(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Connected(peer) => {
+                self.connected.insert(peer);
+                // The newcomer's part of the directory is empty.
+                self.republish_at = self.republish_at.min(Instant::now() + REPUBLISH_SOON);
+                if let Some(node) = self.registry.node(&peer) {
+                    self.step(Input::Connected(node));
+                }
+            }
+            PeerEvent::Disconnected(peer) => {
+                self.connected.remove(&peer);
+                if let Some(node) = self.registry.node(&peer) {
+                    self.step(Input::Disconnected(node));
+                }
+            }
+            PeerEvent::Message(peer, message) => match self.registry.node(&peer) {
+                Some(from) => self.step(Input::Message { from, message }),
+                None => _ = self.metrics.strangers.fetch_add(1, Relaxed),
+            },
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        self.next_request += 1;
+        self.pending.insert(self.next_request, call.reply);
+        self.step(Input::Request { id: RequestId(self.next_request), request: call.request });
+    }
+
+    /// What is due, and what many inputs of one round need but once.
+    fn chores(&mut self) {
+        if self.registry_dirty {
+            self.registry_dirty = false;
+            self.registry_changed();
+        }
+        let now = Instant::now();
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP;
+            let gone: Vec<u64> =
+                self.pending.iter().filter(|(_, reply)| reply.is_closed()).map(|(id, _)| *id).collect();
+            for id in gone {
+                self.pending.remove(&id);
+                self.step(Input::Cancel(RequestId(id)));
+            }
+            if self.view_dirty {
+                self.view_dirty = self.disk.keep_view(self.node.view().encode()).is_err();
+            }
+        }
+        if now >= self.republish_at {
+            self.republish_at = now + REPUBLISH;
+            self.hints.put(hints_of(&self.node));
+        }
+        self.metrics.calls.store(self.pending.len() as u64, Relaxed);
+    }
+
+    fn registry_changed(&mut self) {
+        let before = std::mem::replace(&mut self.registry, Registry::of(self.node.view()));
+        self.transport.allow(self.registry.allowed());
+        self.inbox.brokers.send_replace(brokers(self.node.view()).into());
+        let is_new = |peer: &&PeerId| before.node(peer).is_none();
+        let known: Vec<NodeId> =
+            self.connected.iter().filter(is_new).filter_map(|peer| self.registry.node(peer)).collect();
+        for node in known {
+            self.step(Input::Connected(node));
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect<FileDisk>>) {
+        for effect in effects {
+            match effect {
+                Effect::Respond { id, response } => {
+                    if let Some(reply) = self.pending.remove(&id.0) {
+                        // The client may have gone away meanwhile.
+                        let _gone = reply.send(response);
+                    }
+                }
+                Effect::Send { to, stream, message } => self.send(to, stream, &message),
+                Effect::Commit(commit) => self.disk.commit(commit),
+                Effect::Read { token, job } => self.disk.read(token, job),
+                Effect::Reclaim(job) => self.disk.reclaim(job),
+                Effect::Publish(info) => self.hints.put(hint_of(&self.node, &info).into_iter().collect()),
+                Effect::Failed(reason) => fail(&reason),
+                Effect::RegistryChanged => (self.registry_dirty, self.view_dirty) = (true, true),
+                Effect::Stopped => self.stopped.cancel(),
+            }
+        }
+    }
+
+    fn send(&self, to: NodeId, stream: Stream, message: &PeerMessage) {
+        let counters = self.metrics.stream(stream);
+        let dropped = || _ = counters.dropped.fetch_add(1, Relaxed);
+        let Some(peer) = self.registry.peer(to).filter(|peer| self.connected.contains(peer)) else {
+            return dropped();
+        };
+        let Some(frame) = wire::encode(message) else {
+            tracing::error!(node = to.0, "a message is longer than a frame may be and was dropped");
+            return dropped();
+        };
+        let bytes = frame.len() as u64;
+        if self.transport.send_keyed(peer, wire::class(stream), lane_key(message), frame) {
+            counters.sent.fetch_add(1, Relaxed);
+            counters.sent_bytes.fetch_add(bytes, Relaxed);
+        } else {
+            dropped();
+        }
+    }
+}
+
+/// Messages of one partition keep their order; different ones may take different lanes.
+fn lane_key(message: &PeerMessage) -> u64 {
+    match message {
+        PeerMessage::Raft { key, .. } => {
+            let [.., a, b, c, d] = key.topic.0;
+            u64::from(u32::from_le_bytes([a, b, c, d]) ^ key.partition.cast_unsigned())
+        }
+        _ => 0,
+    }
+}
+
+fn fill<T>(queue: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
+    while into.len() < BATCH {
+        let Ok(one) = queue.try_recv() else { break };
+        into.push(one);
+    }
+}
+
+/// Nothing can be promised any more.
+fn fail(reason: &str) -> ! {
+    if reason.starts_with(REFUSED) {
+        tracing::error!(reason, "this node stops");
+        std::process::exit(EXIT_REFUSED);
+    }
+    tracing::error!(
+        reason,
+        "this node stops: its disk failed. Nothing acknowledged is lost while the other replicas are there. Look at the disk \
+         (dmesg, df, smartctl), then start the node again; if the disk is gone, give it an empty --data-dir and --join"
+    );
+    std::process::exit(EXIT_DISK);
+}
