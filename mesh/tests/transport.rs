@@ -271,6 +271,28 @@ fn two_clusters_never_merge() {
 }
 
 #[test]
+fn a_cluster_learned_during_the_handshake_counts() {
+    run(async {
+        let mut a =
+            Peer::start(TransportConfig { cluster: Some([1; 32]), ..config(&Keypair::generate_ed25519()) })
+                .await;
+        for _ in 0..20 {
+            let mut b = Peer::new().await;
+            b.transport.dial(a.address());
+            tokio::task::yield_now().await;
+            b.transport.set_cluster([2; 32]);
+            assert!(b.refusal().await.1.contains("never merge"));
+            assert!(b.connected.is_empty());
+            let id = b.id();
+            drop(b);
+            if a.connected.contains(&id) {
+                a.until_disconnected(id).await;
+            }
+        }
+    });
+}
+
+#[test]
 fn a_second_node_with_the_same_identity_is_refused() {
     run(async {
         let keys = Keypair::generate_ed25519();

@@ -23,7 +23,13 @@ pub(crate) struct BatchId {
 }
 
 /// Builds a batch of `count` records with values of `value_bytes` (at least 12).
-pub(crate) fn build(id: BatchId, stamp: Option<ProducerStamp>, count: u32, value_bytes: usize, time_ms: i64) -> Batch {
+pub(crate) fn build(
+    id: BatchId,
+    stamp: Option<ProducerStamp>,
+    count: u32,
+    value_bytes: usize,
+    time_ms: i64,
+) -> Batch {
     let mut out = vec![0; 61];
     for delta in 0..count {
         push_record(&mut out, id, delta, value_bytes.max(12));
@@ -61,7 +67,8 @@ pub(crate) struct Seen {
 
 /// Reads a stored batch; `Err` says why these are not the workload's bytes.
 pub(crate) fn read(bytes: &[u8]) -> Result<Seen, &'static str> {
-    let (Some(&crc), Some(body)) = (bytes.get(17..21).and_then(|b| b.first_chunk::<4>()), bytes.get(21..)) else {
+    let (Some(&crc), Some(body)) = (bytes.get(17..21).and_then(|b| b.first_chunk::<4>()), bytes.get(21..))
+    else {
         return Err("shorter than a batch header");
     };
     let crc = u32::from_be_bytes(crc);

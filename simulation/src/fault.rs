@@ -13,6 +13,32 @@ pub(crate) enum Target {
     Leader(u64),
 }
 
+/// A moment at which a crash hurts most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A replica gave its vote.
+    Voted,
+    /// A replica acknowledged entries.
+    Acknowledged,
+    /// A replica began to lead.
+    Leads,
+    /// A leader appended a membership.
+    Membership,
+    /// A replica was told to start from a reset.
+    Reset,
+}
+
+/// What an ambush does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blow {
+    /// The process dies.
+    Kill,
+    /// The machine loses power.
+    PowerCut,
+    /// The machine is cut off from the others.
+    Isolate,
+}
+
 /// Something that goes wrong. Times are how long it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -26,6 +52,8 @@ pub(crate) enum Fault {
     KillAll { time: Micros },
     /// All machines lose power.
     CutAll { time: Micros },
+    /// Whoever is at this moment is hit there, so many times in a row.
+    Ambush { moment: Moment, blow: Blow, times: u32, time: Micros },
     /// SIGSTOP, later SIGCONT.
     Pause { target: Target, time: Micros },
     /// A graceful stop, later a start.
@@ -85,9 +113,10 @@ enum Class {
     ClockJumps,
     Damage,
     Stops,
+    Ambushes,
 }
 
-const CLASSES: [(Class, &str, u32); 13] = [
+const CLASSES: [(Class, &str, u32); 14] = [
     (Class::Crashes, "kills", 70),
     (Class::PowerCuts, "power cuts", 60),
     (Class::Pauses, "pauses", 40),
@@ -101,10 +130,16 @@ const CLASSES: [(Class, &str, u32); 13] = [
     (Class::ClockJumps, "clock jumps", 25),
     (Class::Damage, "damage", 40),
     (Class::Stops, "graceful stops", 20),
+    (Class::Ambushes, "ambushes", 60),
 ];
 
 /// Draws the faults of a run, and says in words which classes there are.
-pub(crate) fn plan(random: &mut Random, hosts: usize, duration: Micros, traits: &mut Vec<String>) -> Vec<Planned> {
+pub(crate) fn plan(
+    random: &mut Random,
+    hosts: usize,
+    duration: Micros,
+    traits: &mut Vec<String>,
+) -> Vec<Planned> {
     let mut classes = Vec::new();
     for (class, name, percent) in CLASSES {
         if random.percent(percent) && (class != Class::Damage || hosts >= 3) {
@@ -123,7 +158,11 @@ pub(crate) fn plan(random: &mut Random, hosts: usize, duration: Micros, traits: 
     while at < duration {
         let class = *random.pick(&classes);
         planned.push(Planned { at, fault: draw(random, class, hosts) });
-        at += if random.percent(bursts) { random.within(10, 1500) * MS } else { random.within(gap / 2, gap * 3 / 2) };
+        at += if random.percent(bursts) {
+            random.within(10, 1500) * MS
+        } else {
+            random.within(gap / 2, gap * 3 / 2)
+        };
     }
     planned
 }
@@ -147,6 +186,23 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
             2..4 => Fault::KillThenCut { target, time },
             _ => Fault::PowerCut { target, time },
         },
+        Class::Ambushes => {
+            let moment = *random.pick(&[
+                Moment::Voted,
+                Moment::Voted,
+                Moment::Acknowledged,
+                Moment::Leads,
+                Moment::Membership,
+                Moment::Membership,
+                Moment::Reset,
+            ]);
+            let blow = *random.pick(&[Blow::Kill, Blow::PowerCut, Blow::Isolate]);
+            let brief = blow != Blow::Isolate && random.percent(70);
+            let most = if moment == Moment::Voted { 30 } else { 150 };
+            let time = if brief { random.within(1, most) * MS } else { time };
+            let times = if brief { *random.pick(&[1, 3, 8]) } else { 1 };
+            Fault::Ambush { moment, blow, times, time }
+        }
         Class::Pauses => Fault::Pause { target, time },
         Class::Stops => Fault::Stop { target, time },
         Class::Splits if random.percent(50) => Fault::Isolate { target, clients: random.percent(50), time },
@@ -157,7 +213,9 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
         Class::Stalls => Fault::Stall { target, time: time / 2 },
         Class::FailedSyncs => Fault::FailedSync { target },
         Class::FullDisks => Fault::Full { target, time },
-        Class::ClockJumps => Fault::ClockJump { target, ms: random.below(7_200_000).cast_signed() - 3_600_000 },
+        Class::ClockJumps => {
+            Fault::ClockJump { target, ms: random.below(7_200_000).cast_signed() - 3_600_000 }
+        }
         Class::Damage => match random.below(4) {
             0 => Fault::Rot { target },
             1 => Fault::Misdirect { target },

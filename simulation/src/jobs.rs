@@ -50,10 +50,15 @@ mod tests {
     #[test]
     fn results_come_in_order_and_stop_when_told() {
         let mut seen = Vec::new();
-        in_order((0..100).collect(), 4, |seed| seed * 2, |result| {
-            seen.push(result);
-            if seen.len() == 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        in_order(
+            (0..100).collect(),
+            4,
+            |seed| seed * 2,
+            |result| {
+                seen.push(result);
+                if seen.len() == 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            },
+        );
         assert_eq!(seen, (0..50).map(|seed| seed * 2).collect::<Vec<_>>());
     }
 }

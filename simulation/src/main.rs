@@ -94,17 +94,26 @@ fn explain(seed: u64, options: Options) {
 
 fn many(arguments: &Arguments, options: Options) -> bool {
     let from = arguments.from.unwrap_or_else(fresh_seed);
-    println!("seeds {from}..{} with {} virtual minutes of faults each", from + arguments.seeds, options.minutes);
+    println!(
+        "seeds {from}..{} with {} virtual minutes of faults each",
+        from + arguments.seeds,
+        options.minutes
+    );
     let begun = now();
     let mut totals = Totals::default();
     let seeds = (from..from + arguments.seeds).collect();
-    jobs::in_order(seeds, arguments.jobs, |seed| run(seed, options), |outcome| {
-        totals.add(&outcome);
-        if let Some(failure) = &outcome.failure {
-            println!("seed {} FAILED: {}: {}", outcome.seed, failure.check, failure.what);
-        }
-        ControlFlow::Continue(())
-    });
+    jobs::in_order(
+        seeds,
+        arguments.jobs,
+        |seed| run(seed, options),
+        |outcome| {
+            totals.add(&outcome);
+            if let Some(failure) = &outcome.failure {
+                println!("seed {} FAILED: {}: {}", outcome.seed, failure.check, failure.what);
+            }
+            ControlFlow::Continue(())
+        },
+    );
     let wall = begun.elapsed().as_secs_f64();
     if let Some((seed, _)) = totals.failed.first() {
         explain(*seed, options);
@@ -119,7 +128,9 @@ fn mutants(arguments: &Arguments, options: Options) -> bool {
         bugs.retain(|bug| bug.name.contains(part.as_str()));
     }
     if bugs.is_empty() {
-        eprintln!("no mutants in this build: cargo run --release -p simulation --features mutants -- --mutants");
+        eprintln!(
+            "no mutants in this build: cargo run --release -p simulation --features mutants -- --mutants"
+        );
         return false;
     }
     println!("{}", report::table_head());

@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_bad_link_loses_doubles_and_reorders() {
-        let profile = LinkProfile { delay: 100, loss_ppm: 100_000, duplicate_ppm: 100_000, reorder_ppm: 100_000 };
+        let profile =
+            LinkProfile { delay: 100, loss_ppm: 100_000, duplicate_ppm: 100_000, reorder_ppm: 100_000 };
         let mut network = network(profile);
         let (mut lost, mut doubled, mut overtaken, mut latest) = (0, 0, 0, 0);
         for now in 0..1000 {

@@ -48,11 +48,6 @@ impl<E> Queue<E> {
         let event = self.slab[slot].take().expect("a slot in the heap is filled");
         Some((at, event))
     }
-
-    /// How many events wait.
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
 }
 
 #[cfg(test)]

@@ -119,7 +119,11 @@ impl Scenario {
 }
 
 fn network(random: &mut Random, traits: &mut Vec<String>) -> LinkProfile {
-    let mut profile = LinkProfile { delay: *random.pick(&[100, 300, MS, 5 * MS]), ..LinkProfile::healthy() };
+    let mut profile =
+        LinkProfile { delay: *random.pick(&[100, 300, MS, 5 * MS, 30 * MS]), ..LinkProfile::healthy() };
+    if profile.delay >= 30 * MS {
+        traits.push("long ways".into());
+    }
     if random.percent(40) {
         profile.loss_ppm = *random.pick(&[1_000, 10_000, 50_000]);
         traits.push("loss".into());
@@ -181,6 +185,11 @@ fn raft(random: &mut Random, traits: &mut Vec<String>) -> RaftConfig {
         config.election_max_us = 500 * MS;
         traits.push("hasty elections".into());
     }
+    if random.percent(30) {
+        config.election_max_us = config.election_min_us + *random.pick(&[1, 20 * MS]);
+        config.peer_down_jitter_us = *random.pick(&[1, 20 * MS]);
+        traits.push("contended elections".into());
+    }
     config
 }
 
@@ -208,7 +217,7 @@ fn topics(random: &mut Random, hosts: usize, damage: bool, traits: &mut Vec<Stri
     if retention {
         traits.push("short retention".into());
     }
-    let mut one = |n: u64| {
+    let one = |n: u64| {
         let name = if n < 2 { format!("{STABLE}-{n}") } else { format!("brief-{n}") };
         let most = hosts.min(3);
         let drawn = if random.percent(80) { 3 } else { random.within(1, 3) };
@@ -225,12 +234,12 @@ fn topics(random: &mut Random, hosts: usize, damage: bool, traits: &mut Vec<Stri
             configs,
         }
     };
-    (0..count).map(|n| one(n)).collect()
+    (0..count).map(one).collect()
 }
 
 fn producers(random: &mut Random) -> Vec<ProducerProfile> {
     let count = u32::try_from(random.within(2, 4)).unwrap_or(2);
-    let mut one = |client| ProducerProfile {
+    let one = |client| ProducerProfile {
         client,
         acks: if random.percent(85) { Acks::All } else { Acks::Leader },
         by_id: random.percent(40),
@@ -240,7 +249,7 @@ fn producers(random: &mut Random) -> Vec<ProducerProfile> {
         request_timeout: *random.pick(&[500, 1500, 3000]) * MS,
         bumps: random.percent(50),
     };
-    (1..=count).map(|client| one(client)).collect()
+    (1..=count).map(one).collect()
 }
 
 fn consumers(random: &mut Random) -> Vec<ConsumerProfile> {

@@ -220,7 +220,7 @@ impl Actor {
         }
         if let Some(cluster) = wishes.cluster {
             self.cluster = Some(cluster);
-            self.refuse_other_clusters(cluster);
+            self.refuse_other_clusters();
         }
     }
 

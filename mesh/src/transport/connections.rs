@@ -185,7 +185,10 @@ impl Actor {
         let attempt = if connection.dialer { connection.attempt } else { hello.attempt };
         let (link, readers) = link::start(&owner, streams, self.config.in_flight_bytes_max, &self.tasks);
         let running = Running { hello, attempt, link: Some(Arc::new(link)), readers: Some(readers) };
-        if let Some(reason) = self.objection(peer, id, &running.hello) {
+        // The handshake judged by the cluster that this node belonged to when it began.
+        let reason =
+            self.other_cluster(peer, &running.hello).or_else(|| self.objection(peer, id, &running.hello));
+        if let Some(reason) = reason {
             return self.refuse(id, running.link, reason);
         }
         match self.connections.live.get(&peer).copied() {
@@ -417,16 +420,20 @@ impl Actor {
         self.refuse_live(|actor, peer, id, hello| actor.objection(peer, id, hello));
     }
 
-    pub(super) fn refuse_other_clusters(&mut self, ours: [u8; 32]) {
-        self.refuse_live(|_, peer, _, hello| {
-            let theirs = hello.cluster.filter(|theirs| *theirs != ours)?;
-            Some(format!(
+    pub(super) fn refuse_other_clusters(&mut self) {
+        self.refuse_live(|actor, peer, _, hello| actor.other_cluster(peer, hello));
+    }
+
+    fn other_cluster(&self, peer: PeerId, hello: &Hello) -> Option<String> {
+        let (ours, theirs) = (self.cluster?, hello.cluster?);
+        (ours != theirs).then(|| {
+            format!(
                 "the node {peer} at {} belongs to cluster {}, this one to cluster {}; two clusters never merge",
                 hello.advertised,
                 short(&theirs),
                 short(&ours)
-            ))
-        });
+            )
+        })
     }
 
     fn refuse_live(&mut self, why: impl Fn(&Actor, PeerId, ConnectionId, &Hello) -> Option<String>) {

@@ -282,9 +282,9 @@ mod tests {
     quickcheck::quickcheck! {
         fn checkpoint_round_trips(batches: Vec<(i8, u8)>) -> bool {
             let mut producers = Producers::default();
-            for (n, (id, count)) in batches.iter().enumerate() {
-                let index = Index(n as u64 + 1);
-                producers.append(index, stamp((*id).into(), 0, n as i32), u32::from(*count) + 1, n as i64);
+            for (n, (id, count)) in (0_i32..).zip(&batches) {
+                let index = Index(u64::from(n.unsigned_abs()) + 1);
+                producers.append(index, stamp((*id).into(), 0, n), u32::from(*count) + 1, n.into());
                 producers.commit(index);
             }
             Producers::decode(&producers.encode()).is_some_and(|back| back.applied == producers.applied && back.tail == producers.tail)

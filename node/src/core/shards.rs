@@ -305,7 +305,8 @@ impl<D: Disk> Node<D> {
             // A shard that never took a command says so to itself, too; and one that leads itself from an old copy of the
             // view has nobody else to tell it.
             if let Some((_, log)) = self.leading(shard.0.into())
-                && let Some(Applied::Shard(state)) = self.partitions.get(&log).map(|partition| &partition.state)
+                && let Some(Applied::Shard(state)) =
+                    self.partitions.get(&log).map(|partition| &partition.state)
                 && (!self.view.knows(shard) || state.version() > self.view.version(shard))
             {
                 self.merge_own_shard(log);

@@ -107,6 +107,8 @@ pub(super) struct Mesh {
     own: Seed,
     entry: Entry,
     founder: Founder,
+    /// How many founded the mesh; 0 while that is not known.
+    members: usize,
     /// What the founder wanted before anybody listened.
     begun: Vec<Effect>,
     connected: BTreeMap<PeerId, Connected>,
@@ -178,7 +180,19 @@ impl Mesh {
         for address in founder.addresses() {
             transport.dial(address.to_owned());
         }
-        Ok(Mesh { transport, events, directory, own, entry, founder, begun, connected, refusals, metrics })
+        Ok(Mesh {
+            transport,
+            events,
+            directory,
+            own,
+            entry,
+            founder,
+            members: 0,
+            begun,
+            connected,
+            refusals,
+            metrics,
+        })
     }
 
     /// Founds or joins, or goes on as before. `told` hears what is waited for.
@@ -232,6 +246,7 @@ impl Mesh {
         told: &watch::Sender<String>,
         stop: &CancellationToken,
     ) -> Result<Member, MembershipError> {
+        self.members = record.nodes.len();
         self.transport.set_cluster(record.cluster_id);
         let view = self.directory.view()?;
         if let Some(founder) = record.node_of(&self.own.peer_id) {
@@ -318,12 +333,17 @@ impl Mesh {
         // From now on this node can tell others about the founding.
         let seeds = [self.own.addresses.mesh.clone()];
         (self.founder, _) = Founder::new(self.own.clone(), &seeds, Some(&bytes))?;
+        self.members = record.nodes.len() + 1;
         self.transport.set_cluster(record.cluster_id);
         tracing::info!(node_id = node.0, cluster_id = cluster_id(&record), "admitted to the mesh");
         Ok(Member { node, record, view: Some(registry) })
     }
 
+    /// A node that looks for nobody is not asked either: a stranger's refusal is no word about it.
     fn check_refusals(&mut self) -> Result<(), MembershipError> {
+        if self.entry == Entry::Alone && self.members <= 1 {
+            return Ok(());
+        }
         self.refusals.verdict(&self.connected).map_or(Ok(()), |reason| Err(MembershipError::Refused(reason)))
     }
 

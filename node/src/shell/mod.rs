@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use mesh::founding::{Addresses, Seed};
+use mesh::founding::{Addresses, Recorded, Seed};
 use mesh::liveness::LivenessConfig;
 use mesh::transport::{Transport, TransportConfig};
 use storage::disk::file::FileDisk;
@@ -300,11 +300,19 @@ async fn connect(
         .advertise_mesh
         .clone()
         .unwrap_or_else(|| config.listen_mesh.with_port(config.listen_mesh.address.port()));
+    transport.cluster = founded_cluster(&opened.directory)?;
     let (transport, events) = Transport::start(transport).await.map_err(|error| {
         anyhow::anyhow!("--listen-mesh: {error}; stop what listens there, or choose another port")
     })?;
     opened.addresses.mesh = transport.advertised().to_owned();
     Ok((opened, transport, events))
+}
+
+/// The cluster that the data directory belongs to already: known before anyone is spoken to, so that no other is let in.
+fn founded_cluster(directory: &DataDir) -> anyhow::Result<Option<[u8; 32]>> {
+    let Some(bytes) = directory.founding()? else { return Ok(None) };
+    let recorded = Recorded::decode(&bytes)?;
+    Ok(recorded.founded.then_some(recorded.record.cluster_id))
 }
 
 /// From the mesh's founding to the end of the node.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::raft::{Index, ReplicaId};
-use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId, Topic};
+use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId};
 
 /// What the shards say, and every (partition, triple) they ever named.
 pub(crate) struct Descriptors {
@@ -52,10 +52,5 @@ impl Descriptors {
     /// The descriptor of a partition, if it exists.
     pub(crate) fn of(&self, key: PartitionKey) -> Option<&Descriptor> {
         self.shards.get(&key.home())?.descriptor(key)
-    }
-
-    /// The topic of this name, if it exists.
-    pub(crate) fn topic(&self, name: &str) -> Option<&Topic> {
-        self.shards.get(&ShardId::of_name(name))?.topic_named(name)
     }
 }

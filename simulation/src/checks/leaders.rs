@@ -71,7 +71,10 @@ mod tests {
         assert!(ledger.show(&old, &records(1, 4, 0, &batch(0, 0, 1))).is_ok());
         ledger.shown(&old);
         let mut leaders = Leaders::default();
-        assert!(leaders.replica(&ledger, &fact(group, 2, 3, true, 0, 0)).is_ok(), "an older term owes nothing");
+        assert!(
+            leaders.replica(&ledger, &fact(group, 2, 3, true, 0, 0)).is_ok(),
+            "an older term owes nothing"
+        );
         assert_eq!(leaders.replica(&ledger, &fact(group, 2, 5, true, 0, 0)).unwrap_err().check, COMPLETE);
     }
 }

@@ -152,7 +152,11 @@ impl Ledger {
     /// The highest index that was committed by leaders of terms before `term`.
     pub(crate) fn committed_before(&self, group: Group, term: Term) -> Index {
         let by_term = &self.logs[group.at()].by_term;
-        by_term.iter().rev().find(|(committed_in, _)| *committed_in < term).map_or(Index(0), |(_, index)| *index)
+        by_term
+            .iter()
+            .rev()
+            .find(|(committed_in, _)| *committed_in < term)
+            .map_or(Index(0), |(_, index)| *index)
     }
 
     /// Where a batch was committed.
@@ -187,7 +191,12 @@ impl Ledger {
         let seen = if shown.is_records() {
             let broken = |why| Violation {
                 check: NAME,
-                what: format!("{}: entry {} of {} holds bytes nobody sent: {why}", self.name(group), index.0, fact.name()),
+                what: format!(
+                    "{}: entry {} of {} holds bytes nobody sent: {why}",
+                    self.name(group),
+                    index.0,
+                    fact.name()
+                ),
             };
             Some(batch::read(&entry.payload).map_err(broken)?)
         } else {

@@ -89,7 +89,6 @@ pub(crate) fn term_at(terms: &[(Term, Index)], start: LogStart, last: Index, ind
 pub(crate) struct Sent {
     pub(crate) seen: Seen,
     pub(crate) partition: i32,
-    pub(crate) acks: Acks,
 }
 
 /// A node says that a batch is in.
@@ -229,7 +228,14 @@ pub(crate) mod doctored {
     }
 
     /// A replica whose entries are all of one term and all synced.
-    pub(crate) fn fact(group: Group, node: i32, term: u32, leads: bool, commit: u64, last: u64) -> ReplicaFact {
+    pub(crate) fn fact(
+        group: Group,
+        node: i32,
+        term: u32,
+        leads: bool,
+        commit: u64,
+        last: u64,
+    ) -> ReplicaFact {
         ReplicaFact {
             host: usize::try_from(node).unwrap(),
             group,

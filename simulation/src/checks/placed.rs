@@ -14,7 +14,10 @@ impl Check for Placed {
             return Ok(());
         }
         let (name, host, id) = (ledger.name(fact.group), fact.host, fact.id);
-        violated(NAME, format!("{name}: node {host} has replica {id}, which no committed descriptor ever named"))
+        violated(
+            NAME,
+            format!("{name}: node {host} has replica {id}, which no committed descriptor ever named"),
+        )
     }
 }
 

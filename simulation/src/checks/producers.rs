@@ -40,7 +40,8 @@ impl Check for Producers {
         let Some(seen) = first.seen else { return Ok(()) };
         let (name, base) = (ledger.name(first.group), first.entry.base_offset);
         let key = ledger.key(first.group);
-        let Some(sent) = self.sent.get(&seen.id).filter(|s| s.seen == seen && s.partition == key.partition) else {
+        let Some(sent) = self.sent.get(&seen.id).filter(|s| s.seen == seen && s.partition == key.partition)
+        else {
             let sent = self.sent.get(&seen.id);
             return violated(SENT, format!("{name}: offset {base} holds {seen:?}; its client sent {sent:?}"));
         };
@@ -49,7 +50,10 @@ impl Check for Producers {
         }
         if let Some((group, other)) = self.committed.insert(seen.id, (first.group, base)) {
             let other_name = ledger.name(group);
-            return violated(ONCE, format!("{name}: {seen:?} at offset {base}, and at {other} of {other_name}"));
+            return violated(
+                ONCE,
+                format!("{name}: {seen:?} at offset {base}, and at {other} of {other_name}"),
+            );
         }
         let Some(stamp) = seen.stamp else { return Ok(()) };
         let last_sequence = advance(stamp.base_sequence, seen.count - 1);
@@ -113,7 +117,7 @@ mod tests {
 
         fn send(&mut self, record: u64, sequence: i32) {
             let seen = crate::batch::read(&batch(record, sequence, 2)).unwrap();
-            self.check.sent(&Sent { seen, partition: 0, acks: Acks::All });
+            self.check.sent(&Sent { seen, partition: 0 });
         }
 
         fn commit(&mut self, record: u64, sequence: i32) -> Verdict {

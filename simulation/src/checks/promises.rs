@@ -87,7 +87,14 @@ impl Check for Promises {
 }
 
 impl Promises {
-    fn vote(&mut self, ledger: &Ledger, group: Group, voter: ReplicaId, candidate: ReplicaId, term: Term) -> Verdict {
+    fn vote(
+        &mut self,
+        ledger: &Ledger,
+        group: Group,
+        voter: ReplicaId,
+        candidate: ReplicaId,
+        term: Term,
+    ) -> Verdict {
         let promise = self.of.entry((group, voter)).or_default();
         promise.term = promise.term.max(term);
         let first = *self.votes.entry((group, voter, term)).or_insert(candidate);

@@ -42,7 +42,12 @@ impl Check for Reads {
             return Ok(());
         }
         let (name, committed) = (ledger.name(group), ledger.end_offset(group));
-        violated(NAME, format!("{name}: a full read gives {log_start}..{end}, committed is everything below {committed}"))
+        violated(
+            NAME,
+            format!(
+                "{name}: a full read gives {log_start}..{end}, committed is everything below {committed}"
+            ),
+        )
     }
 }
 
@@ -66,7 +71,7 @@ mod tests {
             ledger.show(&leader, &records(index, 1, base, &payload)).unwrap();
         }
         let (first, second) = (served(0, batch(0, 0, 3)), served(3, batch(3, 3, 3)));
-        let mut check = |offset, batches: &[StoredBatch]| {
+        let check = |offset, batches: &[StoredBatch]| {
             Reads.fetched(&ledger, &Fetched { host: 1, group, offset, batches }).is_ok()
         };
         assert!(check(1, &[first.clone(), second.clone()]));

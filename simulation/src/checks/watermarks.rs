@@ -25,7 +25,8 @@ pub(super) struct Watermarks {
 
 /// Takes a value told in `term`; `Err` is the (term, value) that it contradicts.
 fn tell(told: &mut Told, term: Term, value: i64) -> Result<(), (Term, i64)> {
-    if let Some((later, (first, _))) = told.range(term.next().unwrap_or(term)..).find(|(later, _)| **later > term)
+    if let Some((later, (first, _))) =
+        told.range(term.next().unwrap_or(term)..).find(|(later, _)| **later > term)
         && *first < value
     {
         return Err((*later, *first));
@@ -47,7 +48,11 @@ impl Check for Watermarks {
             let Some(value) = value else { continue };
             if let Err((term, other)) = tell(table.entry(fact.group).or_default(), fact.term, value) {
                 let (host, at) = (fact.host, fact.term.0);
-                let what = format!("{}: node {host} in term {at} says {value}, term {} said {other}", name(), term.0);
+                let what = format!(
+                    "{}: node {host} in term {at} says {value}, term {} said {other}",
+                    name(),
+                    term.0
+                );
                 return violated(check, what);
             }
         }

@@ -52,8 +52,7 @@ impl Auditor {
         let Some(task) = self.tasks.get(self.at) else { return };
         let (topic, partition) = (TopicRef::Id(task.key.topic), task.key.partition);
         let list = |timestamp| {
-            let part =
-                ListOffsetsPartition { topic: topic.clone(), partition, leader_epoch: -1, timestamp };
+            let part = ListOffsetsPartition { topic: topic.clone(), partition, leader_epoch: -1, timestamp };
             Request::ListOffsets { partitions: vec![part] }
         };
         let request = match (task.start, task.end) {

@@ -76,7 +76,8 @@ impl Consumer {
         }
         let (request, timeout) = match position.next {
             Some(offset) => {
-                let max_bytes = u32::try_from(port.random.within(1, self.profile.bytes_max)).unwrap_or(u32::MAX);
+                let max_bytes =
+                    u32::try_from(port.random.within(1, self.profile.bytes_max)).unwrap_or(u32::MAX);
                 let max_wait_ms = u32::try_from(port.random.below(self.profile.wait_ms_max + 1)).unwrap_or(0);
                 let part = FetchPartition { topic, partition: key.1, offset, leader_epoch: -1, max_bytes };
                 let request = Request::Fetch { max_wait_ms, min_bytes: 1, max_bytes, partitions: vec![part] };
@@ -135,7 +136,9 @@ impl Actor for Consumer {
         {
             match response {
                 Response::Fetch { partitions } => partitions.iter().for_each(|part| self.fetched(&key, part)),
-                Response::ListOffsets { partitions } => partitions.iter().for_each(|part| self.listed(&key, part)),
+                Response::ListOffsets { partitions } => {
+                    partitions.iter().for_each(|part| self.listed(&key, part))
+                }
                 _ => {}
             }
         }

@@ -182,7 +182,11 @@ impl Topics {
 
     /// How to name a topic in a request; `None` when the id is wanted and not known.
     pub(crate) fn reference(&self, name: &str, by_id: bool) -> Option<TopicRef> {
-        if by_id { Some(TopicRef::Id(self.known.get(name)?.id)) } else { Some(TopicRef::Name(name.to_owned())) }
+        if by_id {
+            Some(TopicRef::Id(self.known.get(name)?.id))
+        } else {
+            Some(TopicRef::Name(name.to_owned()))
+        }
     }
 
     /// All partitions known.

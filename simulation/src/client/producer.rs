@@ -45,6 +45,15 @@ struct Waiting {
     born: Micros,
     call: Option<RequestId>,
     tried: bool,
+    /// Its outcome is known. It stays behind older ones whose outcome is not: the broker remembers five batches, so
+    /// nothing may be sent that is more than five after the oldest that may have to be sent again.
+    done: bool,
+}
+
+impl Waiting {
+    fn is_held(&self) -> bool {
+        self.call.is_none() && !self.done
+    }
 }
 
 #[derive(Default)]
@@ -93,7 +102,9 @@ impl Producer {
 
     fn identify(&mut self, port: &mut Port<'_>) {
         let Producing::Needs { bump, not_before } = self.state else { return };
-        if port.now < not_before || (self.finishing && self.lanes.values().all(|lane| lane.waiting.is_empty())) {
+        if port.now < not_before
+            || (self.finishing && self.lanes.values().all(|lane| lane.waiting.is_empty()))
+        {
             return;
         }
         let (producer_id, producer_epoch) = bump.unwrap_or((-1, -1));
@@ -107,7 +118,8 @@ impl Producer {
         if self.finishing || port.now < self.next_batch {
             return;
         }
-        self.next_batch = port.now + port.random.within(self.profile.interval / 4, self.profile.interval * 7 / 4);
+        self.next_batch =
+            port.now + port.random.within(self.profile.interval / 4, self.profile.interval * 7 / 4);
         let known = self.topics.partitions();
         if known.is_empty() {
             self.topics.doubt();
@@ -125,15 +137,23 @@ impl Producer {
         let stamp = ProducerStamp { id: producer, epoch, base_sequence: lane.next_sequence };
         let batch = batch::build(id, Some(stamp), count, value_bytes, port.wall_ms);
         let seen = batch::read(&batch.bytes).expect("just built");
-        port.sent.push(Sent { seen, partition: key.1, acks: self.profile.acks });
+        port.sent.push(Sent { seen, partition: key.1 });
         let sequence = lane.next_sequence;
         lane.next_sequence += i32::try_from(count).expect("small");
-        lane.waiting.push_back(Waiting { id, sequence, batch, born: port.now, call: None, tried: false });
+        lane.waiting.push_back(Waiting {
+            id,
+            sequence,
+            batch,
+            born: port.now,
+            call: None,
+            tried: false,
+            done: false,
+        });
     }
 
     fn pump(&mut self, port: &mut Port<'_>) {
         let expired = |lane: &Lane| {
-            lane.waiting.front().is_some_and(|w| w.call.is_none() && port.now > w.born + DELIVERY_TIMEOUT)
+            lane.waiting.front().is_some_and(|w| w.is_held() && port.now > w.born + DELIVERY_TIMEOUT)
         };
         if self.lanes.values().any(expired) {
             self.abandon(port);
@@ -144,15 +164,16 @@ impl Producer {
                 continue;
             }
             lane.draining = false;
-            if lane.waiting.iter().all(|w| w.call.is_some()) {
+            if !lane.waiting.iter().any(Waiting::is_held) {
                 continue;
             }
             let leader = self.topics.leader(&key.0, key.1);
-            let (Some(host), Some(topic)) = (leader, self.topics.reference(&key.0, self.profile.by_id)) else {
+            let (Some(host), Some(topic)) = (leader, self.topics.reference(&key.0, self.profile.by_id))
+            else {
                 self.topics.doubt();
                 continue;
             };
-            for waiting in lane.waiting.iter_mut().filter(|w| w.call.is_none()) {
+            for waiting in lane.waiting.iter_mut().filter(|w| w.is_held()) {
                 let part =
                     ProducePartition { topic: topic.clone(), partition: key.1, batch: waiting.batch.clone() };
                 let timeout_ms = u32::try_from(self.profile.request_timeout / MS).unwrap_or(u32::MAX);
@@ -194,7 +215,8 @@ impl Producer {
         match result.error {
             ErrorCode::None | ErrorCode::DuplicateSequenceNumber => {
                 self.calls.remove(&call);
-                lane.waiting.remove(at);
+                (lane.waiting[at].done, lane.waiting[at].call) = (true, None);
+                while lane.waiting.pop_front_if(|first| first.done).is_some() {}
             }
             // A deleted topic: a producer cannot know what became of its batches there, nor go on with its sequences.
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId if !key.0.starts_with(STABLE) => {
@@ -208,7 +230,9 @@ impl Producer {
                 self.failed(port, call);
             }
             // A batch behind one that failed has a gap before it; it goes again after that one.
-            ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId if at > 0 => self.failed(port, call),
+            ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId if at > 0 => {
+                self.failed(port, call)
+            }
             error => {
                 let waiting = &lane.waiting[at];
                 if self.profile.acks == Acks::All && key.0.starts_with(STABLE) {
@@ -296,7 +320,7 @@ impl Actor for Producer {
             Producing::As { .. } if !self.finishing => Some(self.next_batch),
             _ => None,
         };
-        let held = self.lanes.values().filter(|lane| lane.waiting.iter().any(|w| w.call.is_none()));
+        let held = self.lanes.values().filter(|lane| lane.waiting.iter().any(Waiting::is_held));
         let held = held.filter(|lane| !(lane.draining && lane.waiting.iter().any(|w| w.call.is_some())));
         let lanes = held.map(|lane| lane.not_before).min();
         [identity, lanes, self.topics.due()].into_iter().flatten().min()

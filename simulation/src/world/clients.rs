@@ -57,10 +57,13 @@ impl Asked {
         match request {
             Request::Produce { acks, partitions, .. } => {
                 let seen = |bytes: &bytes::Bytes| batch::read(bytes).expect("the workload's own").id;
-                let batches = partitions.iter().map(|p| (seen(&p.batch.bytes), p.batch.record_count)).collect();
+                let batches =
+                    partitions.iter().map(|p| (seen(&p.batch.bytes), p.batch.record_count)).collect();
                 Self::Produce { acks: *acks, batches }
             }
-            Request::Fetch { partitions, .. } => Self::Fetch { offsets: partitions.iter().map(|p| p.offset).collect() },
+            Request::Fetch { partitions, .. } => {
+                Self::Fetch { offsets: partitions.iter().map(|p| p.offset).collect() }
+            }
             Request::ListOffsets { partitions } => {
                 // A name may mean another topic by the time of the answer, unless the topic is never deleted.
                 let sure = |topic: &TopicRef| match topic {
@@ -219,7 +222,8 @@ impl World {
     /// A process is gone: what it had not answered it never will.
     pub(super) fn drop_requests(&mut self, host: usize, clients_notice: bool) {
         let at_node = |p: &Pending| p.host == host && p.state == State::AtNode;
-        let ids: Vec<RequestId> = self.pending.iter().filter(|(_, p)| at_node(p)).map(|(id, _)| *id).collect();
+        let ids: Vec<RequestId> =
+            self.pending.iter().filter(|(_, p)| at_node(p)).map(|(id, _)| *id).collect();
         for id in ids {
             if clients_notice {
                 self.break_connection(id);
@@ -239,7 +243,10 @@ impl World {
     /// A node answers: judge the answer, then let it travel.
     pub(super) fn respond(&mut self, host: usize, id: RequestId, response: Response) -> Verdict {
         let Some(mut pending) = self.pending.remove(&id) else {
-            return broken("a request is answered once", format!("node {} answers request {} again", host + 1, id.0));
+            return broken(
+                "a request is answered once",
+                format!("node {} answers request {} again", host + 1, id.0),
+            );
         };
         if pending.state != State::AtNode || pending.host != host || pending.life != self.hosts[host].life {
             let (at, state) = (pending.host + 1, pending.state);
@@ -269,7 +276,11 @@ impl World {
         match (asked, response) {
             (Asked::Produce { acks, batches }, Response::Produce { partitions }) => {
                 for ((batch, count), result) in batches.iter().zip(partitions) {
-                    self.trace.fold(&[50, result.error.code().cast_unsigned().into(), result.base_offset.cast_unsigned()]);
+                    self.trace.fold(&[
+                        50,
+                        result.error.code().cast_unsigned().into(),
+                        result.base_offset.cast_unsigned(),
+                    ]);
                     if result.error != ErrorCode::None {
                         continue;
                     }
@@ -305,7 +316,11 @@ impl World {
             }
             (Asked::List { parts }, Response::ListOffsets { partitions }) => {
                 for ((timestamp, sure), result) in parts.iter().zip(partitions) {
-                    self.trace.fold(&[52, result.error.code().cast_unsigned().into(), result.offset.cast_unsigned()]);
+                    self.trace.fold(&[
+                        52,
+                        result.error.code().cast_unsigned().into(),
+                        result.offset.cast_unsigned(),
+                    ]);
                     let node = self.hosts[host].node.as_ref();
                     let topic = node.and_then(|node| Some(node.view().topic_ref(&result.topic)?.id));
                     let (Some(topic), ErrorCode::None, true) = (topic, result.error, sure) else { continue };
@@ -324,7 +339,9 @@ impl World {
     }
 
     fn bounds(&mut self, host: usize, key: PartitionKey, high: Option<i64>, start: Option<i64>) -> Verdict {
-        let Some(term) = self.hosts[host].node.as_ref().and_then(|node| node.replica(key)).map(|view| view.term) else {
+        let Some(term) =
+            self.hosts[host].node.as_ref().and_then(|node| node.replica(key)).map(|view| view.term)
+        else {
             return Ok(());
         };
         let group = self.ledger.group(key);
@@ -349,16 +366,22 @@ fn told(response: &Response) -> String {
         Response::Fetch { partitions } => {
             let one = |p: &node::core::request::FetchResult| {
                 let bases: Vec<i64> = p.batches.iter().map(|batch| batch.base_offset).collect();
-                format!("{:?} start {} high {} batches {bases:?}", p.error, p.log_start_offset, p.high_watermark)
+                format!(
+                    "{:?} start {} high {} batches {bases:?}",
+                    p.error, p.log_start_offset, p.high_watermark
+                )
             };
             partitions.iter().map(one).collect::<Vec<_>>().join(", ")
         }
         Response::Metadata(result) => {
-            let topics: BTreeSet<_> = result.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
+            let topics: BTreeSet<_> =
+                result.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
             let leaders: Vec<_> = result
                 .topics
                 .iter()
-                .flat_map(|topic| topic.partitions.iter().map(|p| host_of(p.leader).map_or(0, |host| host + 1)))
+                .flat_map(|topic| {
+                    topic.partitions.iter().map(|p| host_of(p.leader).map_or(0, |host| host + 1))
+                })
                 .collect();
             format!("topics {topics:?} led by {leaders:?}")
         }

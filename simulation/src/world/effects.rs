@@ -1,11 +1,13 @@
 //! Steps a node and performs what it wants done.
 
+use mesh::raft::Message;
 use node::core::message::PeerMessage;
 use node::core::{Effect, Input};
 use storage::fake::FakeDisk;
 
 use super::{Event, Process, World, broken};
 use crate::checks::Verdict;
+use crate::fault::Moment;
 use crate::network::Fate;
 use crate::queue::{MS, Micros};
 
@@ -40,7 +42,9 @@ impl World {
             self.tell_input(host, &input);
         }
         let only = match &input {
-            Input::Message { message: PeerMessage::Raft { key, .. }, .. } if key.as_shard().is_none() => Some(*key),
+            Input::Message { message: PeerMessage::Raft { key, .. }, .. } if key.as_shard().is_none() => {
+                Some(*key)
+            }
             _ => None,
         };
         let now = self.hosts[host].clocks(self.now);
@@ -49,13 +53,16 @@ impl World {
         self.observe(host, only)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
+        self.spring();
         Ok(())
     }
 
     fn tell_input(&mut self, host: usize, input: &Input<FakeDisk>) {
         let text = match input {
             Input::Message { from, message } => format!("<- node {} {}", from.0, short(message)),
-            Input::Request { id, request } => format!("<- request {} {}", id.0, clip(&format!("{request:?}"))),
+            Input::Request { id, request } => {
+                format!("<- request {} {}", id.0, clip(&format!("{request:?}")))
+            }
             Input::Committed(_) => "commit synced".into(),
             Input::Read { token, result } => {
                 format!("read {token} done: {:?}", result.as_ref().map(|entries| entries.len()))
@@ -88,7 +95,8 @@ impl World {
                     self.queue.push(at, Event::ReadDone { host, life, token, job: Box::new(job) });
                 }
                 Effect::Reclaim(job) => {
-                    let (at, life) = (self.disk_time(host, self.scenario.disk.read * 8), self.hosts[host].life);
+                    let (at, life) =
+                        (self.disk_time(host, self.scenario.disk.read * 8), self.hosts[host].life);
                     self.queue.push(at, Event::ReclaimDone { host, life, job: Box::new(job) });
                 }
                 Effect::Publish(info) => {
@@ -101,12 +109,20 @@ impl World {
             }
         }
         if step_bytes > STEP_BYTES_MAX {
-            return broken("bytes in flight are bounded", format!("node {} sent {step_bytes} in a step", host + 1));
+            return broken(
+                "bytes in flight are bounded",
+                format!("node {} sent {step_bytes} in a step", host + 1),
+            );
         }
         Ok(())
     }
 
-    fn send(&mut self, host: usize, to: mesh::raft::NodeId, message: PeerMessage) -> Result<u64, crate::checks::Violation> {
+    fn send(
+        &mut self,
+        host: usize,
+        to: mesh::raft::NodeId,
+        message: PeerMessage,
+    ) -> Result<u64, crate::checks::Violation> {
         let buffer = self.trace.buffer();
         let before = buffer.len();
         _ = bincode::serde::encode_into_std_write(&message, buffer, bincode::config::standard());
@@ -114,6 +130,9 @@ impl World {
         self.trace.flush();
         for check in &mut self.checks {
             check.message(&self.ledger, host, &message)?;
+        }
+        if self.ambush.is_some() {
+            self.moment_of(host, &message);
         }
         if self.trace.is_read() {
             let text = short(&message);
@@ -133,6 +152,16 @@ impl World {
             }
         }
         Ok(bytes)
+    }
+
+    fn moment_of(&mut self, host: usize, message: &PeerMessage) {
+        let PeerMessage::Raft { message, .. } = message else { return };
+        match message {
+            Message::VoteReply { granted: true, .. } => self.at_moment(host, Moment::Voted),
+            Message::AppendReply { reject: None, .. } => self.at_moment(host, Moment::Acknowledged),
+            Message::ResetReply { .. } => self.at_moment(host, Moment::Reset),
+            _ => {}
+        }
     }
 
     /// When something of typical length that is asked of a disk now will end.
@@ -183,7 +212,10 @@ impl World {
     fn node_failed(&mut self, host: usize, reason: &str) -> Verdict {
         self.tell(Some(host), || format!("ends itself: {reason}"));
         if self.hosts[host].excuse.is_none() {
-            return broken("a node ends only for a failed disk", format!("node {} ends itself: {reason}", host + 1));
+            return broken(
+                "a node ends only for a failed disk",
+                format!("node {} ends itself: {reason}", host + 1),
+            );
         }
         let time = self.fault_chance.within(100, 2000) * MS;
         self.kill(host, false);
@@ -202,14 +234,16 @@ fn clip(text: &str) -> String {
 
 /// A message in few words.
 fn short(message: &PeerMessage) -> String {
-    use mesh::raft::Message;
     match message {
         PeerMessage::Raft { key, from, to, message } => {
             let what = match message {
                 Message::Append { term, prev, entries, commit } => {
                     let of = |entry: &mesh::raft::Entry| format!("{}@{}", entry.index.0, entry.term.0);
                     let (first, last) = (entries.first().map(of), entries.last().map(of));
-                    format!("append t{} prev {}@{} {first:?}..{last:?} commit {}", term.0, prev.0.0, prev.1.0, commit.0)
+                    format!(
+                        "append t{} prev {}@{} {first:?}..{last:?} commit {}",
+                        term.0, prev.0.0, prev.1.0, commit.0
+                    )
                 }
                 other => clip(&format!("{other:?}")),
             };

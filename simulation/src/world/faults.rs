@@ -4,9 +4,19 @@ use node::core::Input;
 
 use super::{Event, Phase, Process, Undo, World, broken};
 use crate::checks::Verdict;
-use crate::fault::{Fault, Target};
+use crate::fault::{Blow, Fault, Moment, Target};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros};
+
+/// A crash that waits for its moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ambush {
+    moment: Moment,
+    blow: Blow,
+    times: u32,
+    time: Micros,
+    sprung: Option<usize>,
+}
 
 impl World {
     pub(super) fn begin(&mut self, n: usize) -> Verdict {
@@ -38,6 +48,9 @@ impl World {
             Fault::CutAll { time } => {
                 (0..self.hosts.len()).for_each(|host| self.kill_for(host, true, time));
             }
+            Fault::Ambush { moment, blow, times, time } => {
+                self.ambush = Some(Ambush { moment, blow, times, time, sprung: None });
+            }
             Fault::Pause { target, time } => self.pause(target, time),
             Fault::Stop { target, time } => {
                 let host = self.resolve(target);
@@ -56,7 +69,8 @@ impl World {
             }
             Fault::OneWay { target, deaf, time } => {
                 let host = self.resolve(target);
-                let links = self.others(host).map(|other| if deaf { (other, host) } else { (host, other) }).collect();
+                let links =
+                    self.others(host).map(|other| if deaf { (other, host) } else { (host, other) }).collect();
                 self.cut_links(links, time);
             }
             Fault::Clog { target, time } => {
@@ -100,13 +114,38 @@ impl World {
         Ok(())
     }
 
+    /// A host is at a moment at which somebody may lie in wait.
+    pub(super) fn at_moment(&mut self, host: usize, moment: Moment) {
+        if let Some(ambush) =
+            self.ambush.as_mut().filter(|ambush| ambush.moment == moment && self.phase == Phase::Faults)
+        {
+            ambush.sprung.get_or_insert(host);
+        }
+    }
+
+    /// After a step: whoever walked into an ambush goes down.
+    pub(super) fn spring(&mut self) {
+        if let Some(ambush) = self.ambush
+            && let Some(host) = ambush.sprung
+        {
+            let times = ambush.times - 1;
+            self.ambush = (times > 0).then_some(Ambush { times, sprung: None, ..ambush });
+            match ambush.blow {
+                Blow::Kill => self.kill_for(host, false, ambush.time),
+                Blow::PowerCut => self.kill_for(host, true, ambush.time),
+                Blow::Isolate => self.split(1 << host, ambush.time),
+            }
+        }
+    }
+
     fn resolve(&self, target: Target) -> usize {
         match target {
             Target::Host(host) => host,
             Target::Leader(draw) => {
                 let user: Vec<_> = self.ledger.groups().filter(|(key, _)| key.as_shard().is_none()).collect();
                 let all: Vec<_> = if user.is_empty() { self.ledger.groups().collect() } else { user };
-                let key = usize::try_from(draw >> 1).ok().and_then(|draw| all.get(draw.checked_rem(all.len())?));
+                let key =
+                    usize::try_from(draw >> 1).ok().and_then(|draw| all.get(draw.checked_rem(all.len())?));
                 let leader = key.and_then(|(key, _)| self.leader_of(*key)).map(|fact| fact.host);
                 leader.unwrap_or_else(|| usize::try_from(draw % self.hosts.len() as u64).unwrap_or(0))
             }
@@ -157,7 +196,8 @@ impl World {
     }
 
     fn disconnect(&mut self, host: usize, peer: usize, late: bool) {
-        if self.hosts[host].process == Process::Down || self.chance.percent(self.scenario.silent_disconnects) {
+        if self.hosts[host].process == Process::Down || self.chance.percent(self.scenario.silent_disconnects)
+        {
             return;
         }
         let wait = if late { self.chance.within(500, 8000) * MS } else { self.chance.within(200, 20_000) };
@@ -192,7 +232,10 @@ impl World {
             Err(reason) => {
                 self.tell(Some(host), || format!("does not open: {reason}"));
                 let Some(_) = self.hosts[host].excuse else {
-                    return broken("a node opens what it wrote", format!("node {} does not open: {reason}", host + 1));
+                    return broken(
+                        "a node opens what it wrote",
+                        format!("node {} does not open: {reason}", host + 1),
+                    );
                 };
                 self.hosts[host].disk = self.hosts[host].disk.kill();
                 self.start_later(host, 1_000 * MS);

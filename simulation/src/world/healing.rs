@@ -109,14 +109,19 @@ impl World {
         if let Some(why) = self.not_whole(None) {
             return Some(why);
         }
-        self.ledger.descriptors.all().find_map(|descriptor| self.behind(descriptor)).or_else(|| self.left_over())
+        self.ledger
+            .descriptors
+            .all()
+            .find_map(|descriptor| self.behind(descriptor))
+            .or_else(|| self.left_over())
     }
 
     /// The first partition whose actual replicas are not the desired ones; with `host`, of those it should have.
     pub(super) fn not_whole(&self, host: Option<usize>) -> Option<String> {
         let node = host.map(|host| self.hosts[host].id());
         let concerned = |descriptor: &&Descriptor| {
-            let names = |node| descriptor.replicas.iter().chain(&descriptor.leaving).any(|id| id.node == node);
+            let names =
+                |node| descriptor.replicas.iter().chain(&descriptor.leaving).any(|id| id.node == node);
             node.is_none_or(names)
         };
         self.ledger.descriptors.all().filter(concerned).find_map(|descriptor| self.incomplete(descriptor))
@@ -130,7 +135,9 @@ impl World {
         if descriptor.creating || !descriptor.leaving.is_empty() {
             return Some(format!("the descriptor of {} is {descriptor:?}", name()));
         }
-        let Some(leader) = self.leader_of(descriptor.key) else { return Some(format!("{} has no leader", name())) };
+        let Some(leader) = self.leader_of(descriptor.key) else {
+            return Some(format!("{} has no leader", name()));
+        };
         if !leader.membership.outgoing.is_empty() || leader.membership.voters != descriptor.voters() {
             return Some(format!(
                 "the membership of {} at its leader {} is {:?}, desired is {:?}",
@@ -163,7 +170,10 @@ impl World {
         let behind = members.find(|fact| fact.commit != committed || fact.synced != committed)?;
         let (name, who) = (self.ledger.name(group), behind.name());
         let (commit, synced, last) = (behind.commit.0, behind.synced.0, behind.last.0);
-        Some(format!("{name}: {who} has commit {commit}, synced {synced}, last {last}; committed is {}", committed.0))
+        Some(format!(
+            "{name}: {who} has commit {commit}, synced {synced}, last {last}; committed is {}",
+            committed.0
+        ))
     }
 
     /// A replica that no descriptor wants, or a host that is not running.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId, Time};
 use node::core::metadata::{Founder, Founding, PartitionKey, Registration};
-use node::core::{Node, NodeConfig, Setup};
 use node::core::{Effect, Identity, Now};
+use node::core::{Node, NodeConfig, Setup};
 use storage::fake::FakeDisk;
 use storage::index::memory::MemoryIndex;
 use storage::{Commit, Store, StoreConfig};
@@ -209,7 +209,9 @@ impl Host {
     pub(super) fn rot(&self, random: &mut Random) -> bool {
         use storage::Disk;
         let Ok(mut files) = self.disk.list() else { return false };
-        files.retain(|name| self.disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096)));
+        files.retain(|name| {
+            self.disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096))
+        });
         files.sort();
         files.pop();
         if files.is_empty() {

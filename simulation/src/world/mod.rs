@@ -29,6 +29,7 @@ use crate::scenario::Scenario;
 use crate::trace::{Telling, Trace};
 
 use clients::{Client, Pending};
+use faults::Ambush;
 use healing::Phase;
 use host::{Host, Process};
 
@@ -108,6 +109,7 @@ pub(crate) struct World {
     damaged: Option<usize>,
     /// The host whose disk may hold damage that nobody has read yet.
     rotten: Option<usize>,
+    ambush: Option<Ambush>,
     stats: Stats,
 }
 
@@ -115,8 +117,12 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, scenario: Scenario, telling: Telling) -> Self {
         let mut chance = Random::of(seed, "hosts");
-        let hosts: Vec<Host> =
-            scenario.clocks.iter().enumerate().map(|(at, clock)| Host::new(at, *clock, &mut chance)).collect();
+        let hosts: Vec<Host> = scenario
+            .clocks
+            .iter()
+            .enumerate()
+            .map(|(at, clock)| Host::new(at, *clock, &mut chance))
+            .collect();
         let founders = hosts.iter().map(Host::founder).collect();
         let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
         let clients = Client::of(&scenario, seed);
@@ -140,6 +146,7 @@ impl World {
             phase: Phase::Faults,
             damaged: None,
             rotten: None,
+            ambush: None,
             stats: Stats::default(),
             scenario,
         }
@@ -217,7 +224,9 @@ impl World {
                 job.run();
                 self.step(host, Input::Reclaimed(*job))
             }
-            Event::Connected { host, life, peer } => self.hint(host, life, Input::Connected(self.hosts[peer].id())),
+            Event::Connected { host, life, peer } => {
+                self.hint(host, life, Input::Connected(self.hosts[peer].id()))
+            }
             Event::Disconnected { host, life, peer } => {
                 self.hint(host, life, Input::Disconnected(self.hosts[peer].id()))
             }

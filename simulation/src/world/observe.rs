@@ -13,6 +13,7 @@ use storage::{Read, ReadFrom};
 
 use super::{World, broken};
 use crate::checks::{ReplicaFact, Verdict};
+use crate::fault::Moment;
 
 /// Bytes read at once when newly committed entries are looked at.
 const LOOK_BYTES: usize = 1 << 20;
@@ -82,7 +83,9 @@ impl World {
         let before = before.cloned();
         let terms = state.term_starts.iter().map(|(term, first, _)| (Term(*term), Index(*first)));
         let terms = match &before {
-            Some(b) if b.terms.len() == state.term_starts.len() && terms.clone().eq(b.terms.iter().copied()) => {
+            Some(b)
+                if b.terms.len() == state.term_starts.len() && terms.clone().eq(b.terms.iter().copied()) =>
+            {
                 Arc::clone(&b.terms)
             }
             _ => terms.collect(),
@@ -122,14 +125,16 @@ impl World {
             self.stats.elections += 1;
             let (name, id, term) = (self.ledger.name(fact.group), fact.id, fact.term.0);
             self.tell(Some(fact.host), || format!("{id} leads {name} in term {term}"));
+            self.at_moment(fact.host, Moment::Leads);
+        }
+        let changed = |before: &Arc<ReplicaFact>| before.membership != fact.membership;
+        if fact.leads && fact.before.as_ref().is_some_and(changed) {
+            self.at_moment(fact.host, Moment::Membership);
         }
         let same = fact.before.as_ref().filter(|before| before.id == fact.id);
         let seen_before = same.map_or(fact.start.index, |before| before.commit.max(fact.start.index));
-        let shown = if fact.commit > seen_before {
-            self.committed(node, view, &fact, seen_before)
-        } else {
-            Ok(())
-        };
+        let shown =
+            if fact.commit > seen_before { self.committed(node, view, &fact, seen_before) } else { Ok(()) };
         for check in &mut self.checks {
             check.replica(&self.ledger, &fact)?;
         }
@@ -139,7 +144,13 @@ impl World {
         Ok(())
     }
 
-    fn committed(&mut self, node: &Node<FakeDisk>, view: &ReplicaView<'_>, fact: &ReplicaFact, seen: Index) -> Verdict {
+    fn committed(
+        &mut self,
+        node: &Node<FakeDisk>,
+        view: &ReplicaView<'_>,
+        fact: &ReplicaFact,
+        seen: Index,
+    ) -> Verdict {
         self.ledger.shown(fact);
         let mut next = seen.0 + 1;
         while next <= fact.commit.0 {
@@ -168,17 +179,22 @@ impl World {
 
     fn unreadable(&self, fact: &ReplicaFact, index: u64, error: &str) -> Verdict {
         let (name, who) = (self.ledger.name(fact.group), fact.name());
-        broken("committed entries are readable", format!("{name}: {who} cannot read committed entry {index}: {error}"))
+        broken(
+            "committed entries are readable",
+            format!("{name}: {who} cannot read committed entry {index}: {error}"),
+        )
     }
 
     fn read_elsewhere(&self, fact: &ReplicaFact, index: Index) -> Option<Vec<storage::Entry>> {
         let term = fact.term_at(index)?;
         let others = self.hosts.iter().filter(|host| host.at != fact.host);
-        others.filter_map(|host| Some((host.node.as_ref()?, self.ledger.key(fact.group)))).find_map(|(node, key)| {
-            let view = node.replica(key)?;
-            let entries = read(node, &view, index.0).ok()?;
-            (entries.first()?.term == term.0).then_some(entries)
-        })
+        others.filter_map(|host| Some((host.node.as_ref()?, self.ledger.key(fact.group)))).find_map(
+            |(node, key)| {
+                let view = node.replica(key)?;
+                let entries = read(node, &view, index.0).ok()?;
+                (entries.first()?.term == term.0).then_some(entries)
+            },
+        )
     }
 
     /// The process of a host is gone, and its replicas with it.
