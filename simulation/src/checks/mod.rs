@@ -118,6 +118,8 @@ pub(crate) struct Bounds {
     pub(crate) term: Term,
     pub(crate) high_watermark: Option<i64>,
     pub(crate) log_start: Option<i64>,
+    /// An offset that it refused as out of range although its log starts no later.
+    pub(crate) refused: Option<i64>,
 }
 
 /// A committed entry, the first time anyone shows it.

@@ -11,6 +11,7 @@ use mesh::raft::Term;
 use super::{Bounds, Check, Group, Ledger, Verdict, violated};
 
 const HIGH: &str = "the high watermark never goes back";
+const RANGE: &str = "what clients were told exists is in range";
 const START: &str = "the log start never goes back";
 
 /// First and latest value told in a term.
@@ -56,6 +57,15 @@ impl Check for Watermarks {
                 return violated(check, what);
             }
         }
+        if let Some(offset) = fact.refused
+            && let Some((term, (_, told))) =
+                self.high.get(&fact.group).and_then(|told| told.range(..=fact.term).next_back())
+            && offset <= *told
+        {
+            let what =
+                format!("{}: {fact:?} refuses an offset below what term {} told: {told}", name(), term.0);
+            return violated(RANGE, what);
+        }
         if fact.high_watermark.is_some_and(|high| high > ledger.end_offset(fact.group)) {
             let end = ledger.end_offset(fact.group);
             return violated(HIGH, format!("{}: {fact:?} is beyond the committed end {end}", name()));
@@ -66,7 +76,25 @@ impl Check for Watermarks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::doctored::ledger;
     use super::*;
+
+    #[test]
+    fn a_refusal_of_what_was_told_is_found() {
+        let (ledger, group) = ledger();
+        let mut check = Watermarks::default();
+        let mut say = |term, high_watermark, refused| {
+            let log_start = Some(0);
+            check.bounds(
+                &ledger,
+                &Bounds { host: 1, group, term: Term(term), high_watermark, log_start, refused },
+            )
+        };
+        assert_eq!(say(2, Some(1), None).unwrap_err().check, HIGH, "nothing is committed");
+        assert!(say(2, None, Some(2)).is_ok());
+        assert!(say(1, None, Some(1)).is_ok(), "an older leader may know less");
+        assert_eq!(say(3, None, Some(1)).unwrap_err().check, RANGE);
+    }
 
     #[test]
     fn order_is_by_term_then_time() {

@@ -301,10 +301,13 @@ impl World {
                         result.high_watermark.cast_unsigned(),
                         result.batches.len() as u64,
                     ]);
+                    let key = PartitionKey { topic: result.topic_id, partition: result.partition };
+                    if result.error == ErrorCode::OffsetOutOfRange {
+                        self.refused(host, key, *offset)?;
+                    }
                     if result.error != ErrorCode::None {
                         continue;
                     }
-                    let key = PartitionKey { topic: result.topic_id, partition: result.partition };
                     let group = self.ledger.group(key);
                     for check in &mut self.checks {
                         let fact = Fetched { host, group, offset: *offset, batches: &result.batches };
@@ -339,16 +342,28 @@ impl World {
     }
 
     fn bounds(&mut self, host: usize, key: PartitionKey, high: Option<i64>, start: Option<i64>) -> Verdict {
-        let Some(term) =
-            self.hosts[host].node.as_ref().and_then(|node| node.replica(key)).map(|view| view.term)
-        else {
-            return Ok(());
-        };
-        let group = self.ledger.group(key);
         let known = |value: Option<i64>| value.filter(|value| *value >= 0);
-        let fact = Bounds { host, group, term, high_watermark: known(high), log_start: known(start) };
+        let Some(term) = self.view(host, key).map(|view| view.term) else { return Ok(()) };
+        let group = self.ledger.group(key);
+        let (high_watermark, log_start) = (known(high), known(start));
+        self.judge_bounds(&Bounds { host, group, term, high_watermark, log_start, refused: None })
+    }
+
+    fn refused(&mut self, host: usize, key: PartitionKey, offset: i64) -> Verdict {
+        let Some(view) = self.view(host, key) else { return Ok(()) };
+        let (term, started) = (view.term, offset >= view.start.next_offset);
+        let group = self.ledger.group(key);
+        let refused = started.then_some(offset);
+        self.judge_bounds(&Bounds { host, group, term, high_watermark: None, log_start: None, refused })
+    }
+
+    fn view(&self, host: usize, key: PartitionKey) -> Option<node::core::ReplicaView<'_>> {
+        self.hosts[host].node.as_ref()?.replica(key)
+    }
+
+    fn judge_bounds(&mut self, fact: &Bounds) -> Verdict {
         for check in &mut self.checks {
-            check.bounds(&self.ledger, &fact)?;
+            check.bounds(&self.ledger, fact)?;
         }
         Ok(())
     }
