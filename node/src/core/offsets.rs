@@ -1,7 +1,8 @@
 //! ListOffsets and OffsetForLeaderEpoch: questions about where a partition's offsets begin and end.
 
-use storage::Disk;
+use storage::{Disk, LogId, Read, ReadFrom};
 
+use super::batch::first_record_at;
 use super::error::ErrorCode;
 use super::fetch::check_epoch;
 use super::node::Node;
@@ -44,17 +45,25 @@ impl<D: Disk> Node<D> {
             LATEST => Some((-1, high_watermark)),
             EARLIEST | EARLIEST_LOCAL => Some((-1, state.start.next_offset)),
             MAX_TIMESTAMP => self.store.max_timestamp(log).filter(|(_, offset)| *offset < high_watermark),
-            at if at >= 0 => self
-                .store
-                .first_at_or_after(log, at)
-                .filter(|(_, offset)| *offset < high_watermark)
-                .map(|(_, offset)| (at, offset)),
+            at if at >= 0 => self.first_at(log, at).filter(|(_, offset)| *offset < high_watermark),
             _ => return Err(ErrorCode::UnsupportedVersion),
         };
         let Some((timestamp, offset)) = found else { return Ok(()) };
         (result.timestamp, result.offset) = (timestamp, offset);
         result.leader_epoch = epoch_of(state.term_starts, offset);
         Ok(())
+    }
+
+    /// The first record at or after a time. The one batch that holds it is read at once: such questions are rare.
+    fn first_at(&self, log: LogId, at: i64) -> Option<(i64, i64)> {
+        let (index, base_offset) = self.store.first_at_or_after(log, at)?;
+        let entries = match self.store.read(log, ReadFrom::Index(index), 1) {
+            Ok(Read::Ready(entries)) => entries,
+            Ok(Read::Disk(job)) => job.run().unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let found = entries.first().and_then(|entry| first_record_at(&entry.payload, at));
+        Some(found.map_or((at, base_offset), |(delta, timestamp)| (timestamp, base_offset + delta)))
     }
 
     pub(crate) fn epoch_end(&self, part: EpochPartition) -> EpochResult {
