@@ -116,6 +116,10 @@ fn what_must_not_start_is_refused_by_name() {
     assert_eq!(ended, Ended::Code(1), "{log}");
     assert!(log.contains("--listen-kafka: cannot listen on"), "{log}");
 
+    let (ended, log) = rig.node("b").args(&["--listen-mesh", &node.mesh_address()]).start().end();
+    assert_eq!(ended, Ended::Code(1), "{log}");
+    assert!(log.contains("--listen-mesh: cannot listen") && !log.contains(": ;"), "{log}");
+
     let token = rig.file("token", "a secret of some length");
     let (ended, log) =
         rig.node("c").args(&["--join", &node.mesh_address(), "--token-file", &token]).start().end();

@@ -98,7 +98,7 @@ pub(super) async fn listen(
     address: SocketAddr,
 ) -> Result<SocketAddr, TransportError> {
     let failed = |reason: String| TransportError::Listen { address, reason };
-    let listener = swarm.listen_on(multiaddr(address)).map_err(|error| failed(error.to_string()))?;
+    let listener = swarm.listen_on(multiaddr(address)).map_err(|error| failed(innermost(&error)))?;
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::NewListenAddr { listener_id, address: got } if listener_id == listener => {
@@ -111,14 +111,21 @@ pub(super) async fn listen(
                     .ok_or_else(|| failed("no port was given".into()));
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } if listener_id == listener => {
-                return Err(failed(reason.err().map_or_else(|| "closed".into(), |e| e.to_string())));
+                return Err(failed(reason.err().map_or_else(|| "closed".into(), |error| innermost(&error))));
             }
             SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => {
-                return Err(failed(error.to_string()));
+                return Err(failed(innermost(&error)));
             }
             _ => {}
         }
     }
+}
+
+/// The words of the error at the bottom: libp2p's own say nothing of an address that is taken.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let said = chain.map(ToString::to_string).filter(|words| !words.is_empty()).last();
+    said.unwrap_or_else(|| "the address is taken, or is none of this machine".into())
 }
 
 pub(super) fn multiaddr(address: SocketAddr) -> Multiaddr {

@@ -133,7 +133,9 @@ fn start_log(config: &Config) {
     // libp2p's own words are for its developers, unless a person asks for them.
     let filter = match config.log_level.contains('=') {
         true => EnvFilter::new(&config.log_level),
-        false => EnvFilter::new(format!("{},libp2p_swarm=warn,libp2p_kad=error", config.log_level)),
+        false => {
+            EnvFilter::new(format!("{},libp2p_swarm=warn,libp2p_kad=error,yamux=error", config.log_level))
+        }
     };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub(crate) use kafka::Kafka;
@@ -14,6 +15,8 @@ use tempfile::TempDir;
 
 /// Nothing takes longer on a machine that is busy with everything else.
 const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_PORT: u32 = 12_000;
+const PORTS: u32 = 14_000;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Polls until it is so; panics when that does not come.
@@ -26,9 +29,15 @@ pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and that the system does not give to whoever asks for any: those begin at 32768.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let free = (0..PORTS).find_map(|_| {
+        let number = (std::process::id() + TAKEN.fetch_add(1, Relaxed)) % PORTS + FIRST_PORT;
+        let port = u16::try_from(number).expect("the range ends below 65536");
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    });
+    free.expect("a free port")
 }
 
 /// How a process ended.
