@@ -95,11 +95,7 @@ fn explain(seed: u64, options: Options) {
 fn many(arguments: &Arguments, options: Options) -> bool {
     let from = arguments.from.unwrap_or_else(fresh_seed);
     let seeds = arguments.seeds.unwrap_or(200);
-    println!(
-        "seeds {from}..{} with {} virtual minutes of faults each",
-        from + seeds,
-        options.minutes
-    );
+    println!("seeds {from}..{} with {} virtual minutes of faults each", from + seeds, options.minutes);
     let begun = now();
     let mut totals = Totals::default();
     let seeds = (from..from + seeds).collect();
@@ -135,7 +131,7 @@ fn mutants(arguments: &Arguments, options: Options) -> bool {
         return false;
     }
     println!("{}", report::table_head());
-    let mut passed = true;
+    let (all, mut passed) = (bugs.len(), 0);
     for bug in bugs {
         let enough = if arguments.full { u64::MAX } else { ENOUGH };
         let (from, seeds) = (arguments.from.unwrap_or(1), arguments.seeds.unwrap_or(2000));
@@ -147,7 +143,8 @@ fn mutants(arguments: &Arguments, options: Options) -> bool {
         };
         println!("{}", report::row(bug.name, &row));
         let wanted = if arguments.pinned { 1 } else { ENOUGH };
-        passed &= row.caught >= wanted && row.unclean.is_empty();
+        passed += usize::from(row.caught >= wanted && row.unclean.is_empty());
     }
-    passed
+    println!("SUMMARY: {passed} of {all} mutants caught");
+    passed == all
 }

@@ -37,10 +37,11 @@ impl Totals {
         let seconds = (stats.virtual_us as f64 / 1e6).max(1e-9);
         let speed = seconds / 3600.0 / (wall_seconds / 60.0).max(1e-9) / jobs as f64;
         let mut text = format!(
-            "{} seeds, {:.1} virtual hours, {} operations, {} acknowledged records, {} elections, {} faults\n\
+            "SUMMARY: {} seeds, {} failed, {:.1} virtual hours, {} operations, {} acknowledged records, {} elections, {} faults\n\
              {:.1} operations per virtual second, {:.1} faults per virtual minute\n\
              {speed:.1} virtual hours per wall minute and core ({jobs} cores, {wall_seconds:.0} s)\n",
             self.seeds,
+            self.failed.len(),
             seconds / 3600.0,
             stats.operations,
             stats.acknowledged,
