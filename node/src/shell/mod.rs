@@ -302,6 +302,8 @@ async fn connect(
         .advertise_mesh
         .clone()
         .unwrap_or_else(|| config.listen_mesh.with_port(config.listen_mesh.address.port()));
+    // libp2p shares its ports (SO_REUSEPORT): without this look a second node on this address would take half of the connections.
+    drop(bind("listen-mesh", &config.listen_mesh).await?);
     transport.cluster = founded_cluster(&opened.directory)?;
     let (transport, events) = Transport::start(transport).await.map_err(|error| {
         anyhow::anyhow!("--listen-mesh: {error}; stop what listens there, or choose another port")
