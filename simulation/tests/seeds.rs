@@ -1,0 +1,58 @@
+//! Seeds that showed a bug when they were first run, and must stay clean. A change of the swarm or of the code shifts what happens
+//! in a seed, so they stand for their scenarios rather than replay their bugs to the letter.
+
+use simulation::{Options, run};
+
+fn clean(seed: u64) {
+    let outcome = run(seed, Options::default());
+    let failure = outcome.failure.map(|failure| format!("{}: {}", failure.check, failure.what));
+    assert_eq!(failure, None, "seed {seed}: {}", outcome.scenario);
+    let virtual_minutes = outcome.stats.virtual_us / 60_000_000;
+    assert!(virtual_minutes >= 2, "seed {seed} ran {virtual_minutes} virtual minutes");
+    assert!(outcome.stats.operations > 20 * outcome.stats.virtual_us / 1_000_000, "seed {seed} is idle");
+    assert!(outcome.stats.faults >= virtual_minutes, "seed {seed} is calm");
+}
+
+/// Rot that an earlier opening had told made replaced replicas suspect again, and took the majority.
+#[test]
+fn rot_is_told_once() {
+    clean(7);
+}
+
+/// A frame that fails its CRC at a read left a replica that neither served nor was replaced.
+#[test]
+fn a_log_that_cannot_be_read_is_replaced() {
+    clean(29);
+}
+
+/// A reset's checkpoint may be ahead of a kept suffix, of which anything may be stale.
+#[test]
+fn a_reset_may_be_ahead_of_the_suffix() {
+    clean(30);
+}
+
+/// A fetch that read the disk answered with a high watermark below what others had been told.
+#[test]
+fn a_late_answer_says_no_less_than_earlier_ones() {
+    clean(2);
+    clean(85);
+}
+
+/// A new leader told a log start before it had applied the last one.
+#[test]
+fn a_new_leader_knows_its_log_start_first() {
+    clean(198);
+}
+
+/// A wiped node began with the boot number it had before, and its heartbeats were taken for old ones.
+#[test]
+fn a_wiped_node_is_heard() {
+    clean(129);
+    clean(174);
+}
+
+/// A lone node that restarted with an old view never learned what its own shards had committed.
+#[test]
+fn a_lone_node_catches_up_with_itself() {
+    clean(217);
+}
