@@ -8,6 +8,9 @@ use crate::fault::{Blow, Fault, Moment, Target};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros};
 
+/// The excuse of a damaged host.
+pub(super) const DAMAGE: &str = "damage";
+
 /// A crash that waits for its moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ambush {
@@ -354,7 +357,7 @@ impl World {
 
     fn mark_damaged(&mut self, host: usize) {
         self.damaged = Some(host);
-        self.hosts[host].excuse = Some("damage");
+        self.hosts[host].excuse.get_or_insert(DAMAGE);
         for check in &mut self.checks {
             check.damaged(host);
         }

@@ -4,6 +4,7 @@ use mesh::raft::NodeId;
 use node::core::metadata::{Descriptor, PartitionKey};
 
 use super::clients::Client;
+use super::faults::DAMAGE;
 use super::{Event, Process, World, broken};
 use crate::checks::Verdict;
 use crate::client::Auditor;
@@ -44,7 +45,9 @@ impl World {
         {
             self.tell(Some(host), || "is healed".into());
             self.damaged = None;
-            self.hosts[host].excuse = None;
+            // A sync that is yet to fail, or a full disk, is another matter.
+            let excuse = &mut self.hosts[host].excuse;
+            *excuse = excuse.filter(|reason| *reason != DAMAGE);
         }
         match self.phase {
             Phase::Faults if self.now >= self.scenario.duration => self.heal(),

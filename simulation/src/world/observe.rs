@@ -186,15 +186,23 @@ impl World {
     }
 
     fn read_elsewhere(&self, fact: &ReplicaFact, index: Index) -> Option<Vec<storage::Entry>> {
-        let term = fact.term_at(index)?;
         let others = self.hosts.iter().filter(|host| host.at != fact.host);
-        others.filter_map(|host| Some((host.node.as_ref()?, self.ledger.key(fact.group)))).find_map(
-            |(node, key)| {
-                let view = node.replica(key)?;
-                let entries = read(node, &view, index.0).ok()?;
-                (entries.first()?.term == term.0).then_some(entries)
-            },
-        )
+        let nodes = others.filter_map(|host| host.node.as_ref());
+        nodes.filter_map(|node| self.same_entries(node, fact, index)).next()
+    }
+
+    /// What a node holds from `index` on, as far as it is the log of `fact`.
+    fn same_entries(
+        &self,
+        node: &Node<FakeDisk>,
+        fact: &ReplicaFact,
+        index: Index,
+    ) -> Option<Vec<storage::Entry>> {
+        let view = node.replica(self.ledger.key(fact.group))?;
+        let mut entries = read(node, &view, index.0).ok()?;
+        let same = |entry: &storage::Entry| fact.term_at(Index(entry.index)) == Some(Term(entry.term));
+        entries.truncate(entries.iter().take_while(|entry| same(entry)).count());
+        (!entries.is_empty()).then_some(entries)
     }
 
     /// The process of a host is gone, and its replicas with it.
