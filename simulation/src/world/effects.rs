@@ -128,7 +128,8 @@ impl World {
         _ = bincode::serde::encode_into_std_write(&message, buffer, bincode::config::standard());
         let bytes = (buffer.len() - before) as u64;
         self.trace.flush();
-        for check in &mut self.checks {
+        let deleted = matches!(&message, PeerMessage::Raft { key, .. } if self.is_deleted(*key));
+        for check in self.checks.iter_mut().filter(|_| !deleted) {
             check.message(&self.ledger, host, &message)?;
         }
         if self.ambush.is_some() {

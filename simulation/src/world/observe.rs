@@ -133,15 +133,23 @@ impl World {
         }
         let same = fact.before.as_ref().filter(|before| before.id == fact.id);
         let seen_before = same.map_or(fact.start.index, |before| before.commit.max(fact.start.index));
-        let shown =
+        let mut verdict =
             if fact.commit > seen_before { self.committed(node, view, &fact, seen_before) } else { Ok(()) };
         for check in &mut self.checks {
-            check.replica(&self.ledger, &fact)?;
+            verdict = check.replica(&self.ledger, &fact).and(verdict);
         }
-        shown?;
+        if !self.is_deleted(view.key) {
+            verdict?;
+        }
         fact.before = None;
         self.hosts[fact.host].shown.insert(view.key, Arc::new(fact));
         Ok(())
+    }
+
+    /// Whether the shard committed that this partition is gone. A node that knows only an old copy of the metadata may found it
+    /// again, empty and under its old triple; it serves nobody and goes when the node learns better. Nothing holds for it.
+    pub(super) fn is_deleted(&self, key: PartitionKey) -> bool {
+        self.ledger.descriptors.of(key).is_none()
     }
 
     fn committed(
