@@ -41,6 +41,7 @@ impl World {
         };
         self.queue.push(self.now + next, Event::Watch);
         if let Some(host) = self.damaged
+            && self.hosts[host].doomed.is_none()
             && self.not_whole(Some(host)).is_none()
         {
             self.tell(Some(host), || "is healed".into());

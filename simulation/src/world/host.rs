@@ -196,7 +196,10 @@ impl Host {
         self.commit = None;
         self.deferred.clear();
         self.tick = None;
-        self.doomed = None;
+        if self.doomed.take().is_some() {
+            // What was not hit by now is spared: later writes belong to another time, when another host may be damaged.
+            self.disk.misdirect_next_write(0);
+        }
     }
 
     /// Room is gone, or back.

@@ -34,8 +34,11 @@ impl World {
                 None => Ok(()),
             },
             None => {
+                // Shards first: a node may act in the same step on what its own shard just committed.
+                let is_shard = |view: &ReplicaView<'_>| view.key.as_shard().is_some();
+                let (shards, users) = (node.replicas().filter(is_shard), node.replicas());
                 let mut there = 0;
-                for view in node.replicas() {
+                for view in shards.chain(users.filter(|view| !is_shard(view))) {
                     self.look_at(host, node, &view)?;
                     there += usize::from(view.role.is_some());
                 }
