@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::raft::{Index, ReplicaId};
 use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId};
+use node::core::request::TopicId;
 
-/// What the shards say, and every (partition, triple) they ever named.
+/// What the shards say, every (partition, triple) they ever named, and every topic that ever was.
 pub(crate) struct Descriptors {
     shards: BTreeMap<ShardId, Shard>,
     named: BTreeSet<(PartitionKey, ReplicaId)>,
+    topics: BTreeMap<TopicId, String>,
 }
 
 impl Descriptors {
     /// Begins where the founders began.
     pub(super) fn new(founding: &Founding) -> Self {
         let shards = ShardId::all().map(|id| (id, Shard::founded(id, founding))).collect();
-        let mut descriptors = Self { shards, named: BTreeSet::new() };
+        let mut descriptors = Self { shards, named: BTreeSet::new(), topics: BTreeMap::new() };
         for descriptor in founding.shards() {
             descriptors.name(&descriptor);
         }
@@ -33,8 +35,10 @@ impl Descriptors {
         let before = shard.version();
         let _ = shard.apply(index.0, command);
         for change in shard.update_since(before).changes {
-            if let Change::Descriptor(descriptor) = change {
-                self.name(&descriptor);
+            match change {
+                Change::Descriptor(descriptor) => self.name(&descriptor),
+                Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name),
+                Change::TopicDeleted(_) | Change::Node(_) => {}
             }
         }
     }
@@ -42,6 +46,11 @@ impl Descriptors {
     /// Whether a descriptor ever named this triple.
     pub(crate) fn named(&self, key: PartitionKey, id: ReplicaId) -> bool {
         self.named.contains(&(key, id))
+    }
+
+    /// The name of a topic that is or was.
+    pub(crate) fn topic_name(&self, id: TopicId) -> Option<&str> {
+        self.topics.get(&id).map(String::as_str)
     }
 
     /// Every descriptor in force.

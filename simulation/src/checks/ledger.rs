@@ -79,7 +79,7 @@ struct Log {
 pub(crate) struct Ledger {
     groups: BTreeMap<PartitionKey, Group>,
     logs: Vec<Log>,
-    places: BTreeMap<BatchId, Place>,
+    places: BTreeMap<BatchId, Vec<Place>>,
     /// What the committed entries of the shards say.
     pub(crate) descriptors: Descriptors,
 }
@@ -159,9 +159,10 @@ impl Ledger {
             .map_or(Index(0), |(_, index)| *index)
     }
 
-    /// Where a batch was committed.
-    pub(crate) fn place(&self, batch: BatchId) -> Option<Place> {
-        self.places.get(&batch).copied()
+    /// Where a batch was committed. A batch that is sent again by its topic's name finds another topic when that was deleted
+    /// and made again, so there may be one place per topic.
+    pub(crate) fn places(&self, batch: BatchId) -> &[Place] {
+        self.places.get(&batch).map_or(&[], Vec::as_slice)
     }
 
     /// Notes who shows how much as committed.
@@ -211,11 +212,11 @@ impl Ledger {
         Ok(Some(First { group, index, entry: shown, seen }))
     }
 
-    /// Files a batch under its place. `Err` is the place where it was committed before.
-    pub(crate) fn file(&mut self, first: &First) -> Result<(), Place> {
-        let Some(seen) = first.seen else { return Ok(()) };
+    /// Files a batch under its place.
+    pub(crate) fn file(&mut self, first: &First) {
+        let Some(seen) = first.seen else { return };
         let place = Place { group: first.group, index: first.index, base_offset: first.entry.base_offset };
-        self.places.insert(seen.id, place).map_or(Ok(()), Err)
+        self.places.entry(seen.id).or_default().push(place);
     }
 
     fn changed(&self, fact: &ReplicaFact, index: Index, known: &Committed, shown: &Committed) -> Violation {

@@ -88,6 +88,7 @@ pub(crate) fn term_at(terms: &[(Term, Index)], start: LogStart, last: Index, ind
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) seen: Seen,
+    pub(crate) topic: String,
     pub(crate) partition: i32,
 }
 

@@ -28,7 +28,6 @@ struct Newest {
 pub(super) struct Producers {
     sent: BTreeMap<BatchId, Sent>,
     newest: BTreeMap<(Group, i64), Newest>,
-    committed: BTreeMap<BatchId, (Group, i64)>,
 }
 
 impl Check for Producers {
@@ -40,19 +39,23 @@ impl Check for Producers {
         let Some(seen) = first.seen else { return Ok(()) };
         let (name, base) = (ledger.name(first.group), first.entry.base_offset);
         let key = ledger.key(first.group);
-        let Some(sent) = self.sent.get(&seen.id).filter(|s| s.seen == seen && s.partition == key.partition)
-        else {
+        let topic = ledger.descriptors.topic_name(key.topic);
+        let as_sent = |sent: &&Sent| {
+            sent.seen == seen
+                && sent.partition == key.partition
+                && topic.is_none_or(|name| name == sent.topic)
+        };
+        let Some(sent) = self.sent.get(&seen.id).filter(as_sent) else {
             let sent = self.sent.get(&seen.id);
             return violated(SENT, format!("{name}: offset {base} holds {seen:?}; its client sent {sent:?}"));
         };
         if first.entry.count != sent.seen.count {
             return violated(SENT, format!("{name}: {seen:?} takes {} offsets", first.entry.count));
         }
-        if let Some((group, other)) = self.committed.insert(seen.id, (first.group, base)) {
-            let other_name = ledger.name(group);
+        if let Some(other) = ledger.places(seen.id).iter().find(|place| place.group == first.group) {
             return violated(
                 ONCE,
-                format!("{name}: {seen:?} at offset {base}, and at {other} of {other_name}"),
+                format!("{name}: {seen:?} at offset {base}, and at {}", other.base_offset),
             );
         }
         let Some(stamp) = seen.stamp else { return Ok(()) };
@@ -74,10 +77,11 @@ impl Check for Producers {
 
     fn acknowledged(&mut self, ledger: &Ledger, fact: &Acknowledged) -> Verdict {
         // acks=1 promises a sync on the leader only, so the batch may yet be lost. It may not turn up elsewhere.
-        let place = ledger.place(fact.batch);
-        let holds = match place {
-            Some(place) => place.base_offset == fact.base_offset,
-            None => fact.acks == Acks::Leader,
+        let places = ledger.places(fact.batch);
+        let holds = if places.is_empty() {
+            fact.acks == Acks::Leader
+        } else {
+            places.iter().any(|place| place.base_offset == fact.base_offset)
         };
         if holds {
             return Ok(());
@@ -85,7 +89,7 @@ impl Check for Producers {
         violated(
             KEPT,
             format!(
-                "node {} acknowledges {:?} ({:?}) at offset {}; committed at {place:?}",
+                "node {} acknowledges {:?} ({:?}) at offset {}; committed at {places:?}",
                 fact.host, fact.batch, fact.acks, fact.base_offset
             ),
         )
@@ -117,7 +121,7 @@ mod tests {
 
         fn send(&mut self, record: u64, sequence: i32) {
             let seen = crate::batch::read(&batch(record, sequence, 2)).unwrap();
-            self.check.sent(&Sent { seen, partition: 0 });
+            self.check.sent(&Sent { seen, topic: String::new(), partition: 0 });
         }
 
         fn commit(&mut self, record: u64, sequence: i32) -> Verdict {
@@ -127,7 +131,7 @@ mod tests {
             let entry = records(self.index, 1, base, &batch(record, sequence, 2));
             let first = self.ledger.show(&leader, &entry).unwrap().unwrap();
             let verdict = self.check.first(&self.ledger, &first);
-            let _ = self.ledger.file(&first);
+            self.ledger.file(&first);
             verdict
         }
 

@@ -137,7 +137,7 @@ impl Producer {
         let stamp = ProducerStamp { id: producer, epoch, base_sequence: lane.next_sequence };
         let batch = batch::build(id, Some(stamp), count, value_bytes, port.wall_ms);
         let seen = batch::read(&batch.bytes).expect("just built");
-        port.sent.push(Sent { seen, partition: key.1 });
+        port.sent.push(Sent { seen, topic: key.0.clone(), partition: key.1 });
         let sequence = lane.next_sequence;
         lane.next_sequence += i32::try_from(count).expect("small");
         lane.waiting.push_back(Waiting {
