@@ -133,16 +133,24 @@ const CLASSES: [(Class, &str, u32); 14] = [
     (Class::Ambushes, "ambushes", 60),
 ];
 
+/// How many there are to be hit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) hosts: usize,
+    /// Only these hold shards: fewer than three cannot lose a promise.
+    pub(crate) founders: usize,
+}
+
 /// Draws the faults of a run, and says in words which classes there are.
 pub(crate) fn plan(
     random: &mut Random,
-    hosts: usize,
+    sizes: Sizes,
     duration: Micros,
     traits: &mut Vec<String>,
 ) -> Vec<Planned> {
     let mut classes = Vec::new();
     for (class, name, percent) in CLASSES {
-        if random.percent(percent) && (class != Class::Damage || hosts >= 3) {
+        if random.percent(percent) && (class != Class::Damage || sizes.founders >= 3) {
             classes.push(class);
             traits.push(name.to_owned());
         }
@@ -157,7 +165,7 @@ pub(crate) fn plan(
     let mut at = CALM;
     while at < duration {
         let class = *random.pick(&classes);
-        planned.push(Planned { at, fault: draw(random, class, hosts) });
+        planned.push(Planned { at, fault: draw(random, class, sizes.hosts) });
         at += if random.percent(bursts) {
             random.within(10, 1500) * MS
         } else {
@@ -231,7 +239,8 @@ mod tests {
     #[test]
     fn every_minute_has_a_fault_and_a_lone_node_no_damage() {
         for seed in 0..200 {
-            let planned = plan(&mut Random::new(seed), 1, 180 * SECOND, &mut Vec::new());
+            let sizes = Sizes { hosts: 3, founders: 1 };
+            let planned = plan(&mut Random::new(seed), sizes, 180 * SECOND, &mut Vec::new());
             assert!(planned.iter().all(|planned| !planned.fault.is_damage()));
             assert!(planned.len() >= 3, "seed {seed}: {planned:?}");
         }

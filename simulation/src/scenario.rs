@@ -25,6 +25,8 @@ pub(crate) struct TopicPlan {
     pub(crate) partitions: i32,
     pub(crate) replication_factor: i16,
     pub(crate) configs: Vec<(String, Option<String>)>,
+    /// It is not created before.
+    pub(crate) after: Micros,
 }
 
 /// How the disks of a run behave.
@@ -50,7 +52,10 @@ pub(crate) struct ClockProfile {
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
+    /// How many found the mesh.
     pub(crate) hosts: usize,
+    /// When others ask to join it, one each.
+    pub(crate) joins: Vec<Micros>,
     /// How long faults go on.
     pub(crate) duration: Micros,
     pub(crate) network: LinkProfile,
@@ -78,9 +83,13 @@ impl Scenario {
         let hosts = *random.pick(&[1, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
         let mut traits = Vec::new();
         let duration = minutes * 60 * SECOND;
-        let faults = fault::plan(&mut Random::of(seed, "faults"), hosts, duration, &mut traits);
+        let joins = joins(&mut Random::of(seed, "joins"), duration, &mut traits);
+        let all = hosts + joins.len();
+        let sizes = fault::Sizes { hosts: all, founders: hosts };
+        let faults = fault::plan(&mut Random::of(seed, "faults"), sizes, duration, &mut traits);
         let damage = faults.iter().any(|planned| planned.fault.is_damage());
-        let clocks = clocks(random, hosts, &mut traits);
+        let mut clocks = clocks(random, hosts, &mut traits);
+        clocks.resize(all, ClockProfile::default());
         let mut node = NodeConfig { raft: raft(random, &mut traits), ..NodeConfig::default() };
         node.checkpoint_entries = *random.pick(&[4, 16, 64, 256, 4096]);
         node.retention_ms = *random.pick(&[300, 1000, 5000]);
@@ -95,8 +104,9 @@ impl Scenario {
             node,
             store: store(random, &mut traits),
             forgetful_index: random.percent(30),
-            topics: topics(random, hosts, damage, &mut traits),
+            topics: topics(random, hosts, damage, &joins, &mut traits),
             topic_churn: random.percent(35).then(|| random.within(8, 25) * SECOND),
+            joins,
             producers: producers(random),
             consumers: consumers(random),
             faults,
@@ -108,8 +118,9 @@ impl Scenario {
     pub(crate) fn summary(&self) -> String {
         let partitions: i32 = self.topics.iter().map(|topic| topic.partitions).sum();
         format!(
-            "{} nodes, {} topics, {partitions} partitions, {} producers, {} faults; {}",
+            "{} nodes, {} join, {} topics, {partitions} partitions, {} producers, {} faults; {}",
             self.hosts,
+            self.joins.len(),
             self.topics.len(),
             self.producers.len(),
             self.faults.len(),
@@ -211,13 +222,29 @@ fn store(random: &mut Random, traits: &mut Vec<String>) -> StoreConfig {
     }
 }
 
-fn topics(random: &mut Random, hosts: usize, damage: bool, traits: &mut Vec<String>) -> Vec<TopicPlan> {
+/// Machines that join while faults happen.
+fn joins(random: &mut Random, duration: Micros, traits: &mut Vec<String>) -> Vec<Micros> {
+    let count = *random.pick(&[0, 0, 0, 1, 1, 2]);
+    if count > 0 {
+        traits.push("joining nodes".into());
+    }
+    (0..count).map(|_| random.within(CALM, duration * 2 / 3)).collect()
+}
+
+/// Topics of the beginning, and one more after each machine joined: only these may be placed on it.
+fn topics(
+    random: &mut Random,
+    hosts: usize,
+    damage: bool,
+    joins: &[Micros],
+    traits: &mut Vec<String>,
+) -> Vec<TopicPlan> {
     let count = random.within(2, 4);
     let retention = random.percent(50);
     if retention {
         traits.push("short retention".into());
     }
-    let one = |n: u64| {
+    let mut one = |n: u64, after: Micros, hosts: usize| {
         let name = if n < 2 { format!("{STABLE}-{n}") } else { format!("brief-{n}") };
         let most = hosts.min(3);
         let drawn = if random.percent(80) { 3 } else { random.within(1, 3) };
@@ -232,9 +259,14 @@ fn topics(random: &mut Random, hosts: usize, damage: bool, traits: &mut Vec<Stri
             partitions: i32::try_from(random.within(1, 3)).unwrap_or(1),
             replication_factor: i16::try_from(factor).unwrap_or(1),
             configs,
+            after,
         }
     };
-    (0..count).map(one).collect()
+    let mut plans: Vec<TopicPlan> = (0..count).map(|n| one(n, 0, hosts)).collect();
+    for ((n, hosts), join) in (count..).zip(hosts + 1..).zip(joins) {
+        plans.push(one(n, *join + 5 * SECOND, hosts));
+    }
+    plans
 }
 
 fn producers(random: &mut Random) -> Vec<ProducerProfile> {

@@ -35,8 +35,10 @@ pub(crate) struct Admin {
 impl Admin {
     /// An administrator of these topics.
     pub(crate) fn new(plans: Vec<TopicPlan>, churn: Option<Micros>, start: Micros) -> Self {
-        let manage =
-            |plan| Managed { plan, wanted: Wanted::Exists, done: false, call: None, not_before: start };
+        let manage = |plan: TopicPlan| {
+            let not_before = start.max(plan.after);
+            Managed { plan, wanted: Wanted::Exists, done: false, call: None, not_before }
+        };
         let managed = plans.into_iter().map(manage).collect();
         let next_churn = start + 10 * SECOND;
         Self { topics: Topics::default(), managed, churn, next_churn, next_look: start, finishing: false }

@@ -6,6 +6,7 @@
 mod admin;
 mod auditor;
 mod consumer;
+mod joiner;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::random::Random;
 pub(crate) use admin::Admin;
 pub(crate) use auditor::{Auditor, FullRead};
 pub(crate) use consumer::{Consumer, ConsumerProfile};
+pub(crate) use joiner::Joiner;
 pub(crate) use producer::{Producer, ProducerProfile};
 
 /// A request on its way out.
@@ -37,7 +39,7 @@ pub(crate) struct Outgoing {
 pub(crate) struct Port<'a> {
     pub(crate) now: Micros,
     pub(crate) wall_ms: i64,
-    /// Number of hosts.
+    /// Number of hosts that are nodes.
     pub(crate) hosts: usize,
     pub(crate) random: &'a mut Random,
     pub(crate) next_request: &'a mut u64,

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
+use mesh::raft::{Incarnation, NodeId};
 use node::core::Input;
 use node::core::error::ErrorCode;
-use node::core::metadata::PartitionKey;
+use node::core::metadata::{PartitionKey, Registration};
 use node::core::request::{Acks, Request, RequestId, Response, TopicRef};
 
+use super::host::{Host, machine_of, registration};
 use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
-use crate::client::{Actor, Admin, Consumer, Outgoing, Port, Producer, host_of};
+use crate::client::{Actor, Admin, Consumer, Joiner, Outgoing, Port, Producer, host_of};
 use crate::queue::{MS, Micros};
 use crate::random::Random;
 use crate::scenario::{STABLE, Scenario};
@@ -39,6 +42,10 @@ impl Client {
         for profile in &scenario.consumers {
             actors.push(Box::new(Consumer::new(profile.clone(), start)));
         }
+        for (machine, at) in (scenario.hosts..).zip(&scenario.joins) {
+            let incarnation = Incarnation(Random::of(seed, &format!("machine {machine}")).within(1, 1 << 40));
+            actors.push(Box::new(Joiner::new(registration(machine, None, incarnation), *at)));
+        }
         let random = |n: usize| Random::of(seed, &format!("client {n}"));
         actors.into_iter().enumerate().map(|(n, actor)| Self::new(actor, random(n))).collect()
     }
@@ -46,9 +53,21 @@ impl Client {
 
 /// What a request asked, as far as its answer is judged.
 enum Asked {
-    Produce { acks: Acks, batches: Vec<(BatchId, u32)> },
-    Fetch { offsets: Vec<i64> },
-    List { parts: Vec<(i64, bool)> },
+    Produce {
+        acks: Acks,
+        batches: Vec<(BatchId, u32)>,
+    },
+    Fetch {
+        offsets: Vec<i64>,
+    },
+    List {
+        parts: Vec<(i64, bool)>,
+    },
+    /// A machine wants in; what it will be told.
+    Join {
+        registration: Registration,
+        admitted: Option<(NodeId, Bytes)>,
+    },
     Other,
 }
 
@@ -71,6 +90,9 @@ impl Asked {
                     TopicRef::Name(name) => name.starts_with(STABLE),
                 };
                 Self::List { parts: partitions.iter().map(|p| (p.timestamp, sure(&p.topic))).collect() }
+            }
+            Request::RegisterNode(registration) => {
+                Self::Join { registration: registration.clone(), admitted: None }
             }
             _ => Self::Other,
         }
@@ -98,11 +120,12 @@ pub(super) struct Pending {
 impl World {
     /// Gives a client a turn.
     fn turn(&mut self, client: usize, act: impl FnOnce(&mut dyn Actor, &mut Port<'_>)) -> Verdict {
+        let hosts = self.hosts.iter().rposition(Host::is_node).map_or(1, |last| last + 1);
         let slot = &mut self.clients[client];
         let mut port = Port {
             now: self.now,
             wall_ms: 1_700_000_000_000 + (self.now / 1000).cast_signed(),
-            hosts: self.hosts.len(),
+            hosts,
             random: &mut slot.random,
             next_request: &mut self.next_request,
             out: Vec::new(),
@@ -216,7 +239,28 @@ impl World {
     pub(super) fn response_arrives(&mut self, id: RequestId, response: Response) -> Verdict {
         let Some(pending) = self.pending.remove(&id) else { return Ok(()) };
         let Some(client) = pending.client else { return Ok(()) };
+        if let Asked::Join { registration, admitted: Some((node, registry)) } = pending.asked {
+            self.admitted(&registration, node, registry)?;
+        }
         self.turn(client, |actor, port| actor.answered(port, id, response))
+    }
+
+    /// A machine hears that it is a node now: it opens as that.
+    fn admitted(&mut self, registration: &Registration, node: NodeId, registry: Bytes) -> Verdict {
+        const NAME: &str = "a node has one number";
+        let (Some(machine), Some(host)) = (machine_of(registration), self.host_of(node)) else {
+            return broken(NAME, format!("{} is admitted as node {}", registration.mesh, node.0));
+        };
+        match self.hosts[host].machine {
+            Some(known) if known == machine => Ok(()),
+            Some(_) => broken(NAME, format!("{} is admitted as node {} too", registration.mesh, node.0)),
+            None => {
+                self.tell(Some(host), || format!("is admitted: {}", registration.mesh));
+                self.hosts[host].admit(machine, registration.incarnation, registry);
+                self.start_later(host, MS);
+                Ok(())
+            }
+        }
     }
 
     /// A process is gone: what it had not answered it never will.
@@ -258,6 +302,13 @@ impl World {
             self.tell(Some(host), || text);
         }
         self.judge(host, &pending.asked, &response)?;
+        if let (Asked::Join { admitted, .. }, Response::RegisterNode { error: ErrorCode::None, node, .. }) =
+            (&mut pending.asked, &response)
+        {
+            // Whoever admits it tells it what it knows of the mesh.
+            let registry = self.hosts[host].node.as_ref().map(|node| node.view().encode().into());
+            *admitted = registry.map(|registry| (NodeId(*node), registry));
+        }
         let Some(client) = pending.client else { return Ok(()) };
         pending.state = State::Returning;
         self.pending.insert(id, pending);

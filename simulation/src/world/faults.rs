@@ -221,7 +221,7 @@ impl World {
     }
 
     fn start(&mut self, host: usize) -> Verdict {
-        if self.hosts[host].process != Process::Down {
+        if self.hosts[host].process != Process::Down || !self.hosts[host].is_node() {
             return Ok(());
         }
         if self.scenario.forgetful_index {
@@ -305,7 +305,8 @@ impl World {
     fn damage(&mut self, n: usize, fault: Fault, target: Target) -> Verdict {
         let host = self.resolve(target);
         let elsewhere = self.rotten.is_some_and(|rotten| rotten != host);
-        if self.damaged.is_some() || elsewhere || self.not_whole(None).is_some() {
+        let early = !self.hosts[host].is_node();
+        if self.damaged.is_some() || elsewhere || early || self.not_whole(None).is_some() {
             self.tell(None, || "damage waits until everything is well".into());
             self.stats.faults -= 1;
             self.queue.push(self.now + 3_000 * MS, Event::Begin(n));

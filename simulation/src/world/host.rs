@@ -45,6 +45,9 @@ pub(super) struct Host {
     pub(super) disk: FakeDisk,
     pub(super) index: MemoryIndex,
     pub(super) incarnation: Incarnation,
+    /// Whose data directory it has: the founder of this rank, or the machine that was admitted under this host's number.
+    /// `None` until then.
+    pub(super) machine: Option<usize>,
     pub(super) commit: Option<Commit<FakeDisk>>,
     /// Commits that ended well in this life.
     pub(super) commits: u64,
@@ -80,6 +83,7 @@ impl Host {
             disk: FakeDisk::new(CAPACITY),
             index: MemoryIndex::new(),
             incarnation: Incarnation(random.within(1, 1 << 40)),
+            machine: None,
             commit: None,
             commits: 0,
             deferred: VecDeque::new(),
@@ -102,18 +106,28 @@ impl Host {
         NodeId(i32::try_from(self.at + 1).expect("few hosts"))
     }
 
-    pub(super) fn founder(&self) -> Founder {
+    /// It is one of the founders.
+    pub(super) fn found(&mut self) -> Founder {
+        self.machine = Some(self.at);
         Founder {
             node: self.id(),
             incarnation: self.incarnation,
-            peer_id: self.peer_id(),
-            mesh: format!("host-{}:9192", self.at + 1),
+            peer_id: peer_id(self.at),
+            mesh: address(self.at, 9192),
             zone: String::new(),
         }
     }
 
-    fn peer_id(&self) -> Vec<u8> {
-        format!("peer-{}", self.at + 1).into_bytes()
+    /// A machine was admitted as this node and keeps what it was told of the mesh, as a shell does before it opens.
+    pub(super) fn admit(&mut self, machine: usize, incarnation: Incarnation, view: Bytes) {
+        self.machine = Some(machine);
+        self.incarnation = incarnation;
+        self.view = Some(view);
+    }
+
+    /// Whether it is part of the mesh.
+    pub(super) fn is_node(&self) -> bool {
+        self.machine.is_some()
     }
 
     /// What its clocks say at `now`.
@@ -155,17 +169,8 @@ impl Host {
         let (store, recovered) =
             Store::open(self.disk.clone(), store.clone(), index).map_err(|error| error.to_string())?;
         let id = self.id();
-        let name = |port: u16| format!("host-{}:{port}", self.at + 1);
-        let registration = Registration {
-            node: Some(id),
-            incarnation: self.incarnation,
-            peer_id: self.peer_id(),
-            kafka: name(9092),
-            mesh: name(9192),
-            http: name(9292),
-            zone: String::new(),
-            weight: 1,
-        };
+        let machine = self.machine.unwrap_or(self.at);
+        let registration = registration(machine, Some(id), self.incarnation);
         let setup = Setup {
             identity: Identity { node: id, incarnation: self.incarnation },
             registration,
@@ -230,4 +235,32 @@ impl Host {
         }
         hit
     }
+}
+
+fn peer_id(machine: usize) -> Vec<u8> {
+    format!("peer-{}", machine + 1).into_bytes()
+}
+
+fn address(machine: usize, port: u16) -> String {
+    format!("host-{}:{port}", machine + 1)
+}
+
+/// What a machine says of itself: with its number, or without one to get one.
+pub(super) fn registration(machine: usize, node: Option<NodeId>, incarnation: Incarnation) -> Registration {
+    Registration {
+        node,
+        incarnation,
+        peer_id: peer_id(machine),
+        kafka: address(machine, 9092),
+        mesh: address(machine, 9192),
+        http: address(machine, 9292),
+        zone: String::new(),
+        weight: 1,
+    }
+}
+
+/// Which machine it is that says so of itself.
+pub(super) fn machine_of(registration: &Registration) -> Option<usize> {
+    let number = registration.mesh.strip_prefix("host-")?.split(':').next()?;
+    number.parse::<usize>().ok()?.checked_sub(1)
 }

@@ -117,13 +117,13 @@ impl World {
     /// The world of a seed, before anything happened.
     pub(crate) fn new(seed: u64, scenario: Scenario, telling: Telling) -> Self {
         let mut chance = Random::of(seed, "hosts");
-        let hosts: Vec<Host> = scenario
+        let mut hosts: Vec<Host> = scenario
             .clocks
             .iter()
             .enumerate()
             .map(|(at, clock)| Host::new(at, *clock, &mut chance))
             .collect();
-        let founders = hosts.iter().map(Host::founder).collect();
+        let founders = hosts.iter_mut().take(scenario.hosts).map(Host::found).collect();
         let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
         let clients = Client::of(&scenario, seed);
         let trace = Trace::new(hosts.len(), telling);
@@ -154,7 +154,7 @@ impl World {
 
     /// Runs to the end.
     pub(crate) fn run(&mut self) -> Verdict {
-        for host in 0..self.hosts.len() {
+        for host in 0..self.scenario.hosts {
             let at = self.chance.below(500 * MS);
             self.queue.push(at, Event::Undo(Undo::Start(host)));
         }
@@ -196,6 +196,10 @@ impl World {
                     return Ok(());
                 }
                 let from = self.hosts[from].id();
+                // A node that the receiver's copy of the registry does not hold is a stranger to its shell.
+                if !self.hosts[to].node.as_ref().is_some_and(|node| node.view().node(from).is_some()) {
+                    return Ok(());
+                }
                 self.step(to, Input::Message { from, message: *message })
             }
             Event::Tick { host, life, at } => {
