@@ -56,11 +56,14 @@ codes! {
     InvalidProducerEpoch = 47, "The producer's epoch is old.";
     KafkaStorageError = 56, "The disk of this node failed.";
     UnknownProducerId = 59, "The producer's state is not known here.";
+    FetchSessionIdNotFound = 70, "This node keeps no such fetch session; every request names its partitions.";
     FencedLeaderEpoch = 74, "The leader epoch of the request is old.";
     UnknownLeaderEpoch = 75, "The leader epoch of the request is newer than this node knows.";
+    UnsupportedCompressionType = 76, "This version of the request cannot carry the compression of the batch.";
     OffsetNotAvailable = 78, "The new leader does not know its high watermark yet.";
     ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
     InvalidRecord = 87, "A record does not pass the broker's checks.";
     UnknownTopicId = 100, "No topic has this id.";
     InconsistentTopicId = 103, "The topic id does not belong to this name.";
+    UnsupportedEndpointType = 115, "There are no controllers to ask for.";
 }

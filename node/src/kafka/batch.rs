@@ -107,12 +107,12 @@ impl BatchError {
             Self::Length | Self::Magic(_) | Self::Crc => ErrorCode::CorruptMessage,
             Self::OldFormat(_) => ErrorCode::UnsupportedForMessageFormat,
             Self::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::Codec(_) => ErrorCode::UnsupportedCompressionType,
             Self::Missing
             | Self::SeveralBatches
             | Self::Count { .. }
             | Self::Control
             | Self::Transactional
-            | Self::Codec(_)
             | Self::LogAppendTime
             | Self::Producer { .. } => ErrorCode::InvalidRecord,
         }

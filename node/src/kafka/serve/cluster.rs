@@ -186,7 +186,7 @@ pub(super) fn decode_describe_cluster(body: Body<'_>) -> Result<Step, CloseReaso
     let request: DescribeClusterRequest = body.decode()?;
     if body.version() >= 1 && request.endpoint_type != ENDPOINT_BROKERS {
         let message = DescribeClusterResponse::default()
-            .with_error_code(ErrorCode::InvalidRequest.code())
+            .with_error_code(ErrorCode::UnsupportedEndpointType.code())
             .with_error_message(Some(StrBytes::from_static_str(
                 "there are no controllers: ask for brokers (endpoint type 1)",
             )))

@@ -1,13 +1,16 @@
 //! Fetch 4-18. The response is written by hand, for the codec would want all batches of a partition in one piece first:
 //! here each goes from the cache into the frame in one copy, which is patched on the spot.
 //!
-//! Fetch sessions (KIP-227) are declined: the session id is always 0, and every request names all of its partitions.
+//! Fetch sessions (KIP-227) are declined: the session id is always 0, and every request names all of its partitions; a client that
+//! comes with a session of another server is told that there is none and begins anew.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::FetchResponse;
 use kafka_protocol::messages::fetch_request::FetchRequest;
 
 use super::{
     Body, CloseReason, Echo, EncodeError, Header, NO_TOPIC, Sorter, Step, begin, by_topic, endpoints, finish,
+    response,
 };
 use crate::core::error::ErrorCode;
 use crate::core::request::{
@@ -23,9 +26,15 @@ const PARTITION_BYTES: usize = 96;
 pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
     let request: FetchRequest = body.decode()?;
     let version = body.version();
-    // No client has a session, so an incremental request or one of a follower contradicts what it was told.
+    // No client was given a session, so one that has it has it from elsewhere and must begin anew.
+    if request.session_epoch > 0 {
+        let code = ErrorCode::FetchSessionIdNotFound.code();
+        let message = FetchResponse::default().with_error_code(code);
+        return Ok(Step::Frame(response(body.header, version, &message)?));
+    }
+    // Only replicas of ours follow, and not through this port.
     let replica = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
-    let refuse_all = request.session_epoch > 0 || replica.0 >= 0;
+    let refuse_all = replica.0 >= 0;
     let mut sorter = Sorter::new();
     for asked in request.topics {
         let topic = sorter.topic(&asked.topic, asked.topic_id, version >= 13, asked.partitions.len())?;
@@ -174,7 +183,7 @@ impl Writer {
         let zstd_too_early =
             self.version < 10 && result.batches.iter().any(|part| batch::is_zstd(&part.bytes));
         let (error, batches) = match zstd_too_early {
-            true => (ErrorCode::UnsupportedForMessageFormat, Vec::new()),
+            true => (ErrorCode::UnsupportedCompressionType, Vec::new()),
             false => (result.error, result.batches),
         };
         self.out.put_i32(result.partition);
