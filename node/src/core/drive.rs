@@ -74,8 +74,9 @@ impl<D: Disk> Node<D> {
         if role.is_some() {
             self.role_changed(log);
         }
-        if let Some(commit) = commit {
-            self.apply(log, commit);
+        match commit {
+            Some(commit) => self.apply(log, commit),
+            None => self.answer_committed(log),
         }
         for (context, answer) in reads {
             self.read_confirmed(context, answer.ok());
@@ -144,6 +145,7 @@ impl<D: Disk> Node<D> {
         }
         self.syncs.retain(|(_, of, _)| *of != log);
         self.partitions.insert(log, partition);
+        self.fail_reads(log);
         self.role_changed(log);
     }
 

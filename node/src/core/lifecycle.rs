@@ -242,6 +242,7 @@ impl<D: Disk> Node<D> {
         }
         self.syncs.retain(|(_, of, _)| *of != log);
         self.partitions.insert(log, partition);
+        self.fail_reads(log);
         self.shard_led(log, false);
         self.wake_fetches(log);
     }

@@ -1,6 +1,7 @@
 //! What nodes say to each other. Encoded with bincode between nodes of neighbouring versions only; nothing of it is stored.
 
 use bytes::Bytes;
+use mesh::life::Life;
 use mesh::liveness::Heartbeat;
 use mesh::raft::{Message, NodeId, ReplicaId, Term};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub enum PeerMessage {
     },
     /// "Nobody needs these": said only by a shard's leader after a linearizable read.
     RemovalConfirmed(Vec<(PartitionKey, ReplicaId)>),
+    /// "You speak as one of the past: this process of your data directory came after you."
+    Outlived(Life),
 }
 
 /// Who leads a partition.

@@ -29,6 +29,7 @@ pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};
 
+use mesh::life::Life;
 use mesh::raft::{Incarnation, NodeId, Time};
 use storage::{Commit, Disk, ReadJob, Reclaim};
 
@@ -61,6 +62,8 @@ pub enum Input<D: Disk> {
     Message {
         /// Who, as authenticated by the transport.
         from: NodeId,
+        /// Which process of it, as it says itself.
+        life: Life,
         /// What.
         message: PeerMessage,
     },
@@ -92,7 +95,7 @@ pub enum Effect<D: Disk> {
         /// The answer.
         response: Response,
     },
-    /// Say something to another node; may be lost, delayed or repeated.
+    /// Say something to another node, with this process's [`Node::life`]; may be lost, delayed or repeated.
     Send {
         /// To whom.
         to: NodeId,
@@ -130,6 +133,9 @@ pub struct Identity {
     /// Drawn when the data directory was made.
     pub incarnation: Incarnation,
 }
+
+/// How [`Effect::Failed`] begins when other nodes know a later process of this data directory.
+pub const OLD_COPY: &str = "this data directory is an older copy";
 
 /// `time` plus that many milliseconds.
 pub(crate) fn after_ms(time: Time, ms: u64) -> Time {

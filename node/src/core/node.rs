@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use mesh::life::{Life, Lives};
 use mesh::liveness::Liveness;
-use mesh::raft::{self, Index, LogStart, Membership, NodeId, Replica, ReplicaId, Role, Term, Time, WriteId};
+use mesh::raft::{
+    self, Incarnation, Index, LogStart, Membership, NodeId, Replica, ReplicaId, Role, Term, Time, WriteId,
+};
 use storage::{Commit, Disk, LogId, Recovered, Sequence, Store};
 
 use super::fetch::FetchCall;
 use super::lifecycle::log_meta;
-use super::message::{LeaderInfo, PeerMessage};
+use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::configs::{BrokerSettings, Defaults};
 use super::metadata::lifecycle::Standing;
 use super::metadata::{
@@ -19,7 +22,7 @@ use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
 use super::shards::{Forwarding, ShardLead};
-use super::{Effect, Identity, Input, Now, after_ms};
+use super::{Effect, Identity, Input, Now, OLD_COPY, after_ms};
 
 /// What may differ between nodes, with defaults that suit a small mesh.
 #[derive(Clone, Debug)]
@@ -137,6 +140,10 @@ pub struct Node<D: Disk> {
     pub(crate) by_key: BTreeMap<PartitionKey, LogId>,
     pub(crate) view: View,
     pub(crate) liveness: Liveness,
+    /// Which processes of other nodes were heard.
+    lives: Lives,
+    /// Of this process, see [`Life`].
+    session: u64,
     /// Who leads what: newest term wins.
     pub(crate) leaders: BTreeMap<PartitionKey, LeaderInfo>,
     pub(crate) shard_leads: BTreeMap<ShardId, ShardLead>,
@@ -160,8 +167,8 @@ pub struct Node<D: Disk> {
     /// When the commit that is under way began.
     pub(crate) commit_since: Option<Time>,
     pub(crate) said_stopped: bool,
-    /// What waits for a linearizable read, by its Raft context.
-    pub(crate) confirming: BTreeMap<u64, super::shards::Confirming>,
+    /// What waits for a linearizable read of a log, by its Raft context.
+    pub(crate) confirming: BTreeMap<u64, (LogId, super::shards::Confirming)>,
     /// Logs whose create or reset frame is not synced yet, and the sequence that makes it so.
     pub(crate) creating: BTreeMap<LogId, Sequence>,
     pub(crate) announce_at: Time,
@@ -199,6 +206,8 @@ impl<D: Disk> Node<D> {
             by_key: BTreeMap::new(),
             view,
             liveness,
+            lives: Lives::default(),
+            session: setup.seed.rotate_left(32),
             leaders: BTreeMap::new(),
             shard_leads: BTreeMap::new(),
             forwarding: Forwarding::default(),
@@ -317,7 +326,7 @@ impl<D: Disk> Node<D> {
             Input::Tick => {}
             Input::Request { id, request } => self.request(id, request),
             Input::Cancel(id) => self.cancel(id),
-            Input::Message { from, message } => self.message(from, message),
+            Input::Message { from, life, message } => self.message(from, life, message),
             Input::Connected(node) => self.liveness_input(mesh::liveness::Input::Connected(node)),
             Input::Disconnected(node) => self.liveness_input(mesh::liveness::Input::Disconnected(node)),
             Input::Committed(commit) => self.committed(commit),
@@ -360,8 +369,18 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn message(&mut self, from: NodeId, message: PeerMessage) {
+    fn message(&mut self, from: NodeId, life: Life, message: PeerMessage) {
+        // Also from one of the past itself: two old copies must not wait for each other.
+        if let PeerMessage::Outlived(by) = message {
+            return self.outlived(from, by);
+        }
+        if let Some(by) = self.lives.hear(from, life) {
+            let message = PeerMessage::Outlived(by);
+            self.out.push(Effect::Send { to: from, stream: Stream::Control, message });
+            return;
+        }
         match message {
+            PeerMessage::Outlived(_) => {}
             PeerMessage::Raft { key, from, to, message } => {
                 if let Some(log) = self.by_key.get(&key).copied() {
                     self.drive(log, raft::Input::Message { from, to, message });
@@ -383,6 +402,17 @@ impl<D: Disk> Node<D> {
             PeerMessage::Report { shard, reports } => self.shard_reports(from, shard, reports),
             PeerMessage::AskRemoval { shard, replicas } => self.removal_asked(from, shard, replicas),
             PeerMessage::RemovalConfirmed(replicas) => self.removal_confirmed(replicas),
+        }
+    }
+
+    /// Another node knows a later process of a directory; if of this one, then what was promised since is not here.
+    fn outlived(&mut self, from: NodeId, by: Life) {
+        if self.life().is_outlived_by(by) {
+            self.fail(format!(
+                "{OLD_COPY} of one that ran since (this is boot {}, node {} knows boot {}): promises may be lost. Empty the \
+                 directory, so that this node joins with a new identity and its replicas are rebuilt from the others",
+                self.boot, from.0, by.boot
+            ));
         }
     }
 
@@ -514,6 +544,16 @@ impl<D: Disk> Node<D> {
     /// This life of the data directory.
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// This process, as it says with every message.
+    pub fn life(&self) -> Life {
+        Life { incarnation: self.identity.incarnation, boot: self.boot, session: self.session }
+    }
+
+    /// The newest process of another node's directory that this one heard.
+    pub fn heard_life(&self, node: NodeId, incarnation: Incarnation) -> Option<Life> {
+        self.lives.newest(node, incarnation)
     }
 
     /// The peers that this node hears and that hear it.

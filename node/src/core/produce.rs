@@ -145,12 +145,11 @@ impl<D: Disk> Node<D> {
     fn duplicate(&mut self, log: LogId, waiter: Waiter, index: Index, base_offset: i64) {
         self.note_offset(waiter, base_offset);
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let committed = partition.replica.as_ref().is_some_and(|replica| replica.commit_index() >= index);
-        if committed || mutant::active(Mutant::DuplicateAckedEarly) {
-            self.decide(waiter, ErrorCode::None, base_offset, None);
-        } else {
-            partition.on_commit.entry(index).or_default().push(waiter);
+        if mutant::active(Mutant::DuplicateAckedEarly) {
+            return self.decide(waiter, ErrorCode::None, base_offset, None);
         }
+        partition.on_commit.entry(index).or_default().push(waiter);
+        self.answer_committed(log);
     }
 
     /// The local log of a partition that this node leads and may serve, or the error Kafka has for it.
@@ -164,6 +163,24 @@ impl<D: Disk> Node<D> {
         let in_bounds = found.replica.as_ref().is_some_and(|replica| replica.term().0 <= ceiling);
         let serving = found.leads() && found.standing == Standing::Member && in_bounds;
         if serving && !self.stopped { Ok(found.log) } else { Err(ErrorCode::NotLeaderOrFollower) }
+    }
+
+    /// Up to where the log is committed and synced by min.insync.replicas, which may ask for more than a majority; `None` when
+    /// nobody waits for it.
+    fn held_by_enough(&self, partition: &Partition) -> Option<Index> {
+        let waiting = partition.on_commit.first_key_value().map(|(first, _)| *first)?;
+        let replica = partition.replica.as_ref().filter(|_| waiting <= partition.applied)?;
+        let voters = replica.membership().voters.len();
+        let needed = (self.topic_config(partition.key.topic).min_insync_replicas as usize).min(voters);
+        if needed <= voters / 2 + 1 {
+            return Some(partition.applied);
+        }
+        let own = self.store.log(partition.log).map_or(Index(0), |state| Index(state.synced_index));
+        let others = replica.progress();
+        let others = others.iter().filter(|peer| peer.voter).map(|peer| peer.matched);
+        let mut held: Vec<Index> = others.chain([own]).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held.get(needed - 1).map(|held| (*held).min(partition.applied))
     }
 
     fn enough_replicas(
@@ -193,10 +210,14 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// The commit index rose: acks=all are answered.
+    /// The commit index rose, or one more replica has what is committed: acks=all are answered.
     pub(crate) fn answer_committed(&mut self, log: LogId) {
+        let Some(upto) = self.partitions.get(&log).and_then(|partition| self.held_by_enough(partition))
+        else {
+            return;
+        };
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let later = partition.on_commit.split_off(&Index(partition.applied.0 + 1));
+        let later = partition.on_commit.split_off(&upto.next());
         for waiter in std::mem::replace(&mut partition.on_commit, later).into_values().flatten() {
             self.succeed(waiter);
         }

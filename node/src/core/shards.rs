@@ -410,31 +410,36 @@ impl<D: Disk> Node<D> {
         replicas: Vec<(PartitionKey, ReplicaId)>,
     ) {
         let Some((_, log)) = self.leading(shard) else { return };
-        self.confirm(log, Confirming::Removal(Removal { log, from, replicas }));
+        self.confirm(log, Confirming::Removal(Removal { from, replicas }));
     }
 
     /// Asks for a linearizable read: once it is confirmed this replica led, with all that was acknowledged, after the question.
     pub(crate) fn confirm(&mut self, log: LogId, what: Confirming) {
         let context = self.token();
-        self.confirming.insert(context, what);
+        self.confirming.insert(context, (log, what));
         self.drive(log, Input::Read(context));
+    }
+
+    /// The Raft replica of a log is gone or built anew, and with it the reads that it was asked for.
+    pub(crate) fn fail_reads(&mut self, log: LogId) {
+        let lost: Vec<u64> =
+            self.confirming.iter().filter(|(_, (of, _))| *of == log).map(|(context, _)| *context).collect();
+        lost.into_iter().for_each(|context| self.read_confirmed(context, None));
     }
 
     /// A linearizable read is confirmed up to `index`, or leadership was lost.
     pub(crate) fn read_confirmed(&mut self, context: u64, index: Option<Index>) {
-        match self.confirming.remove(&context) {
-            Some(Confirming::Removal(removal)) => self.removal_read(removal, index),
-            Some(Confirming::Refusal { waiter, error }) => {
-                self.refusal_confirmed(waiter, error, index.is_some())
-            }
-            Some(Confirming::Fetch(id)) => self.fetch_confirmed(id, index.is_some()),
-            None => {}
+        let Some((log, what)) = self.confirming.remove(&context) else { return };
+        match what {
+            Confirming::Removal(removal) => self.removal_read(log, removal, index),
+            Confirming::Refusal { waiter, error } => self.refusal_confirmed(waiter, error, index.is_some()),
+            Confirming::Fetch(id) => self.fetch_confirmed(id, index.is_some()),
         }
     }
 
     /// A removal question: when leadership was lost it is asked again.
-    fn removal_read(&mut self, removal: Removal, index: Option<Index>) {
-        let Removal { log, from, replicas } = removal;
+    fn removal_read(&mut self, log: LogId, removal: Removal, index: Option<Index>) {
+        let Removal { from, replicas } = removal;
         let Some(partition) = self.partitions.get(&log) else { return };
         let Applied::Shard(state) = &partition.state else { return };
         if index.is_none_or(|index| partition.applied < index) {
@@ -473,7 +478,6 @@ pub(crate) enum Confirming {
 
 /// A question about removals that waits for its linearizable read.
 pub(crate) struct Removal {
-    log: LogId,
     from: NodeId,
     replicas: Vec<(PartitionKey, ReplicaId)>,
 }
