@@ -44,6 +44,7 @@ struct Swarm {
     delay_us: u64,
     sync_us: u64,
     crashes: u64,
+    rebuilds: u64,
     splits: u64,
     changes: u64,
     transfers: u64,
@@ -65,6 +66,7 @@ impl Swarm {
             delay_us: some(60) * MS,
             sync_us: some(60) * MS,
             crashes: some(60),
+            rebuilds: some(60),
             splits: some(60),
             changes: some(120),
             transfers: some(40),
@@ -232,6 +234,21 @@ impl World {
         site.replica = Some(Replica::new(id, self.config, restored, Time(self.now), seed));
     }
 
+    /// The owner's disk refused a write: the replica is built anew from what is staged, while that is on its way.
+    fn rebuild(&mut self, id: ReplicaId) {
+        let seed = self.rng.next();
+        let site = self.sites.get_mut(&id).unwrap();
+        if site.replica.is_none() {
+            return;
+        }
+        let restored = site.disk.rebuilt();
+        site.applied = site.disk.staged.checkpoint.0.max(restored.start.index);
+        (site.syncing, site.newest) = (false, WriteId::RESTORED);
+        site.life += 1;
+        site.replica = Some(Replica::new(id, self.config, restored, Time(self.now), seed));
+        self.start_sync(id);
+    }
+
     fn crash(&mut self, id: ReplicaId) {
         let site = self.sites.get_mut(&id).unwrap();
         if site.replica.take().is_none() {
@@ -278,7 +295,12 @@ impl World {
         if let Some(commit) = effects.commit.filter(|_| leads) {
             self.check_kept(id, &kept_by, commit)?;
         }
-        self.carry_out(id, effects)
+        let wrote = effects.write.is_some();
+        self.carry_out(id, effects)?;
+        if wrote && !self.healed && self.rng.chance(self.swarm.rebuilds) {
+            self.rebuild(id);
+        }
+        Ok(())
     }
 
     /// What a leader commits is durable on a majority of each set of voters, of the last committed membership or of

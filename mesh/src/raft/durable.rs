@@ -17,9 +17,14 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    /// A restored log is durable as a whole.
-    pub(super) fn restore(last: Index) -> Durable {
-        Durable { index: last, ..Durable::default() }
+    /// A log that was read from the disk is durable as a whole. One that is read back while writes are on their way is durable
+    /// from the first write number on, which its owner confirms when they arrived; until then nothing of it is.
+    pub(super) fn restore(start: Index, last: Index, unsynced: bool) -> Durable {
+        let mut durable = Durable { index: if unsynced { start } else { last }, ..Durable::default() };
+        if unsynced {
+            durable.write(last, true);
+        }
+        durable
     }
 
     /// The number that the write of this step gets.

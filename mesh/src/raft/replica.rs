@@ -15,7 +15,7 @@ use super::rng::Rng;
 use super::types::{Index, NodeId, ReplicaId, Term, Time, WriteId};
 use crate::mutant::{self, Mutant};
 
-/// What a replica's disk holds when it starts; all of it durable.
+/// What a replica's disk holds when it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// The newest hard state; default in a log that never had one.
@@ -28,6 +28,9 @@ pub struct Restored {
     pub next_offset: i64,
     /// Each term's first index, sorted; those below the start may be left out.
     pub term_starts: Vec<(Term, Index)>,
+    /// Whether some of it is still on its way to the disk. Then [`WriteId::RESTORED`] stands for that, and nothing of it is
+    /// promised before [`Input::Synced`] says that it arrived.
+    pub unsynced: bool,
 }
 
 /// One replica of one replica set.
@@ -106,7 +109,7 @@ impl Replica {
     /// When the log ends before it starts.
     #[must_use]
     pub fn new(id: ReplicaId, config: Config, restored: Restored, now: Time, seed: u64) -> Replica {
-        let Restored { hard_state, start, last_index, next_offset, term_starts } = restored;
+        let Restored { hard_state, start, last_index, next_offset, term_starts, unsynced } = restored;
         let log = LogView::restore(start, last_index, next_offset, &term_starts);
         let holds = |index, term| log.term_at(index) == Some(term);
         let memberships =
@@ -121,7 +124,7 @@ impl Replica {
             vote: hard_state.vote.filter(|_| term == hard_state.term),
             leader: None,
             memberships,
-            durable: Durable::restore(last_index),
+            durable: Durable::restore(start.index, last_index, unsynced),
             log,
             commit: start.index,
             commit_offset: start.next_offset,

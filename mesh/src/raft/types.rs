@@ -96,3 +96,8 @@ impl Index {
 /// The number of one [`WriteBatch`](super::WriteBatch) of a replica, from 1, rising by 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WriteId(pub u64);
+
+impl WriteId {
+    /// What was on its way to the disk when a replica was restored, see [`Restored::unsynced`](super::Restored::unsynced).
+    pub const RESTORED: WriteId = WriteId(1);
+}

@@ -104,6 +104,7 @@ impl Image {
             last_index: self.last(),
             next_offset: self.next_offset(),
             term_starts,
+            unsynced: false,
         }
     }
 
@@ -208,6 +209,12 @@ impl Disk {
             self.durable.apply(&frame);
         }
         self.staged = self.durable.clone();
+    }
+
+    /// What a replica that is built anew within the process begins with: what is staged, synced or not.
+    pub(crate) fn rebuilt(&mut self) -> Restored {
+        self.pending.iter_mut().for_each(|(id, _)| *id = WriteId::RESTORED);
+        Restored { unsynced: !self.pending.is_empty(), ..self.staged.restored() }
     }
 
     pub(crate) fn pending(&self) -> usize {

@@ -139,11 +139,11 @@ impl<D: Disk> Node<D> {
         tracing::warn!(%error, log = log.0, "a write was refused; the replica starts again from its log");
         let Some(mut partition) = self.partitions.remove(&log) else { return };
         self.fail_waiters(&mut partition);
+        self.syncs.retain(|(_, of, _)| *of != log);
         if let Err(error) = self.load(&mut partition) {
             self.partitions.insert(log, partition);
             return self.fail(format!("a replica could not be loaded again: {error}"));
         }
-        self.syncs.retain(|(_, of, _)| *of != log);
         self.partitions.insert(log, partition);
         self.fail_reads(log);
         self.role_changed(log);

@@ -283,6 +283,9 @@ impl<D: Disk> Node<D> {
         let log = partition.log;
         let restored =
             restored(&self.store, log).ok_or(OpenError::Undecodable { log, what: "a hard state" })?;
+        if restored.unsynced {
+            self.syncs.push_back((self.store.staged(), log, WriteId::RESTORED));
+        }
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let replica = Replica::new(partition.id, self.config.raft, restored, self.now.mono, self.seed);
         partition.replica = Some(replica);

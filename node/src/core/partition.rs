@@ -239,5 +239,6 @@ pub(crate) fn restored<D: Disk>(store: &Store<D>, log: LogId) -> Option<Restored
         last_index: Index(state.last_index),
         next_offset: state.next_offset,
         term_starts: state.term_starts.iter().map(|(term, first, _)| (Term(*term), Index(*first))).collect(),
+        unsynced: store.synced() < store.staged(),
     })
 }
