@@ -5,6 +5,7 @@
 //! - [`raft`]: the consensus core of one replica. Pure.
 //! - [`placement`]: which nodes keep a partition, by hashing over the committed nodes. Pure.
 //! - [`liveness`]: which nodes are up, one heartbeat per pair of nodes. Pure.
+//! - [`life`]: which process of a node speaks, and whether it is one of the past. Pure.
 //! - [`founding`]: how the first nodes agree that they are a cluster. Pure.
 //! - [`directory`]: hints where things are, merged by maximum. Pure.
 //! - [`transport`]: the shell over libp2p and tokio that carries frames between nodes.
@@ -16,6 +17,7 @@
 pub mod directory;
 mod fields;
 pub mod founding;
+pub mod life;
 pub mod liveness;
 pub mod mutant;
 pub mod placement;

@@ -82,12 +82,17 @@ pub(crate) enum Fault {
     Misdirect { target: Target },
     /// Damage: the whole disk is empty.
     Wipe { target: Target, time: Micros },
+    /// Damage: an old copy of the data directory is put back.
+    RestoreOld { target: Target },
 }
 
 impl Fault {
     /// Whether promises may be lost by it: these need a majority that is well.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, Self::Rot { .. } | Self::Misdirect { .. } | Self::Wipe { .. })
+        matches!(
+            self,
+            Self::Rot { .. } | Self::Misdirect { .. } | Self::Wipe { .. } | Self::RestoreOld { .. }
+        )
     }
 }
 
@@ -114,9 +119,10 @@ enum Class {
     Damage,
     Stops,
     Ambushes,
+    OldCopies,
 }
 
-const CLASSES: [(Class, &str, u32); 14] = [
+const CLASSES: [(Class, &str, u32); 15] = [
     (Class::Crashes, "kills", 70),
     (Class::PowerCuts, "power cuts", 60),
     (Class::Pauses, "pauses", 40),
@@ -131,6 +137,7 @@ const CLASSES: [(Class, &str, u32); 14] = [
     (Class::Damage, "damage", 40),
     (Class::Stops, "graceful stops", 20),
     (Class::Ambushes, "ambushes", 60),
+    (Class::OldCopies, "old copies", 25),
 ];
 
 /// How many there are to be hit.
@@ -150,7 +157,8 @@ pub(crate) fn plan(
 ) -> Vec<Planned> {
     let mut classes = Vec::new();
     for (class, name, percent) in CLASSES {
-        if random.percent(percent) && (class != Class::Damage || sizes.founders >= 3) {
+        let damages = matches!(class, Class::Damage | Class::OldCopies);
+        if random.percent(percent) && (!damages || sizes.founders >= 3) {
             classes.push(class);
             traits.push(name.to_owned());
         }
@@ -229,6 +237,7 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
             1 => Fault::Misdirect { target },
             _ => Fault::Wipe { target, time },
         },
+        Class::OldCopies => Fault::RestoreOld { target },
     }
 }
 

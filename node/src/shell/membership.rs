@@ -390,7 +390,7 @@ impl Mesh {
             Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
                 Some(Frame::Founding(message)) => Input::Message { from: peer.to_bytes(), message },
                 Some(Frame::Joined(answer)) => return Ok(Step::Joined(answer)),
-                Some(Frame::Node(_) | Frame::Join(_)) | None => return Ok(Step::Nothing),
+                Some(Frame::Node(..) | Frame::Join(_)) | None => return Ok(Step::Nothing),
             },
         };
         let effects = self.founder.step(input);
@@ -456,7 +456,9 @@ impl Mesh {
                 }
                 Event::Refused { .. } => true,
                 Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
-                    Some(Frame::Node(message)) => worker.tell(PeerEvent::Message(peer, message)).await,
+                    Some(Frame::Node(life, message)) => {
+                        worker.tell(PeerEvent::Message(peer, life, message)).await
+                    }
                     Some(Frame::Founding(message)) => {
                         let effects = self.founder.step(Input::Message { from: peer.to_bytes(), message });
                         self.perform(effects).await?;

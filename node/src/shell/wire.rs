@@ -2,7 +2,7 @@
 //!
 //! | byte | follows | stream |
 //! |---|---|---|
-//! | 1 | a [`PeerMessage`] in bincode | as the core says |
+//! | 1 | a [`Life`] and a [`PeerMessage`] in bincode | as the core says |
 //! | 2 | a founding message | control |
 //! | 3 | a request to join | rpc |
 //! | 4 | the answer to it | rpc |
@@ -10,6 +10,7 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
 use mesh::founding::{JoinAnswer, JoinRequest, Message};
+use mesh::life::Life;
 use mesh::raft;
 use mesh::transport::{FRAME_BYTES_MAX, StreamClass};
 
@@ -23,7 +24,7 @@ const JOINED: u8 = 4;
 /// What a decoder may allocate for one frame, above its bytes.
 const DECODE_BYTES_MAX: usize = FRAME_BYTES_MAX + (16 << 20);
 /// Room for all of a message but its payloads.
-const FIXED_BYTES: usize = 192;
+const FIXED_BYTES: usize = 220;
 /// Room for all of an entry but its payload.
 const ENTRY_BYTES: usize = 64;
 
@@ -31,7 +32,7 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug)]
 pub enum Frame {
     /// From node to node.
-    Node(PeerMessage),
+    Node(Life, PeerMessage),
     /// About the founding.
     Founding(Message),
     /// A stranger wants in.
@@ -70,11 +71,11 @@ pub fn stream(class: StreamClass) -> Stream {
     }
 }
 
-/// A node's message as a frame; `None` when it is longer than a frame may be.
-pub fn encode(message: &PeerMessage) -> Option<Bytes> {
+/// A message of this process as a frame; `None` when it is longer than a frame may be.
+pub fn encode(life: Life, message: &PeerMessage) -> Option<Bytes> {
     let mut out = Vec::with_capacity(FIXED_BYTES + payload_bytes(message));
     out.push(NODE);
-    bincode::serde::encode_into_std_write(message, &mut out, config()).ok()?;
+    bincode::serde::encode_into_std_write((life, message), &mut out, config()).ok()?;
     (out.len() <= FRAME_BYTES_MAX).then(|| out.into())
 }
 
@@ -123,10 +124,10 @@ pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
     let unreadable = || failed(format!("kind {tag} with another version's or damaged content"));
     match *tag {
         NODE => {
-            let (message, read) = bincode::serde::decode_from_slice(body, config())
+            let ((life, message), read) = bincode::serde::decode_from_slice(body, config())
                 .map_err(|error| failed(error.to_string()))?;
             if read == body.len() {
-                Ok(Frame::Node(message))
+                Ok(Frame::Node(life, message))
             } else {
                 Err(failed("there are bytes after its end".into()))
             }
@@ -144,6 +145,8 @@ mod tests {
     use crate::core::metadata::{PartitionKey, ShardId};
     use mesh::raft::{EntryKind, Index, ReplicaId, Term};
     use quickcheck::quickcheck;
+
+    const LIFE: Life = Life { incarnation: raft::Incarnation(u64::MAX), boot: u64::MAX, session: u64::MAX };
 
     fn append(payload: usize) -> PeerMessage {
         let entry = raft::Entry {
@@ -168,18 +171,18 @@ mod tests {
     #[test]
     fn a_message_comes_back_and_an_append_fits_its_buffer() {
         let message = append(100_000);
-        let frame = encode(&message).expect("it fits");
+        let frame = encode(LIFE, &message).expect("it fits");
         assert!(frame.len() <= FIXED_BYTES + payload_bytes(&message));
-        assert!(matches!(decode(&frame), Ok(Frame::Node(read)) if read == message));
+        assert!(matches!(decode(&frame), Ok(Frame::Node(LIFE, read)) if read == message));
     }
 
     #[test]
     fn cut_and_longer_frames_are_refused() {
-        let frame = encode(&append(20)).expect("it fits");
+        let frame = encode(LIFE, &append(20)).expect("it fits");
         assert!((0..frame.len()).all(|cut| decode(&frame[..cut]).is_err()));
         assert!(decode(&[&frame[..], &[0]].concat()).is_err());
         let longest = PeerMessage::ShardUpdate(vec![0; FRAME_BYTES_MAX].into());
-        assert!(encode(&longest).is_none());
+        assert!(encode(LIFE, &longest).is_none());
     }
 
     quickcheck! {
@@ -187,7 +190,7 @@ mod tests {
             for tag in 0..6 {
                 let _ = decode(&[&[tag], &bytes[..]].concat());
             }
-            let mut frame = encode(&append(20)).expect("it fits").to_vec();
+            let mut frame = encode(LIFE, &append(20)).expect("it fits").to_vec();
             let at = at % frame.len();
             frame[at] ^= flip;
             let _ = decode(&frame);

@@ -18,6 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use libp2p::PeerId;
+use mesh::life::Life;
 use mesh::raft::NodeId;
 use mesh::transport::Transport;
 use storage::disk::file::FileDisk;
@@ -34,7 +35,7 @@ use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{RequestId, Response};
-use crate::core::{Effect, Input, Node};
+use crate::core::{Effect, Input, Node, OLD_COPY};
 use crate::kafka::{Call, Inbox};
 
 /// Inputs taken of each queue before the others get their turn.
@@ -66,7 +67,7 @@ pub(super) enum PeerEvent {
     /// It is gone.
     Disconnected(PeerId),
     /// It said something.
-    Message(PeerId, PeerMessage),
+    Message(PeerId, Life, PeerMessage),
 }
 
 type Inspection = Box<dyn FnOnce(&Node<FileDisk>) + Send>;
@@ -313,8 +314,8 @@ impl Worker {
                     self.step(Input::Disconnected(node));
                 }
             }
-            PeerEvent::Message(peer, message) => match self.registry.node(&peer) {
-                Some(from) => self.step(Input::Message { from, message }),
+            PeerEvent::Message(peer, life, message) => match self.registry.node(&peer) {
+                Some(from) => self.step(Input::Message { from, life, message }),
                 None => _ = self.metrics.strangers.fetch_add(1, Relaxed),
             },
         }
@@ -391,7 +392,7 @@ impl Worker {
         let Some(peer) = self.registry.peer(to).filter(|peer| self.connected.contains(peer)) else {
             return dropped();
         };
-        let Some(frame) = wire::encode(message) else {
+        let Some(frame) = wire::encode(self.node.life(), message) else {
             tracing::error!(node = to.0, "a message is longer than a frame may be and was dropped");
             return dropped();
         };
@@ -425,7 +426,7 @@ fn fill<T>(queue: &mut mpsc::Receiver<T>, into: &mut Vec<T>) {
 
 /// Nothing can be promised any more.
 fn fail(reason: &str) -> ! {
-    if reason.starts_with(REFUSED) {
+    if reason.starts_with(REFUSED) || reason.starts_with(OLD_COPY) {
         tracing::error!(reason, "this node stops");
         std::process::exit(EXIT_REFUSED);
     }

@@ -2,7 +2,7 @@
 
 use mesh::raft::Message;
 use node::core::message::PeerMessage;
-use node::core::{Effect, Input};
+use node::core::{Effect, Input, OLD_COPY};
 use storage::fake::FakeDisk;
 
 use super::{Event, Process, World, broken};
@@ -59,7 +59,7 @@ impl World {
 
     fn tell_input(&mut self, host: usize, input: &Input<FakeDisk>) {
         let text = match input {
-            Input::Message { from, message } => format!("<- node {} {}", from.0, short(message)),
+            Input::Message { from, message, .. } => format!("<- node {} {}", from.0, short(message)),
             Input::Request { id, request } => {
                 format!("<- request {} {}", id.0, clip(&format!("{request:?}")))
             }
@@ -129,7 +129,8 @@ impl World {
         let bytes = (buffer.len() - before) as u64;
         self.trace.flush();
         let deleted = matches!(&message, PeerMessage::Raft { key, .. } if self.is_deleted(*key));
-        for check in self.checks.iter_mut().filter(|_| !deleted) {
+        let void = deleted || self.restored == Some(host);
+        for check in self.checks.iter_mut().filter(|_| !void) {
             check.message(&self.ledger, host, &message)?;
         }
         if self.ambush.is_some() {
@@ -140,7 +141,8 @@ impl World {
             self.tell(Some(host), || format!("-> node {} {text}", to.0));
         }
         let Some(peer) = self.host_of(to).filter(|peer| *peer != host) else { return Ok(bytes) };
-        let message = Box::new(message);
+        let life = self.hosts[host].node.as_ref().map(|node| node.life()).unwrap_or_default();
+        let message = Box::new((life, message));
         match self.network.send(self.now, host, peer, bytes) {
             Fate::Lost => {}
             Fate::Held => self.network.hold(host, peer, (bytes, message)),
@@ -212,6 +214,9 @@ impl World {
     /// The node ends itself because its disk failed; whoever watches over it starts it again.
     fn node_failed(&mut self, host: usize, reason: &str) -> Verdict {
         self.tell(Some(host), || format!("ends itself: {reason}"));
+        if reason.starts_with(OLD_COPY) {
+            return self.old_copy_ended(host, reason);
+        }
         if self.hosts[host].excuse.is_none() {
             return broken(
                 "a node ends only for a failed disk",

@@ -110,7 +110,10 @@ impl World {
                 let host = self.resolve(target);
                 self.hosts[host].jump(ms);
             }
-            Fault::Rot { target } | Fault::Misdirect { target } | Fault::Wipe { target, .. } => {
+            Fault::Rot { target }
+            | Fault::Misdirect { target }
+            | Fault::Wipe { target, .. }
+            | Fault::RestoreOld { target } => {
                 return self.damage(n, fault, target);
             }
         }
@@ -188,6 +191,11 @@ impl World {
             h.boot(self.now, &mut self.fault_chance);
         }
         self.forget_replicas(host);
+        // What others heard of boots is in their memory only, and each start of a copy raises its boot number: when anyone
+        // dies now, whoever runs the mesh sees the mistake before the protocol does.
+        if let Some(restored) = self.restored.take() {
+            self.empty(restored);
+        }
         if was == Process::Down {
             return;
         }
@@ -337,18 +345,61 @@ impl World {
                 self.mark_damaged(host);
                 self.rotten = None;
                 self.kill(host, true);
-                let h = &mut self.hosts[host];
-                h.disk.wipe();
-                h.index.forget();
-                h.view = None;
-                if !node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
-                    h.incarnation.0 += self.fault_chance.within(1, 1000);
-                }
+                self.hosts[host].wipe(&mut self.fault_chance);
                 self.start_later(host, time);
             }
+            Fault::RestoreOld { .. } => self.restore_old(n, host),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Puts an old copy of a data directory back, once there is one and every other node heard of a later boot.
+    fn restore_old(&mut self, n: usize, host: usize) {
+        let copied = self.hosts[host].copy.is_some();
+        if copied && !self.heard_by_all(host) {
+            self.stats.faults -= 1;
+            self.queue.push(self.now + 1_000 * MS, Event::Begin(n));
+            return;
+        }
+        self.kill(host, false);
+        self.start_later(host, 20 * MS);
+        if copied {
+            self.hosts[host].restore_copy();
+            self.mark_damaged(host);
+            self.restored = Some(host);
+        } else {
+            self.hosts[host].save_copy(self.fault_chance.percent(50));
+            self.queue.push(self.now + self.fault_chance.within(3_000, 20_000) * MS, Event::Begin(n));
+        }
+    }
+
+    /// Whether every other node runs and knows the process of this host as the newest of its directory.
+    fn heard_by_all(&self, host: usize) -> bool {
+        let Some(node) = self.hosts[host].node.as_ref() else { return false };
+        let (id, life) = (node.identity(), node.life());
+        let heard = |node: &node::core::Node<_>| node.heard_life(id.node, id.incarnation) == Some(life);
+        let others = self.hosts.iter().filter(|other| other.at != host && other.is_node());
+        others.into_iter().all(|other| other.node.as_deref().is_some_and(heard))
+    }
+
+    /// A node learned that it runs on an old copy. Whoever runs it does as it says: empties the directory.
+    pub(super) fn old_copy_ended(&mut self, host: usize, reason: &str) -> Verdict {
+        // Rot may hide a later boot as well.
+        if self.restored != Some(host) && !self.may_be_rotten(host) {
+            let what = format!("node {} ends itself: {reason}", host + 1);
+            return broken("only an old copy is told that it is one", what);
+        }
+        self.empty(host);
+        Ok(())
+    }
+
+    fn empty(&mut self, host: usize) {
+        self.restored = self.restored.filter(|restored| *restored != host);
+        self.kill(host, true);
+        self.mark_damaged(host);
+        self.hosts[host].wipe(&mut self.fault_chance);
+        self.start_later(host, 500 * MS);
     }
 
     /// Whether stored bytes of a host may rightly be unreadable.

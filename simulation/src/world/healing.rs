@@ -42,6 +42,7 @@ impl World {
         self.queue.push(self.now + next, Event::Watch);
         if let Some(host) = self.damaged
             && self.hosts[host].doomed.is_none()
+            && self.restored.is_none()
             && self.not_whole(Some(host)).is_none()
         {
             self.tell(Some(host), || "is healed".into());
@@ -109,6 +110,9 @@ impl World {
         }
         if let Some(id) = self.waiting_request() {
             return Some(format!("request {} is not answered", id.0));
+        }
+        if let Some(host) = self.restored {
+            return Some(format!("the old copy of its data directory runs on as node {}", host + 1));
         }
         if let Some(why) = self.not_whole(None) {
             return Some(why);

@@ -35,6 +35,12 @@ pub(super) enum Process {
     Paused(u32),
 }
 
+/// A data directory as it was when its process was down: its log, and the shell's copy of the metadata.
+pub(super) struct Copy {
+    disk: FakeDisk,
+    view: Option<Bytes>,
+}
+
 /// One machine.
 pub(super) struct Host {
     pub(super) at: usize,
@@ -53,6 +59,8 @@ pub(super) struct Host {
     pub(super) commits: u64,
     /// What came while paused.
     pub(super) deferred: VecDeque<Event>,
+    /// A copy of the data directory from an earlier boot.
+    pub(super) copy: Option<Copy>,
     /// The tick that is queued.
     pub(super) tick: Option<Micros>,
     /// The copy of the metadata that the shell keeps.
@@ -87,6 +95,7 @@ impl Host {
             commit: None,
             commits: 0,
             deferred: VecDeque::new(),
+            copy: None,
             tick: None,
             view: None,
             view_changed: false,
@@ -204,6 +213,32 @@ impl Host {
         if self.doomed.take().is_some() {
             // What was not hit by now is spared: later writes belong to another time, when another host may be damaged.
             self.disk.misdirect_next_write(0);
+        }
+    }
+
+    /// Copies the data directory of a process that is down; with `synced`, only what no power cut takes.
+    pub(super) fn save_copy(&mut self, synced: bool) {
+        let disk = self.disk.fork();
+        let disk = if synced { disk.power_cut(|_| 0) } else { disk };
+        self.copy = Some(Copy { disk, view: self.view.clone() });
+    }
+
+    /// Puts the copy back; false without one.
+    pub(super) fn restore_copy(&mut self) -> bool {
+        let Some(copy) = &self.copy else { return false };
+        self.disk.restore(&copy.disk);
+        self.view = copy.view.clone();
+        true
+    }
+
+    /// The whole directory is emptied: another life begins.
+    pub(super) fn wipe(&mut self, random: &mut Random) {
+        self.disk.wipe();
+        self.index.forget();
+        self.view = None;
+        self.copy = None;
+        if !node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
+            self.incarnation.0 += random.within(1, 1000);
         }
     }
 

@@ -12,6 +12,7 @@ mod observe;
 
 use std::collections::BTreeMap;
 
+use mesh::life::Life;
 use mesh::raft::NodeId;
 use node::core::Input;
 use node::core::message::PeerMessage;
@@ -35,7 +36,7 @@ use host::{Host, Process};
 
 /// What happens at a moment.
 pub(crate) enum Event {
-    Message { from: usize, to: usize, bytes: u64, message: Box<PeerMessage> },
+    Message { from: usize, to: usize, bytes: u64, message: Box<(Life, PeerMessage)> },
     Tick { host: usize, life: u64, at: Micros },
     DiskWrite { host: usize, life: u64 },
     DiskSync { host: usize, life: u64 },
@@ -93,7 +94,7 @@ pub(crate) struct World {
     now: Micros,
     queue: Queue<Event>,
     hosts: Vec<Host>,
-    network: Network<(u64, Box<PeerMessage>)>,
+    network: Network<(u64, Box<(Life, PeerMessage)>)>,
     clients: Vec<Client>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: u64,
@@ -109,6 +110,8 @@ pub(crate) struct World {
     damaged: Option<usize>,
     /// The host whose disk may hold damage that nobody has read yet.
     rotten: Option<usize>,
+    /// The host on which an old copy of the data directory was put back, until it is told so.
+    restored: Option<usize>,
     ambush: Option<Ambush>,
     stats: Stats,
 }
@@ -146,6 +149,7 @@ impl World {
             phase: Phase::Faults,
             damaged: None,
             rotten: None,
+            restored: None,
             ambush: None,
             stats: Stats::default(),
             scenario,
@@ -200,7 +204,8 @@ impl World {
                 if !self.hosts[to].node.as_ref().is_some_and(|node| node.view().node(from).is_some()) {
                     return Ok(());
                 }
-                self.step(to, Input::Message { from, message: *message })
+                let (life, message) = *message;
+                self.step(to, Input::Message { from, life, message })
             }
             Event::Tick { host, life, at } => {
                 if self.is_life(host, life) && self.hosts[host].tick == Some(at) {

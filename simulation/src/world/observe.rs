@@ -22,9 +22,25 @@ impl World {
     /// Shows the checkers what changed on a host; only the replica of `only` when it is given.
     pub(super) fn observe(&mut self, host: usize, only: Option<PartitionKey>) -> Verdict {
         let Some(node) = self.hosts[host].node.take() else { return Ok(()) };
-        let seen = self.look(host, &node, only);
+        let seen = match self.restored == Some(host) {
+            true => self.look_at_copy(host, &node),
+            false => self.look(host, &node, only),
+        };
         self.hosts[host].node = Some(node);
         seen
+    }
+
+    /// What an old copy of a data directory holds is no fact about its replicas, whose promises are lost; nobody may take part in
+    /// what it does.
+    fn look_at_copy(&self, host: usize, node: &Node<FakeDisk>) -> Verdict {
+        let alone = |view: &ReplicaView<'_>| view.membership.is_none_or(|members| members.voters.len() < 2);
+        match node.replicas().find(|view| view.role == Some(Role::Leader) && !alone(view)) {
+            Some(view) => broken(
+                "nobody follows an old copy",
+                format!("node {} leads {:?} in term {}", host + 1, view.key, view.term.0),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn look(&mut self, host: usize, node: &Node<FakeDisk>, only: Option<PartitionKey>) -> Verdict {
