@@ -187,7 +187,9 @@ where
     let reading = reader.run();
     let writing = Writer { stream: write, queued, shared }.run();
     tokio::pin!(reading, writing);
+    // In a fixed order: the same bytes at the same times have the same end.
     let end = tokio::select! {
+        biased;
         end = &mut reading => end,
         end = &mut writing => return end.err().unwrap_or(End::Closed),
     };
@@ -238,6 +240,8 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
     async fn run(mut self) -> End {
         let stop = &self.shared.stop;
         tokio::select! {
+            biased;
+            () = stop.cancelled() => End::Stopping,
             end = async {
                 loop {
                     if let Err(end) = self.request().await {
@@ -245,7 +249,6 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                     }
                 }
             } => end,
-            () = stop.cancelled() => End::Stopping,
         }
     }
 
@@ -388,5 +391,7 @@ fn errors(response: &Response) -> u64 {
     }
 }
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

@@ -54,7 +54,7 @@ impl Rig {
     }
 }
 
-fn header(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
+pub(super) fn header(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
     let mut out = key.to_be_bytes().to_vec();
     out.extend(version.to_be_bytes());
     out.extend(correlation_id.to_be_bytes());
@@ -62,14 +62,14 @@ fn header(key: i16, version: i16, correlation_id: i32) -> Vec<u8> {
     out
 }
 
-fn metadata(correlation_id: i32) -> Vec<u8> {
+pub(super) fn metadata(correlation_id: i32) -> Vec<u8> {
     [header(3, 1, correlation_id), vec![0; 4]].concat()
 }
 
 /// One array element that is a topic "t" with one array element in it.
 const TOPIC: [u8; 11] = [0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1];
 
-fn produce(correlation_id: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
+pub(super) fn produce(correlation_id: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
     let mut out = header(0, 7, correlation_id);
     out.extend([0xff, 0xff]);
     out.extend(acks.to_be_bytes());
@@ -81,7 +81,7 @@ fn produce(correlation_id: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
     out
 }
 
-fn fetch(correlation_id: i32, max_bytes: u32) -> Vec<u8> {
+pub(super) fn fetch(correlation_id: i32, max_bytes: u32) -> Vec<u8> {
     let mut out = header(1, 4, correlation_id);
     out.extend([0xff; 4]);
     out.extend([0, 0, 1, 0, 0, 0, 0, 1]);
