@@ -13,6 +13,7 @@
 mod batch;
 mod checks;
 mod client;
+pub mod coverage;
 mod fault;
 pub mod jobs;
 pub mod mutation;

@@ -115,8 +115,9 @@ fn many(arguments: &Arguments, options: Options) -> bool {
     if let Some((seed, _)) = totals.failed.first() {
         explain(*seed, options);
     }
+    print!("{}", totals.coverage());
     print!("{}", totals.text(wall, arguments.jobs));
-    totals.failed.is_empty()
+    totals.failed.is_empty() && !totals.has_hole()
 }
 
 fn mutants(arguments: &Arguments, options: Options) -> bool {

@@ -59,13 +59,15 @@ pub(crate) struct Network<M> {
     links: Vec<Link<M>>,
     profile: LinkProfile,
     random: Random,
+    /// Links with at least one cut.
+    cut: usize,
 }
 
 impl<M> Network<M> {
     /// Healthy links with this profile.
     pub(crate) fn new(hosts: usize, profile: LinkProfile, random: Random) -> Self {
         let links = (0..hosts * hosts).map(|_| Link::default()).collect();
-        Self { hosts, links, profile, random }
+        Self { hosts, links, profile, random, cut: 0 }
     }
 
     fn link(&mut self, from: usize, to: usize) -> &mut Link<M> {
@@ -112,14 +114,25 @@ impl<M> Network<M> {
 
     /// Cuts a link; cuts are counted.
     pub(crate) fn cut(&mut self, from: usize, to: usize) {
-        self.link(from, to).cuts += 1;
+        let link = self.link(from, to);
+        link.cuts += 1;
+        let first = link.cuts == 1;
+        self.cut += usize::from(first);
     }
 
     /// Undoes one cut; true when the link works again.
     pub(crate) fn mend(&mut self, from: usize, to: usize) -> bool {
         let link = self.link(from, to);
-        link.cuts = link.cuts.saturating_sub(1);
-        link.cuts == 0
+        let was = link.cuts;
+        link.cuts = was.saturating_sub(1);
+        let works = link.cuts == 0;
+        self.cut -= usize::from(was == 1);
+        works
+    }
+
+    /// Whether any link is cut.
+    pub(crate) fn is_split(&self) -> bool {
+        self.cut > 0
     }
 
     /// Clogs a link; clogs are counted.

@@ -1,8 +1,14 @@
 //! What a person reads.
 
+use std::collections::BTreeMap;
+
+use crate::coverage;
 use crate::mutation::Row;
 use crate::run::{Failure, Outcome};
 use crate::world::Stats;
+
+/// A run of this many seeds is long: what never happened in it is a hole in the swarm, and the run fails.
+pub const LONG_RUN_SEEDS: u64 = 2000;
 
 /// Totals over many seeds.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +17,8 @@ pub struct Totals {
     pub seeds: u64,
     /// Sums of their counts.
     pub stats: Stats,
+    /// How often each situation occurred, and in how many seeds.
+    pub situations: BTreeMap<&'static str, (u64, u64)>,
     /// Seeds that failed, with the invariant.
     pub failed: Vec<(u64, String)>,
 }
@@ -26,9 +34,45 @@ impl Totals {
         sum.faults += one.faults;
         sum.steps += one.steps;
         sum.virtual_us += one.virtual_us;
+        for (name, times) in &outcome.situations {
+            let total = self.situations.entry(name).or_default();
+            *total = (total.0 + times, total.1 + 1);
+        }
         if let Some(failure) = &outcome.failure {
             self.failed.push((outcome.seed, failure.check.clone()));
         }
+    }
+
+    /// The situations that never occurred.
+    pub fn never(&self) -> Vec<&'static str> {
+        coverage::situations().into_iter().filter(|name| !self.situations.contains_key(name)).collect()
+    }
+
+    /// Whether the run was long enough for every situation, and yet missed one.
+    pub fn has_hole(&self) -> bool {
+        self.seeds >= LONG_RUN_SEEDS && !self.never().is_empty()
+    }
+
+    /// The table of situations, those that never occurred last.
+    pub fn coverage(&self) -> String {
+        let mut text = format!("{:<72} {:>9} {:>6}\n", "situation", "times", "seeds");
+        for name in coverage::situations() {
+            if let Some((times, seeds)) = self.situations.get(name) {
+                text.push_str(&format!("{name:<72} {times:>9} {seeds:>6}\n"));
+            }
+        }
+        let never = self.never();
+        for name in &never {
+            text.push_str(&format!("{name:<72}     NEVER\n"));
+        }
+        if self.has_hole() {
+            text.push_str(&format!(
+                "FAILED: {} of these never happened in {} seeds\n",
+                never.len(),
+                self.seeds
+            ));
+        }
+        text
     }
 
     /// The totals in a few lines; `wall_seconds` is what they took on `jobs` cores.

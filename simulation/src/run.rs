@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use crate::checks::Violation;
+use crate::coverage::Counts;
 use crate::scenario::Scenario;
 use crate::trace::Telling;
 use crate::world::{Stats, World};
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub scenario: String,
     /// Counts.
     pub stats: Stats,
+    /// The situations that it came through.
+    pub situations: Counts,
     /// Digest of the whole trace.
     pub digest: String,
     /// `None` when everything held.
@@ -79,11 +82,11 @@ pub fn run(seed: u64, options: Options) -> Outcome {
             Err(Violation { check: "a node does not panic", what })
         }
     };
-    let stats = world.stats();
+    let (stats, situations) = (world.stats(), world.situations());
     let failure = verdict.err().map(|violation| Failure {
         check: violation.check.to_owned(),
         what: violation.what,
         recent: world.trace().recent(),
     });
-    Outcome { seed, scenario: summary, stats, digest: world.trace().digest(), failure }
+    Outcome { seed, scenario: summary, stats, situations, digest: world.trace().digest(), failure }
 }

@@ -15,6 +15,7 @@ use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
 use crate::client::{Actor, Admin, Consumer, Joiner, Outgoing, Port, Producer, host_of};
+use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
 use crate::random::Random;
 use crate::scenario::{STABLE, Scenario};
@@ -301,6 +302,7 @@ impl World {
             let text = format!("answers request {}: {}", id.0, told(&response));
             self.tell(Some(host), || text);
         }
+        self.coverage.see(self.now, &Fact::Answered { id, response: &response });
         self.judge(host, &pending.asked, &response)?;
         if let (Asked::Join { admitted, .. }, Response::RegisterNode { error: ErrorCode::None, node, .. }) =
             (&mut pending.asked, &response)
@@ -338,6 +340,7 @@ impl World {
                     self.stats.acknowledged += u64::from(*count);
                     let fact =
                         Acknowledged { host, batch: *batch, acks: *acks, base_offset: result.base_offset };
+                    self.cover_acknowledged(host, *batch);
                     for check in &mut self.checks {
                         check.acknowledged(&self.ledger, &fact)?;
                     }
@@ -389,6 +392,15 @@ impl World {
                 self.trace.fold(&[53]);
                 Ok(())
             }
+        }
+    }
+
+    fn cover_acknowledged(&mut self, host: usize, batch: BatchId) {
+        let Some(place) = self.ledger.places(batch).last().copied() else { return };
+        let leads = self.view(host, self.ledger.key(place.group)).map(|view| view.term);
+        let written = self.ledger.entry(place.group, place.index).map(|entry| entry.term);
+        if let (Some(written), Some(leads)) = (written, leads) {
+            self.coverage.see(self.now, &Fact::Acknowledged { written, leads });
         }
     }
 

@@ -7,6 +7,7 @@ use storage::fake::FakeDisk;
 
 use super::{Event, Process, World, broken};
 use crate::checks::Verdict;
+use crate::coverage::Fact;
 use crate::fault::Moment;
 use crate::network::Fate;
 use crate::queue::{MS, Micros};
@@ -47,14 +48,27 @@ impl World {
             }
             _ => None,
         };
+        self.cover_input(host, &input);
+        let loaded = matches!(input, Input::Read { .. });
         let now = self.hosts[host].clocks(self.now);
         let Some(node) = self.hosts[host].node.as_mut() else { return Ok(()) };
         let effects = node.step(now, input);
+        if loaded && effects.iter().any(sends_entries) {
+            self.coverage.see(self.now, &Fact::ServedFromDisk);
+        }
         self.observe(host, only)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
         self.spring();
         Ok(())
+    }
+
+    fn cover_input(&mut self, host: usize, input: &Input<FakeDisk>) {
+        match input {
+            Input::Message { message, .. } => self.coverage.see(self.now, &Fact::Heard { host, message }),
+            Input::Request { id, request } => self.coverage.see(self.now, &Fact::Asked { id: *id, request }),
+            _ => {}
+        }
     }
 
     fn tell_input(&mut self, host: usize, input: &Input<FakeDisk>) {
@@ -85,6 +99,8 @@ impl World {
                 Effect::Send { to, message, .. } => step_bytes += self.send(host, to, message)?,
                 Effect::Respond { id, response } => self.respond(host, id, response)?,
                 Effect::Commit(commit) => {
+                    let newest_segment = self.hosts[host].newest_segment();
+                    self.coverage.see(self.now, &Fact::CommitBegins { host, newest_segment });
                     self.hosts[host].commit = Some(commit);
                     let typical = self.scenario.disk.write;
                     let (at, life) = (self.disk_time(host, typical), self.hosts[host].life);
@@ -95,6 +111,7 @@ impl World {
                     self.queue.push(at, Event::ReadDone { host, life, token, job: Box::new(job) });
                 }
                 Effect::Reclaim(job) => {
+                    self.coverage.see(self.now, &Fact::ReclaimBegins { host });
                     let (at, life) =
                         (self.disk_time(host, self.scenario.disk.read * 8), self.hosts[host].life);
                     self.queue.push(at, Event::ReclaimDone { host, life, job: Box::new(job) });
@@ -133,6 +150,8 @@ impl World {
         for check in self.checks.iter_mut().filter(|_| !void) {
             check.message(&self.ledger, host, &message)?;
         }
+        let split = self.network.is_split();
+        self.coverage.see(self.now, &Fact::Sent { host, message: &message, split });
         if self.ambush.is_some() {
             self.moment_of(host, &message);
         }
@@ -195,6 +214,8 @@ impl World {
         }
         let Some(mut commit) = self.hosts[host].commit.take() else { return Ok(()) };
         commit.sync();
+        let newest_segment = self.hosts[host].newest_segment();
+        self.coverage.see(self.now, &Fact::CommitEnds { host, newest_segment });
         self.hosts[host].commits += 1;
         self.step(host, Input::Committed(commit))
     }
@@ -223,11 +244,17 @@ impl World {
                 format!("node {} ends itself: {reason}", host + 1),
             );
         }
+        self.coverage.see(self.now, &Fact::Failed);
         let time = self.fault_chance.within(100, 2000) * MS;
         self.kill(host, false);
         self.start_later(host, time);
         Ok(())
     }
+}
+
+fn sends_entries(effect: &Effect<FakeDisk>) -> bool {
+    let Effect::Send { message: PeerMessage::Raft { message, .. }, .. } = effect else { return false };
+    matches!(message, Message::Append { entries, .. } if !entries.is_empty())
 }
 
 fn clip(text: &str) -> String {

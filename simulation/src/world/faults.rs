@@ -4,6 +4,7 @@ use node::core::Input;
 
 use super::{Event, Phase, Process, Undo, World, broken};
 use crate::checks::Verdict;
+use crate::coverage::Fact;
 use crate::fault::{Blow, Fault, Moment, Target};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros};
@@ -182,6 +183,8 @@ impl World {
             return;
         }
         self.tell(Some(host), || if power { "loses power".into() } else { "dies".into() });
+        let newest_segment = self.hosts[host].newest_segment();
+        self.coverage.see(self.now, &Fact::Down { host, power, newest_segment });
         let keeps_view = self.fault_chance.percent(70);
         self.hosts[host].end(keeps_view);
         let draw = self.fault_chance.next();
@@ -255,6 +258,7 @@ impl World {
         };
         self.trace.fold(&[61, host as u64]);
         self.tell(Some(host), || "starts".into());
+        self.coverage.see(self.now, &Fact::Up { host, recovered: &self.hosts[host].recovered });
         self.observe(host, None)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
@@ -273,6 +277,7 @@ impl World {
             Process::Paused(held) => Process::Paused(held + 1),
         };
         let life = h.life;
+        self.coverage.see(self.now, &Fact::Paused { host });
         self.queue.push(self.now + time, Event::Undo(Undo::Resume { host, life }));
     }
 
@@ -284,6 +289,7 @@ impl World {
             other => other,
         };
         if h.process == Process::Running {
+            self.coverage.see(self.now, &Fact::Resumed { host });
             let mut at = self.now;
             for event in std::mem::take(&mut h.deferred) {
                 at += 1;
@@ -477,6 +483,7 @@ impl World {
     /// The node handed everything over and ended in order.
     pub(super) fn node_stopped(&mut self, host: usize) -> Verdict {
         self.tell(Some(host), || "stopped in order".into());
+        self.coverage.see(self.now, &Fact::Stopped);
         self.kill(host, false);
         self.start_later(host, 200 * MS);
         Ok(())

@@ -10,7 +10,7 @@ use node::core::{Effect, Identity, Now};
 use node::core::{Node, NodeConfig, Setup};
 use storage::fake::FakeDisk;
 use storage::index::memory::MemoryIndex;
-use storage::{Commit, Store, StoreConfig};
+use storage::{Commit, Disk, Recovered, Store, StoreConfig};
 
 use super::Event;
 use crate::checks::ReplicaFact;
@@ -54,6 +54,8 @@ pub(super) struct Host {
     /// Whose data directory it has: the founder of this rank, or the machine that was admitted under this host's number.
     /// `None` until then.
     pub(super) machine: Option<usize>,
+    /// What the process found when it opened.
+    pub(super) recovered: Recovered,
     pub(super) commit: Option<Commit<FakeDisk>>,
     /// Commits that ended well in this life.
     pub(super) commits: u64,
@@ -92,6 +94,7 @@ impl Host {
             index: MemoryIndex::new(),
             incarnation: Incarnation(random.within(1, 1 << 40)),
             machine: None,
+            recovered: Recovered::default(),
             commit: None,
             commits: 0,
             deferred: VecDeque::new(),
@@ -177,6 +180,7 @@ impl Host {
         let index = Box::new(self.index.clone());
         let (store, recovered) =
             Store::open(self.disk.clone(), store.clone(), index).map_err(|error| error.to_string())?;
+        self.recovered = recovered.clone();
         let id = self.id();
         let machine = self.machine.unwrap_or(self.at);
         let registration = registration(machine, Some(id), self.incarnation);
@@ -242,6 +246,12 @@ impl Host {
         }
     }
 
+    /// The segment file that was opened last.
+    pub(super) fn newest_segment(&self) -> Option<String> {
+        let files = self.disk.list().ok()?;
+        files.into_iter().filter(|name| name.ends_with(".segment")).max()
+    }
+
     /// Room is gone, or back.
     pub(super) fn fill(&mut self, full: bool) {
         self.disk.set_capacity(if full { self.disk.used_bytes() } else { CAPACITY });
@@ -250,7 +260,6 @@ impl Host {
     /// Flips bits in a part of the log that later rounds follow, so that recovery can tell rot from a torn tail; false
     /// when there is no such part yet.
     pub(super) fn rot(&self, random: &mut Random) -> bool {
-        use storage::Disk;
         let Ok(mut files) = self.disk.list() else { return false };
         files.retain(|name| {
             self.disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096))

@@ -22,6 +22,7 @@ use storage::fake::FakeDisk;
 use storage::{ReadJob, Reclaim};
 
 use crate::checks::{self, Check, Ledger, Verdict, Violation};
+use crate::coverage::{Counts, Coverage, Fact};
 use crate::fault::Fault;
 use crate::network::Network;
 use crate::queue::{MS, Micros, Queue, SECOND};
@@ -102,6 +103,7 @@ pub(crate) struct World {
     connections: Vec<(Micros, Micros)>,
     ledger: Ledger,
     checks: Vec<Box<dyn Check>>,
+    coverage: Coverage,
     trace: Trace,
     chance: Random,
     fault_chance: Random,
@@ -130,6 +132,7 @@ impl World {
         let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
         let clients = Client::of(&scenario, seed);
         let trace = Trace::new(hosts.len(), telling);
+        let coverage = Coverage::new(hosts.len(), scenario.node.raft);
         Self {
             seed,
             founding: founding.clone(),
@@ -143,6 +146,7 @@ impl World {
             next_request: 0,
             ledger: Ledger::new(&founding),
             checks: checks::all(),
+            coverage,
             trace,
             chance: Random::of(seed, "latencies"),
             fault_chance: Random::of(seed, "targets"),
@@ -181,6 +185,11 @@ impl World {
     /// Counts so far.
     pub(crate) fn stats(&self) -> Stats {
         Stats { virtual_us: self.now, ..self.stats }
+    }
+
+    /// The situations so far.
+    pub(crate) fn situations(&self) -> Counts {
+        self.coverage.counts()
     }
 
     /// The trace so far.
@@ -231,6 +240,7 @@ impl World {
                     return Ok(());
                 }
                 job.run();
+                self.coverage.see(self.now, &Fact::ReclaimEnds { host });
                 self.step(host, Input::Reclaimed(*job))
             }
             Event::Connected { host, life, peer } => {
