@@ -20,15 +20,19 @@ pub enum Mutant {
     MembershipNotRolledBack,
     /// A learner's acknowledgement counts toward the voters' majority.
     LearnerCounts,
-    /// The same voter's answer counts each time it arrives.
+    /// The same voter's answer to a vote counts each time it arrives.
     DuplicateAckCountedTwice,
+    /// A follower's acknowledgement that arrives again counts as that of one more voter.
+    AppendAckCountedTwice,
     /// A vote is given to a candidate whose log is behind.
     VoteForStaleLog,
+    /// A process on an old copy of its data directory is heard like any other.
+    BootNumberIgnored,
 }
 
 impl Mutant {
-    /// Every mutant of this crate.
-    pub const ALL: [Mutant; 9] = [
+    /// Every mutant of the Raft core.
+    pub const ALL: [Mutant; 10] = [
         Mutant::AckBeforeSync,
         Mutant::StaleAppendTruncates,
         Mutant::CommitOldTerm,
@@ -37,6 +41,7 @@ impl Mutant {
         Mutant::MembershipNotRolledBack,
         Mutant::LearnerCounts,
         Mutant::DuplicateAckCountedTwice,
+        Mutant::AppendAckCountedTwice,
         Mutant::VoteForStaleLog,
     ];
 }

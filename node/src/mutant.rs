@@ -11,6 +11,18 @@ pub enum Mutant {
     DuplicateAckedEarly,
     /// Truncation leaves the truncated batches in the producer state.
     ProducerStateNotRolledBack,
+    /// A replica whose promises may be lost votes and acknowledges until it is replaced.
+    SuspectReplicaVotes,
+    /// A replica is deleted as soon as its node believes that nobody wants it.
+    DataDeletedUnconfirmed,
+    /// A node follows a descriptor that is older than its replica.
+    EpochCheckLost,
+    /// A checkpoint names the last entry of the log, not the last one that is in it.
+    CheckpointMovedEarly,
+    /// Retention moves a leader's log start at once, by itself.
+    LogStartWithoutCommit,
+    /// Retention takes entries that are not committed too.
+    RetentionPastHighWatermark,
 }
 
 #[cfg(feature = "mutants")]

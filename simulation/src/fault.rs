@@ -208,13 +208,20 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
                 Moment::Voted,
                 Moment::Acknowledged,
                 Moment::Leads,
+                Moment::Leads,
                 Moment::Membership,
                 Moment::Membership,
                 Moment::Reset,
             ]);
             let blow = *random.pick(&[Blow::Kill, Blow::PowerCut, Blow::Isolate]);
-            let brief = blow != Blow::Isolate && random.percent(70);
-            let most = if moment == Moment::Voted { 30 } else { 150 };
+            // One new leader after the other, cut off with entries that nobody else has.
+            let lonely = moment == Moment::Leads && blow == Blow::Isolate;
+            let brief = (blow != Blow::Isolate || lonely) && random.percent(70);
+            let most = match moment {
+                Moment::Voted => 30,
+                _ if lonely => 1500,
+                _ => 150,
+            };
             let time = if brief { random.within(1, most) * MS } else { time };
             let times = if brief { *random.pick(&[1, 3, 8]) } else { 1 };
             Fault::Ambush { moment, blow, times, time }

@@ -69,6 +69,16 @@ pub fn bugs() -> Vec<Bug> {
         Node: node ProducerStateNotRolledBack,
         Storage: storage CopiedFrameNew,
         Mesh: mesh LearnerCounts,
+        Mesh: mesh AppendAckCountedTwice,
+        Mesh: mesh DuplicateAckCountedTwice,
+        Node: node SuspectReplicaVotes,
+        Mesh: mesh BootNumberIgnored,
+        Node: node DataDeletedUnconfirmed,
+        Node: node EpochCheckLost,
+        Node: node CheckpointMovedEarly,
+        Storage: storage SyncedMovedEarly,
+        Node: node RetentionPastHighWatermark,
+        Node: node LogStartWithoutCommit,
     }
 }
 

@@ -7,6 +7,8 @@ pub enum Mutant {
     PromiseFromUnsyncedTail,
     /// A reclaim copy gets a fresh write sequence.
     CopiedFrameNew,
+    /// The end of a commit counts as synced what was staged while it ran.
+    SyncedMovedEarly,
 }
 
 #[cfg(feature = "mutants")]

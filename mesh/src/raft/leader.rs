@@ -117,13 +117,30 @@ impl Replica {
             return step.drop_for(DropReason::BadAck);
         }
         let peer = &mut leader.peers[at];
+        let again = peer.matched == matched;
         peer.heard(core.now);
         peer.acknowledge(matched);
         if matched >= core.commit {
             peer.caught_up_at = Some(core.now);
         }
+        if again && mutant::active(Mutant::AppendAckCountedTwice) {
+            self.count_again(matched, step);
+        }
         self.advance_commit(step);
         self.serve(from, step);
+    }
+
+    /// The deliberate bug: commits as if one more voter had acknowledged.
+    fn count_again(&mut self, matched: Index, step: &mut Step<'_>) {
+        let State::Leader(leader) = &mut self.state else { return };
+        let Some(at) = leader.peers.iter().position(|peer| peer.matched < matched) else { return };
+        let truly = std::mem::replace(&mut leader.peers[at].matched, matched);
+        self.advance_commit(step);
+        if let State::Leader(leader) = &mut self.state
+            && let Some(peer) = leader.peers.get_mut(at)
+        {
+            peer.matched = truly;
+        }
     }
 
     /// Sends a follower what it lacks: entries, else the commit index, else the leadership.

@@ -8,6 +8,7 @@ use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::lifecycle::Standing;
 use super::node::{Node, Reading};
 use super::partition::{Applied, LogView, Pending, start_to_raft, start_to_stored, to_stored};
+use crate::mutant::{self, Mutant};
 
 impl<D: Disk> Node<D> {
     /// Steps the replica of `log` and performs the effects.
@@ -183,7 +184,9 @@ impl<D: Disk> Node<D> {
     /// Writes the applied state, so that a restart reads the log only from here on.
     pub(crate) fn checkpoint(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let write = Write::Checkpoint { log, index: partition.applied.0, state: partition.state.encode() };
+        let early = self.store.log(log).filter(|_| mutant::active(Mutant::CheckpointMovedEarly));
+        let index = early.map_or(partition.applied.0, |state| state.last_index);
+        let write = Write::Checkpoint { log, index, state: partition.state.encode() };
         match self.store.write(write) {
             Ok(_) => (partition.checkpointed, partition.unsaved_bytes) = (partition.applied, 0),
             Err(error) => tracing::warn!(%error, log = log.0, "a checkpoint was refused"),
@@ -203,7 +206,12 @@ impl<D: Disk> Node<D> {
         if current.is_none_or(|current| current.index >= start.index) || start.index > partition.applied {
             return;
         }
-        if partition.checkpointed < start.index {
+        self.trim(log, start);
+    }
+
+    /// Everything up to `start` goes on this replica.
+    pub(crate) fn trim(&mut self, log: LogId, start: raft::LogStart) {
+        if self.partitions.get(&log).is_some_and(|partition| partition.checkpointed < start.index) {
             self.checkpoint(log);
         }
         match self.store.write(Write::Trim { log, start: start_to_stored(start) }) {

@@ -17,6 +17,7 @@ use super::node::{Node, Timer};
 use super::partition::{Applied, Partition};
 use super::shards::Purpose;
 use super::{Effect, Identity, after_ms};
+use crate::mutant::{self, Mutant};
 
 /// How often a leader repeats who it is, in case the announcement was lost.
 const ANNOUNCE_MS: u64 = 2_000;
@@ -87,6 +88,9 @@ impl<D: Disk> Node<D> {
             let local = local.map(|p| LocalReplica { id: p.id, standing: p.standing });
             let Identity { node, incarnation } = self.identity;
             match decide(local, self.view.descriptor(key), node, incarnation) {
+                Action::AskRemoval(id) if mutant::active(Mutant::DataDeletedUnconfirmed) => {
+                    self.removal_confirmed(vec![(key, id)]);
+                }
                 Action::AskRemoval(id) => removals.entry(key.home()).or_default().push((key, id)),
                 action => self.act(key, action, &mut reports),
             }

@@ -23,6 +23,7 @@ use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
 use super::shards::{Forwarding, ShardLead};
 use super::{Effect, Identity, Input, Now, OLD_COPY, after_ms};
+use crate::mutant::{self, Mutant};
 
 /// What may differ between nodes, with defaults that suit a small mesh.
 #[derive(Clone, Debug)]
@@ -255,7 +256,8 @@ impl<D: Disk> Node<D> {
             log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
-        let loaded = if state.suspect { Ok(()) } else { self.load(&mut partition) };
+        let silent = state.suspect && !mutant::active(Mutant::SuspectReplicaVotes);
+        let loaded = if silent { Ok(()) } else { self.load(&mut partition) };
         if let Err(OpenError::Read(storage::ReadError::Corrupt { index, .. })) = loaded {
             self.by_key.insert(key, log);
             self.partitions.insert(log, partition);

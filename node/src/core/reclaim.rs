@@ -11,6 +11,7 @@ use super::metadata::lifecycle::Standing;
 use super::node::{Node, Timer};
 use super::partition::{Applied, start_to_raft};
 use super::{Effect, after_ms};
+use crate::mutant::{self, Mutant};
 
 /// A shard's log is trimmed to its checkpoint when it holds this many times the entries between two checkpoints.
 const SHARD_LOG_CHECKPOINTS: u64 = 4;
@@ -40,7 +41,8 @@ impl<D: Disk> Node<D> {
             Applied::Topic(_) => {
                 let limits = self.topic_config(partition.key.topic);
                 let older_than_ms = limits.retention_ms.map(|ms| self.now.wall_ms.saturating_sub(ms));
-                let at_most = partition.applied.0;
+                let past = mutant::active(Mutant::RetentionPastHighWatermark);
+                let at_most = if past { state.last_index } else { partition.applied.0 };
                 self.store
                     .retention_point(log, limits.retention_bytes, older_than_ms, at_most)
                     .map(start_to_raft)
@@ -57,6 +59,10 @@ impl<D: Disk> Node<D> {
     }
 
     fn propose_start(&mut self, log: LogId, start: LogStart) {
+        if mutant::active(Mutant::LogStartWithoutCommit) || mutant::active(Mutant::RetentionPastHighWatermark)
+        {
+            return self.trim(log, start);
+        }
         let payload = encode_log_start(start).into();
         let proposal = Proposal { kind: EntryKind::LogStart, record_count: 0, timestamp_ms: -1, payload };
         if let Ok((index, _)) = self.propose(log, proposal)

@@ -3,6 +3,7 @@
 //!
 //! Facts come from outside a node: what it holds, what it sends, what it answers. No checker knows a mutant.
 
+mod deletions;
 mod descriptors;
 mod leaders;
 mod ledger;
@@ -12,6 +13,7 @@ mod placed;
 mod producers;
 mod promises;
 mod reads;
+mod silence;
 mod watermarks;
 
 use std::sync::Arc;
@@ -143,6 +145,11 @@ pub(crate) trait Check {
     /// A replica is no longer shown by its node; `crashed` when the whole process is gone.
     fn gone(&mut self, _fact: &ReplicaFact, _crashed: bool) {}
 
+    /// A replica that voted or acknowledged is no longer on its node's disk.
+    fn deleted(&mut self, _ledger: &Ledger, _fact: &ReplicaFact) -> Verdict {
+        Ok(())
+    }
+
     /// The data of a host is damaged: its promises may be lost from here on.
     fn damaged(&mut self, _host: usize) {}
 
@@ -183,6 +190,7 @@ pub(crate) trait Check {
 /// Every checker.
 pub(crate) fn all() -> Vec<Box<dyn Check>> {
     vec![
+        Box::new(deletions::Deletions),
         Box::new(leaders::Leaders::default()),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),
@@ -190,6 +198,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(producers::Producers::default()),
         Box::new(promises::Promises::default()),
         Box::new(reads::Reads),
+        Box::new(silence::Silence::default()),
         Box::new(watermarks::Watermarks::default()),
     ]
 }

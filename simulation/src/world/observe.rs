@@ -13,7 +13,6 @@ use storage::{Read, ReadFrom};
 
 use super::{World, broken};
 use crate::checks::{ReplicaFact, Verdict};
-use crate::coverage::Fact;
 use crate::fault::Moment;
 
 /// Bytes read at once when newly committed entries are looked at.
@@ -60,14 +59,14 @@ impl World {
                     there += usize::from(view.role.is_some());
                 }
                 if there < self.hosts[host].shown.len() {
-                    self.forget_gone(host, node);
+                    return self.forget_gone(host, node);
                 }
                 Ok(())
             }
         }
     }
 
-    fn forget_gone(&mut self, host: usize, node: &Node<FakeDisk>) {
+    fn forget_gone(&mut self, host: usize, node: &Node<FakeDisk>) -> Verdict {
         let shown = std::mem::take(&mut self.hosts[host].shown);
         for (key, fact) in shown {
             if node.replica(key).is_some_and(|view| view.role.is_some()) {
@@ -75,11 +74,15 @@ impl World {
                 continue;
             }
             self.tell(Some(host), || format!("no longer has replica {} of {key:?}", fact.id));
-            self.coverage.see(self.now, &Fact::Gone { key, host });
+            let deleted = node.replica(key).is_none();
             for check in &mut self.checks {
                 check.gone(&fact, false);
+                if deleted {
+                    check.deleted(&self.ledger, &fact)?;
+                }
             }
         }
+        Ok(())
     }
 
     fn look_at(&mut self, host: usize, node: &Node<FakeDisk>, view: &ReplicaView<'_>) -> Verdict {
@@ -142,7 +145,6 @@ impl World {
             fact.last.0,
             fact.synced.0,
         ]);
-        self.coverage.see(self.now, &Fact::Replica { key: view.key, fact: &fact });
         if fact.became_leader() {
             self.stats.elections += 1;
             let (name, id, term) = (self.ledger.name(fact.group), fact.id, fact.term.0);
@@ -195,7 +197,6 @@ impl World {
             };
             for entry in entries.iter().filter(|entry| entry.index >= next && entry.index <= fact.commit.0) {
                 let Some(first) = self.ledger.show(fact, entry)? else { continue };
-                self.coverage.see(self.now, &Fact::Committed { key: view.key, entry });
                 for check in &mut self.checks {
                     check.first(&self.ledger, &first)?;
                 }

@@ -15,6 +15,7 @@ use crate::format::footer::{PackedRun, TRAILER_LEN, Trailer, digest, split_runs}
 use crate::format::frame::{Frame, FrameHeader, Home, Stamp, encode_frame, kind};
 use crate::format::segment::{self, HEADER_LEN, SegmentHeader};
 use crate::index::RunKey;
+use crate::mutant::{self, Mutant};
 use crate::types::{CommitError, LogId, Sequence};
 
 /// A staged frame.
@@ -257,7 +258,8 @@ impl<D: Disk> Store<D> {
                 segment.disk_bytes = reserved.max(u64::from(self.active_end));
             }
         }
-        self.synced = Sequence(flight.last);
+        let early = mutant::active(Mutant::SyncedMovedEarly);
+        self.synced = Sequence(if early { self.next_sequence - 1 } else { flight.last });
         self.commits += 1;
         self.written_bytes += commit.bytes as u64;
         if let Some(free) = commit.free_bytes {

@@ -113,7 +113,7 @@ fn follow(
     id: ReplicaId,
     my_incarnation: Incarnation,
 ) -> Action {
-    if id.epoch < local.id.epoch {
+    if id.epoch < local.id.epoch && !mutant::active(Mutant::EpochCheckLost) {
         return Action::Nothing;
     }
     if id.incarnation != my_incarnation {
