@@ -13,6 +13,7 @@ use storage::{Read, ReadFrom};
 
 use super::{World, broken};
 use crate::checks::{ReplicaFact, Verdict};
+use crate::coverage::Fact;
 use crate::fault::Moment;
 
 /// Bytes read at once when newly committed entries are looked at.
@@ -74,6 +75,7 @@ impl World {
                 continue;
             }
             self.tell(Some(host), || format!("no longer has replica {} of {key:?}", fact.id));
+            self.coverage.see(self.now, &Fact::Gone { key, host });
             let deleted = node.replica(key).is_none();
             for check in &mut self.checks {
                 check.gone(&fact, false);
@@ -145,6 +147,7 @@ impl World {
             fact.last.0,
             fact.synced.0,
         ]);
+        self.coverage.see(self.now, &Fact::Replica { key: view.key, fact: &fact });
         if fact.became_leader() {
             self.stats.elections += 1;
             let (name, id, term) = (self.ledger.name(fact.group), fact.id, fact.term.0);
@@ -197,6 +200,7 @@ impl World {
             };
             for entry in entries.iter().filter(|entry| entry.index >= next && entry.index <= fact.commit.0) {
                 let Some(first) = self.ledger.show(fact, entry)? else { continue };
+                self.coverage.see(self.now, &Fact::Committed { key: view.key, entry });
                 for check in &mut self.checks {
                     check.first(&self.ledger, &first)?;
                 }
