@@ -74,6 +74,9 @@ pub(crate) enum Fault {
     FailedSync { target: Target },
     /// No room is left.
     Full { target: Target, time: Micros },
+    /// A metadata shard, which the number chooses, has no majority: its voters are split from each other when `isolate`, or most
+    /// of them die. Topics come and go meanwhile.
+    Leaderless { draw: u64, isolate: bool, time: Micros },
     /// The wall clock jumps by this many milliseconds.
     ClockJump { target: Target, ms: i64 },
     /// Damage: a bit of synced data flips, and the process restarts.
@@ -120,9 +123,10 @@ enum Class {
     Stops,
     Ambushes,
     OldCopies,
+    Leaderless,
 }
 
-const CLASSES: [(Class, &str, u32); 15] = [
+const CLASSES: [(Class, &str, u32); 16] = [
     (Class::Crashes, "kills", 70),
     (Class::PowerCuts, "power cuts", 60),
     (Class::Pauses, "pauses", 40),
@@ -138,6 +142,7 @@ const CLASSES: [(Class, &str, u32); 15] = [
     (Class::Stops, "graceful stops", 20),
     (Class::Ambushes, "ambushes", 60),
     (Class::OldCopies, "old copies", 25),
+    (Class::Leaderless, "shards without a leader", 25),
 ];
 
 /// How many there are to be hit.
@@ -245,6 +250,11 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
             _ => Fault::Wipe { target, time },
         },
         Class::OldCopies => Fault::RestoreOld { target },
+        Class::Leaderless => Fault::Leaderless {
+            draw: random.next(),
+            isolate: random.percent(50),
+            time: random.within(2, 15) * SECOND,
+        },
     }
 }
 

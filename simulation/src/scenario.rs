@@ -7,7 +7,7 @@ use node::core::request::Acks;
 use storage::StoreConfig;
 
 use crate::client::{ConsumerProfile, ProducerProfile};
-use crate::fault::{self, Planned};
+use crate::fault::{self, Fault, Planned};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros, SECOND};
 use crate::random::Random;
@@ -49,6 +49,19 @@ pub(crate) struct ClockProfile {
     pub(crate) skew_ms: i64,
 }
 
+/// What the directory does to hints about leaders.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Directory {
+    /// Percent that are lost.
+    pub(crate) lost: u32,
+    /// Percent that come seconds late.
+    pub(crate) late: u32,
+    /// Percent of starts at which a node finds the oldest copy of the metadata that it kept.
+    pub(crate) old_views: u32,
+    /// Typical milliseconds between two old hints.
+    pub(crate) interval: u64,
+}
+
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
@@ -71,6 +84,9 @@ pub(crate) struct Scenario {
     pub(crate) topic_churn: Option<Micros>,
     pub(crate) producers: Vec<ProducerProfile>,
     pub(crate) consumers: Vec<ConsumerProfile>,
+    /// How often somebody asks for what makes no sense.
+    pub(crate) odd: Option<Micros>,
+    pub(crate) directory: Option<Directory>,
     pub(crate) faults: Vec<Planned>,
     /// Words for people: which sizes are unusual, which classes of faults were drawn.
     pub(crate) traits: Vec<String>,
@@ -88,6 +104,7 @@ impl Scenario {
         let sizes = fault::Sizes { hosts: all, founders: hosts };
         let faults = fault::plan(&mut Random::of(seed, "faults"), sizes, duration, &mut traits);
         let damage = faults.iter().any(|planned| planned.fault.is_damage());
+        let leaderless = faults.iter().any(|planned| matches!(planned.fault, Fault::Leaderless { .. }));
         let mut clocks = clocks(random, hosts, &mut traits);
         clocks.resize(all, ClockProfile::default());
         let mut node = NodeConfig { raft: raft(random, &mut traits), ..NodeConfig::default() };
@@ -104,14 +121,21 @@ impl Scenario {
             node,
             store: store(random, &mut traits),
             forgetful_index: random.percent(30),
-            topics: topics(random, hosts, damage, &joins, &mut traits),
+            topics: topics(random, hosts, Needs { damage, leaderless }, &joins, &mut traits),
             topic_churn: random.percent(35).then(|| random.within(8, 25) * SECOND),
             joins,
             producers: producers(random),
             consumers: consumers(random),
+            odd: odd(&mut Random::of(seed, "odd"), &mut traits),
+            directory: directory(&mut Random::of(seed, "directory"), &mut traits),
             faults,
             traits,
         }
+    }
+
+    /// Names of topics that come and go.
+    pub(crate) fn brief_topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().map(|topic| topic.name.as_str()).filter(|name| !name.starts_with(STABLE))
     }
 
     /// One line for people.
@@ -127,6 +151,27 @@ impl Scenario {
             self.traits.join(", ")
         )
     }
+}
+
+fn odd(random: &mut Random, traits: &mut Vec<String>) -> Option<Micros> {
+    let interval = *random.pick(&[300, 1_000, 3_000]) * MS;
+    random.percent(40).then(|| {
+        traits.push("odd requests".into());
+        interval
+    })
+}
+
+fn directory(random: &mut Random, traits: &mut Vec<String>) -> Option<Directory> {
+    let drawn = Directory {
+        lost: *random.pick(&[0, 30, 90]),
+        late: *random.pick(&[0, 30, 60]),
+        old_views: *random.pick(&[0, 50, 100]),
+        interval: *random.pick(&[20, 100, 1_000]),
+    };
+    random.percent(40).then(|| {
+        traits.push("a lying directory".into());
+        drawn
+    })
 }
 
 fn network(random: &mut Random, traits: &mut Vec<String>) -> LinkProfile {
@@ -231,15 +276,24 @@ fn joins(random: &mut Random, duration: Micros, traits: &mut Vec<String>) -> Vec
     (0..count).map(|_| random.within(CALM, duration * 2 / 3)).collect()
 }
 
+/// What the faults of a run want of its topics.
+#[derive(Clone, Copy)]
+struct Needs {
+    /// All replicas that there can be.
+    damage: bool,
+    /// One that comes and goes.
+    leaderless: bool,
+}
+
 /// Topics of the beginning, and one more after each machine joined: only these may be placed on it.
 fn topics(
     random: &mut Random,
     hosts: usize,
-    damage: bool,
+    needs: Needs,
     joins: &[Micros],
     traits: &mut Vec<String>,
 ) -> Vec<TopicPlan> {
-    let count = random.within(2, 4);
+    let count = random.within(if needs.leaderless { 3 } else { 2 }, 4);
     let retention = random.percent(50);
     if retention {
         traits.push("short retention".into());
@@ -248,7 +302,7 @@ fn topics(
         let name = if n < 2 { format!("{STABLE}-{n}") } else { format!("brief-{n}") };
         let most = hosts.min(3);
         let drawn = if random.percent(80) { 3 } else { random.within(1, 3) };
-        let factor = if damage { most } else { most.min(usize::try_from(drawn).unwrap_or(1)) };
+        let factor = if needs.damage { most } else { most.min(usize::try_from(drawn).unwrap_or(1)) };
         let mut configs = Vec::new();
         if retention {
             let bytes = random.pick(&["2000", "20000"]);

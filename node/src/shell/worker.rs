@@ -61,6 +61,10 @@ const EXIT_DISK: i32 = 75;
 
 /// What the mesh has for the node.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, and a box would cost each of them an allocation"
+)]
 pub(super) enum PeerEvent {
     /// A peer is there.
     Connected(PeerId),

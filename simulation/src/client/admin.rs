@@ -17,7 +17,8 @@ struct Managed {
     plan: TopicPlan,
     wanted: Wanted,
     done: bool,
-    call: Option<RequestId>,
+    /// What is under way, and what for.
+    call: Option<(RequestId, Wanted)>,
     not_before: Micros,
 }
 
@@ -50,21 +51,28 @@ impl Admin {
             self.manage(port, at);
         }
         if !self.finishing && port.now >= self.next_look {
-            self.next_look = port.now + port.random.within(SECOND, 3 * SECOND);
+            let typical = if port.hasty { SECOND / 4 } else { SECOND };
+            self.next_look = port.now + port.random.within(typical, 3 * typical);
             self.topics.doubt();
         }
         self.topics.refresh(port);
     }
 
     fn change_mind(&mut self, port: &mut Port<'_>) {
-        let Some(churn) = self.churn else { return };
+        let Some(churn) = self.churn.or(port.hasty.then_some(SECOND)) else { return };
+        let churn = if port.hasty { churn.min(SECOND) } else { churn };
+        if port.hasty {
+            self.next_churn = self.next_churn.min(port.now + churn);
+        }
         if self.finishing || port.now < self.next_churn {
             return;
         }
         self.next_churn = port.now + port.random.within(churn / 2, churn * 3 / 2);
         let at = port.random.position(self.managed.len());
         let managed = &mut self.managed[at];
-        if managed.plan.name.starts_with(STABLE) || !managed.done {
+        // In haste nobody waits for what was asked before.
+        let free = managed.done || (port.hasty && port.now >= managed.plan.after);
+        if managed.plan.name.starts_with(STABLE) || !free {
             return;
         }
         managed.wanted = if managed.wanted == Wanted::Exists { Wanted::Gone } else { Wanted::Exists };
@@ -94,14 +102,19 @@ impl Admin {
             }
         };
         let host = port.any_host();
-        self.managed[at].call = Some(port.ask(host, request, 4 * SECOND));
+        let wanted = self.managed[at].wanted;
+        self.managed[at].call = Some((port.ask(host, request, 4 * SECOND), wanted));
     }
 
     fn settle(&mut self, port: &Port<'_>, id: RequestId, outcome: Option<ErrorCode>) {
-        let Some(managed) = self.managed.iter_mut().find(|managed| managed.call == Some(id)) else { return };
-        managed.call = None;
+        let ours = |managed: &&mut Managed| managed.call.is_some_and(|(call, _)| call == id);
+        let Some(managed) = self.managed.iter_mut().find(ours) else { return };
+        let Some((_, wanted)) = managed.call.take() else { return };
         managed.not_before = port.now + 250 * MS;
-        managed.done = match (managed.wanted, outcome) {
+        if wanted != managed.wanted {
+            return;
+        }
+        managed.done = match (wanted, outcome) {
             (_, Some(ErrorCode::None))
             | (Wanted::Exists, Some(ErrorCode::TopicAlreadyExists))
             | (Wanted::Gone, Some(ErrorCode::UnknownTopicOrPartition)) => true,

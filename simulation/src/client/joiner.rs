@@ -88,3 +88,42 @@ impl Actor for Joiner {
         self.joined.is_none().then(|| format!("{} is not admitted", self.registration.mesh))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh::raft::Incarnation;
+
+    use super::super::doctored::port;
+    use super::*;
+    use crate::random::Random;
+
+    fn answered(answers: &[(ErrorCode, i32)]) -> (bool, Option<String>) {
+        let registration = Registration {
+            node: None,
+            incarnation: Incarnation(1),
+            peer_id: vec![1],
+            kafka: String::new(),
+            mesh: "host-9:9192".into(),
+            http: String::new(),
+            zone: String::new(),
+            weight: 1,
+        };
+        let (mut random, mut next) = (Random::new(1), 0);
+        let mut port = port(&mut random, &mut next);
+        let mut joiner = Joiner::new(registration, 0);
+        for (n, (error, node)) in (1..).zip(answers) {
+            joiner.calls.insert(RequestId(n));
+            let response = Response::RegisterNode { error: *error, message: None, node: *node };
+            joiner.answered(&mut port, RequestId(n), response);
+        }
+        (port.complaint.is_some(), joiner.unfinished())
+    }
+
+    #[test]
+    fn a_machine_asks_until_it_is_one_node() {
+        assert!(matches!(answered(&[(ErrorCode::RequestTimedOut, -1)]), (false, Some(_))));
+        assert_eq!(answered(&[(ErrorCode::None, 4), (ErrorCode::None, 4)]), (false, None));
+        assert!(answered(&[(ErrorCode::None, 4), (ErrorCode::None, 5)]).0, "two numbers");
+        assert!(answered(&[(ErrorCode::PolicyViolation, -1)]).0, "refused");
+    }
+}

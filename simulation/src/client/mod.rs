@@ -7,6 +7,7 @@ mod admin;
 mod auditor;
 mod consumer;
 mod joiner;
+mod oddball;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(crate) use admin::Admin;
 pub(crate) use auditor::{Auditor, FullRead};
 pub(crate) use consumer::{Consumer, ConsumerProfile};
 pub(crate) use joiner::Joiner;
+pub(crate) use oddball::Oddball;
 pub(crate) use producer::{Producer, ProducerProfile};
 
 /// A request on its way out.
@@ -41,6 +43,8 @@ pub(crate) struct Port<'a> {
     pub(crate) wall_ms: i64,
     /// Number of hosts that are nodes.
     pub(crate) hosts: usize,
+    /// Topics shall come and go as fast as they can.
+    pub(crate) hasty: bool,
     pub(crate) random: &'a mut Random,
     pub(crate) next_request: &'a mut u64,
     pub(crate) out: Vec<Outgoing>,
@@ -168,6 +172,11 @@ impl Topics {
         }
     }
 
+    /// Whether a topic of this name is known.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.known.contains_key(name)
+    }
+
     /// The host that leads a partition, as far as known.
     pub(crate) fn leader(&self, name: &str, partition: i32) -> Option<usize> {
         let at = usize::try_from(partition).ok()?;
@@ -225,4 +234,25 @@ pub(crate) fn retriable(error: ErrorCode) -> bool {
             | ErrorCode::UnknownLeaderEpoch
             | ErrorCode::ThrottlingQuotaExceeded
     )
+}
+
+#[cfg(test)]
+mod doctored {
+    //! What a client sees in a test.
+
+    use super::{Port, Random};
+
+    pub(super) fn port<'a>(random: &'a mut Random, next_request: &'a mut u64) -> Port<'a> {
+        Port {
+            now: 0,
+            wall_ms: 0,
+            hosts: 3,
+            hasty: false,
+            random,
+            next_request,
+            out: Vec::new(),
+            sent: Vec::new(),
+            complaint: None,
+        }
+    }
 }

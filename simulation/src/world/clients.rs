@@ -14,7 +14,7 @@ use super::host::{Host, machine_of, registration};
 use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
-use crate::client::{Actor, Admin, Consumer, Joiner, Outgoing, Port, Producer, host_of};
+use crate::client::{Actor, Admin, Consumer, Joiner, Oddball, Outgoing, Port, Producer, host_of};
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
 use crate::random::Random;
@@ -42,6 +42,9 @@ impl Client {
         }
         for profile in &scenario.consumers {
             actors.push(Box::new(Consumer::new(profile.clone(), start)));
+        }
+        if let Some(interval) = scenario.odd {
+            actors.push(Box::new(Oddball::new(interval, start + 1_000 * MS)));
         }
         for (machine, at) in (scenario.hosts..).zip(&scenario.joins) {
             let incarnation = Incarnation(Random::of(seed, &format!("machine {machine}")).within(1, 1 << 40));
@@ -127,6 +130,7 @@ impl World {
             now: self.now,
             wall_ms: 1_700_000_000_000 + (self.now / 1000).cast_signed(),
             hosts,
+            hasty: self.now < self.hasty_until,
             random: &mut slot.random,
             next_request: &mut self.next_request,
             out: Vec::new(),

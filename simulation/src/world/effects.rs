@@ -119,6 +119,7 @@ impl World {
                 Effect::Publish(info) => {
                     self.trace.fold(&[20, host as u64, u64::from(info.term.0)]);
                     self.tell(Some(host), || format!("publishes {info:?}"));
+                    self.hinted(info);
                 }
                 Effect::RegistryChanged => self.hosts[host].view_changed = true,
                 Effect::Failed(reason) => return self.node_failed(host, &reason),
@@ -162,6 +163,9 @@ impl World {
         let Some(peer) = self.host_of(to).filter(|peer| *peer != host) else { return Ok(bytes) };
         let life = self.hosts[host].node.as_ref().map(|node| node.life()).unwrap_or_default();
         let message = Box::new((life, message));
+        if self.intercept(host, peer, &message) {
+            return Ok(bytes);
+        }
         match self.network.send(self.now, host, peer, bytes) {
             Fate::Lost => {}
             Fate::Held => self.network.hold(host, peer, (bytes, message)),

@@ -1,6 +1,7 @@
 //! Begins faults and ends them.
 
 use node::core::Input;
+use node::core::metadata::{PartitionKey, SHARDS, ShardId};
 
 use super::{Event, Phase, Process, Undo, World, broken};
 use crate::checks::Verdict;
@@ -107,6 +108,7 @@ impl World {
                 self.hosts[host].fill(true);
                 self.queue.push(self.now + time, Event::Undo(Undo::Room(host)));
             }
+            Fault::Leaderless { draw, isolate, time } => self.take_leader(draw, isolate, time),
             Fault::ClockJump { target, ms } => {
                 let host = self.resolve(target);
                 self.hosts[host].jump(ms);
@@ -238,6 +240,11 @@ impl World {
         if self.scenario.forgetful_index {
             self.hosts[host].index.forget();
         }
+        if let Some(directory) = self.scenario.directory
+            && self.hint_chance.percent(directory.old_views)
+        {
+            self.hosts[host].recall_oldest_view();
+        }
         let seed = self.fault_chance.next();
         let (node, store) = (&self.scenario.node, &self.scenario.store);
         let opened = self.hosts[host].open(self.now, node, store, &self.founding, seed);
@@ -294,6 +301,40 @@ impl World {
             for event in std::mem::take(&mut h.deferred) {
                 at += 1;
                 self.queue.push(at, event);
+            }
+        }
+    }
+
+    /// Takes the majority from a metadata shard: mostly from one that holds topics which come and go.
+    fn take_leader(&mut self, draw: u64, isolate: bool, time: Micros) {
+        let brief: Vec<ShardId> = self.scenario.brief_topics().map(ShardId::of_name).collect();
+        let nth = usize::try_from(draw >> 8).unwrap_or(0);
+        let any = u8::try_from((draw >> 4) % u64::from(SHARDS)).map_or(ShardId(0), ShardId);
+        let shard = match brief.len() {
+            0 => any,
+            _ if draw.is_multiple_of(4) => any,
+            len => brief[nth % len],
+        };
+        let key = PartitionKey::of_shard(shard);
+        let replicas = self.ledger.descriptors.of(key).map(|descriptor| descriptor.replicas.clone());
+        let mut voters: Vec<usize> =
+            replicas.into_iter().flatten().filter_map(|id| self.host_of(id.node)).collect();
+        if voters.is_empty() {
+            return;
+        }
+        let turn = nth % voters.len();
+        voters.rotate_left(turn);
+        self.tell(None, || format!("shard {} has no majority", shard.0));
+        self.hasty_until = self.now + time;
+        if isolate {
+            let pairs = voters.iter().flat_map(|from| voters.iter().map(move |to| (*from, *to)));
+            return self.cut_links(pairs.filter(|(from, to)| from != to).collect(), time);
+        }
+        let most = voters.len() / 2 + 1;
+        for host in voters.into_iter().take(most) {
+            if self.hosts[host].doomed.is_none() {
+                self.kill(host, false);
+                self.start_later(host, time);
             }
         }
     }

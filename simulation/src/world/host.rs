@@ -68,6 +68,8 @@ pub(super) struct Host {
     /// The copy of the metadata that the shell keeps.
     pub(super) view: Option<Bytes>,
     pub(super) view_changed: bool,
+    /// The first copy that was ever kept.
+    oldest_view: Option<Bytes>,
     /// Nothing of the disk ends before.
     pub(super) stalled_until: Micros,
     /// Why the node may say that its disk failed.
@@ -102,6 +104,7 @@ impl Host {
             tick: None,
             view: None,
             view_changed: false,
+            oldest_view: None,
             stalled_until: 0,
             excuse: None,
             doomed: None,
@@ -134,6 +137,7 @@ impl Host {
     pub(super) fn admit(&mut self, machine: usize, incarnation: Incarnation, view: Bytes) {
         self.machine = Some(machine);
         self.incarnation = incarnation;
+        self.oldest_view = Some(view.clone());
         self.view = Some(view);
     }
 
@@ -207,6 +211,9 @@ impl Host {
             && self.view_changed
         {
             self.view = Some(node.view().encode().into());
+            if self.oldest_view.is_none() {
+                self.oldest_view.clone_from(&self.view);
+            }
         }
         self.view_changed = false;
         self.process = Process::Down;
@@ -240,10 +247,16 @@ impl Host {
         self.disk.wipe();
         self.index.forget();
         self.view = None;
+        self.oldest_view = None;
         self.copy = None;
         if !node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
             self.incarnation.0 += random.within(1, 1000);
         }
+    }
+
+    /// The shell finds the oldest copy of the metadata that it ever kept.
+    pub(super) fn recall_oldest_view(&mut self) {
+        self.view.clone_from(&self.oldest_view);
     }
 
     /// The segment file that was opened last.

@@ -1,9 +1,10 @@
 //! The world of one seed: machines, links, clients and the virtual time that they share.
 //!
 //! Reading order: this file (the event loop), [`host`], `effects` (what a node wants done), `clients` (connections),
-//! `observe` (facts for the checkers), `faults`, `healing` (the end).
+//! `observe` (facts for the checkers), `faults`, `directory` (hints that lie), `healing` (the end).
 
 mod clients;
+mod directory;
 mod effects;
 mod faults;
 mod healing;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use mesh::life::Life;
 use mesh::raft::NodeId;
 use node::core::Input;
-use node::core::message::PeerMessage;
+use node::core::message::{LeaderInfo, PeerMessage};
 use node::core::metadata::Founding;
 use node::core::request::{RequestId, Response};
 use storage::fake::FakeDisk;
@@ -27,7 +28,7 @@ use crate::fault::Fault;
 use crate::network::Network;
 use crate::queue::{MS, Micros, Queue, SECOND};
 use crate::random::Random;
-use crate::scenario::Scenario;
+use crate::scenario::{CALM, Scenario};
 use crate::trace::{Telling, Trace};
 
 use clients::{Client, Pending};
@@ -53,6 +54,7 @@ pub(crate) enum Event {
     Respond { id: RequestId, response: Box<Response> },
     Broken { client: usize, id: RequestId },
     Timeout(RequestId),
+    Lie,
     Watch,
 }
 
@@ -115,6 +117,11 @@ pub(crate) struct World {
     /// The host on which an old copy of the data directory was put back, until it is told so.
     restored: Option<usize>,
     ambush: Option<Ambush>,
+    /// A shard is without a leader until then: what needs it is asked for all the more.
+    hasty_until: Micros,
+    /// What nodes said of leaders, to be said again.
+    hints: Vec<LeaderInfo>,
+    hint_chance: Random,
     stats: Stats,
 }
 
@@ -155,6 +162,9 @@ impl World {
             rotten: None,
             restored: None,
             ambush: None,
+            hasty_until: 0,
+            hints: Vec::new(),
+            hint_chance: Random::of(seed, "hints"),
             stats: Stats::default(),
             scenario,
         }
@@ -171,6 +181,9 @@ impl World {
         }
         for (n, planned) in self.scenario.faults.iter().enumerate() {
             self.queue.push(planned.at, Event::Begin(n));
+        }
+        if self.scenario.directory.is_some() {
+            self.queue.push(CALM, Event::Lie);
         }
         self.queue.push(SECOND, Event::Watch);
         while self.phase != Phase::Done {
@@ -210,7 +223,7 @@ impl World {
                 }
                 let from = self.hosts[from].id();
                 // A node that the receiver's copy of the registry does not hold is a stranger to its shell.
-                if !self.hosts[to].node.as_ref().is_some_and(|node| node.view().node(from).is_some()) {
+                if self.hosts[to].node.as_ref().is_none_or(|node| node.view().node(from).is_none()) {
                     return Ok(());
                 }
                 let (life, message) = *message;
@@ -260,6 +273,7 @@ impl World {
                 self.timed_out(id);
                 Ok(())
             }
+            Event::Lie => self.lie(),
             Event::Watch => self.watch(),
         }
     }
