@@ -237,6 +237,7 @@ impl<D: Disk> Node<D> {
 
     /// The replica takes part in nothing any more; its data stays.
     fn silence(&mut self, log: LogId) {
+        self.touched.push(log);
         let Some(mut partition) = self.partitions.remove(&log) else { return };
         self.fail_waiters(&mut partition);
         partition.replica = None;
@@ -281,6 +282,7 @@ impl<D: Disk> Node<D> {
             return tracing::warn!(%error, log = log.0, "a log could not be deleted; tried again");
         }
         self.creating.remove(&log);
+        self.touched.push(log);
         if let Some(partition) = self.partitions.remove(&log) {
             self.by_key.remove(&partition.key);
             self.leaders.remove(&partition.key);

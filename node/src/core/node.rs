@@ -172,6 +172,8 @@ pub struct Node<D: Disk> {
     pub(crate) confirming: BTreeMap<u64, (LogId, super::shards::Confirming)>,
     /// Logs whose create or reset frame is not synced yet, and the sequence that makes it so.
     pub(crate) creating: BTreeMap<LogId, Sequence>,
+    /// Replicas that this step came by, see [`touched`](Self::touched).
+    pub(crate) touched: Vec<LogId>,
     pub(crate) announce_at: Time,
     pub(crate) liveness_at: Option<Time>,
     /// CreateTopics calls that wait until their topics are led.
@@ -211,7 +213,7 @@ impl<D: Disk> Node<D> {
             session: setup.seed.rotate_left(32),
             leaders: BTreeMap::new(),
             shard_leads: BTreeMap::new(),
-            forwarding: Forwarding::default(),
+            forwarding: Forwarding::new(setup.identity, recovered.boot),
             calls: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_token: 0,
@@ -229,6 +231,7 @@ impl<D: Disk> Node<D> {
             said_stopped: false,
             confirming: BTreeMap::new(),
             creating: BTreeMap::new(),
+            touched: Vec::new(),
             announce_at: now.mono,
             liveness_at: None,
             creations: BTreeSet::new(),
@@ -324,6 +327,7 @@ impl<D: Disk> Node<D> {
     /// Performs one input. Everything that became durable, committed or due is carried through before it returns.
     pub fn step(&mut self, now: Now, input: Input<D>) -> Vec<Effect<D>> {
         self.now = now;
+        self.touched.clear();
         if self.failed {
             return Vec::new();
         }
@@ -436,6 +440,7 @@ impl<D: Disk> Node<D> {
 
     /// Puts a partition's next deadline into the timer queue.
     pub(crate) fn retime(&mut self, log: LogId) {
+        self.touched.push(log);
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let next = partition.replica.as_ref().and_then(Replica::next_deadline);
         if partition.deadline == next {
@@ -589,6 +594,17 @@ impl<D: Disk> Node<D> {
     /// The replicas on this node, for checkers, metrics and people.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView<'_>> {
         self.partitions.values().map(|partition| self.replica_view(partition))
+    }
+
+    /// The local logs whose replicas may have changed in the last step, or in [`open`](Self::open); some more than once, some gone
+    /// since. Checkers need not look at the others.
+    pub fn touched(&self) -> &[LogId] {
+        &self.touched
+    }
+
+    /// The replica of a local log, if it is here.
+    pub fn replica_of(&self, log: LogId) -> Option<ReplicaView<'_>> {
+        self.partitions.get(&log).map(|partition| self.replica_view(partition))
     }
 
     /// The replica of one partition, if it is here.

@@ -84,7 +84,7 @@ pub(crate) struct Partition {
     /// Whether this node was its leader at the last look, and in which term.
     pub(crate) led: Option<Term>,
     /// Proposals of a shard that someone waits for.
-    pub(crate) proposals: BTreeMap<Index, super::shards::Origin>,
+    pub(crate) proposals: super::shards::Proposals,
     /// Since when a retention proposal is under way, so that there is one at a time.
     pub(crate) trimming: Option<Index>,
 }
@@ -109,7 +109,7 @@ impl Partition {
             loading: false,
             deadline: None,
             led: None,
-            proposals: BTreeMap::new(),
+            proposals: super::shards::Proposals::default(),
             trimming: None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A command is kept until it is answered: the leader may move meanwhile, and every command may be repeated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh::raft::{EntryKind, Index, Input, NodeId, Proposal, ReplicaId, Time};
@@ -15,7 +15,7 @@ use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdat
 use super::node::Node;
 use super::partition::{Applied, Pending, Waiter};
 use super::request::RequestId;
-use super::{Effect, after_ms};
+use super::{Effect, Identity, after_ms};
 
 /// How long a command waits for its answer before it is sent again.
 const RESEND_MS: u64 = 1_000;
@@ -24,7 +24,7 @@ const RESEND_MS: u64 = 1_000;
 const EXPIRE_MS: u64 = 30_000;
 
 /// Who waits for a proposed command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Origin {
     /// This node, under its own correlation.
     Here(u64),
@@ -32,6 +32,34 @@ pub(crate) enum Origin {
     Node(NodeId, u64),
     /// Nobody: the leader's own housekeeping.
     Nobody,
+}
+
+/// The commands that this node proposed as a shard's leader and that are not applied yet.
+#[derive(Default)]
+pub(crate) struct Proposals {
+    by_index: BTreeMap<Index, Origin>,
+    asked: BTreeSet<Origin>,
+}
+
+impl Proposals {
+    /// Whether somebody's command is under way. One that is asked again meanwhile is not proposed again: a shard that is slow
+    /// would drown in repetitions.
+    fn holds(&self, origin: Origin) -> bool {
+        self.asked.contains(&origin)
+    }
+
+    fn insert(&mut self, index: Index, origin: Origin) {
+        if origin != Origin::Nobody {
+            self.by_index.insert(index, origin);
+            self.asked.insert(origin);
+        }
+    }
+
+    fn remove(&mut self, index: Index) -> Origin {
+        let origin = self.by_index.remove(&index).unwrap_or(Origin::Nobody);
+        self.asked.remove(&origin);
+        origin
+    }
 }
 
 /// What a command is for, on the node that wanted it.
@@ -58,10 +86,18 @@ pub(crate) struct Forward {
 }
 
 /// The commands of this node that are not answered yet.
-#[derive(Default)]
 pub(crate) struct Forwarding {
     next: u64,
     pub(crate) waiting: BTreeMap<u64, Forward>,
+}
+
+impl Forwarding {
+    /// Nothing is under way. An answer to an earlier process of this node must not fit a command of this one, so numbers begin
+    /// where no other boot or life of the data directory does.
+    pub(crate) fn new(identity: Identity, boot: u64) -> Self {
+        let next = identity.incarnation.0.rotate_left(32) ^ (boot << 32);
+        Self { next, waiting: BTreeMap::new() }
+    }
 }
 
 /// What a node keeps while it leads a shard; gone with the leadership.
@@ -74,7 +110,7 @@ pub(crate) struct ShardLead {
 impl<D: Disk> Node<D> {
     /// Sends a command on its way to the shard's leader, which may be here.
     pub(crate) fn submit(&mut self, shard: ShardId, command: &Command, purpose: Purpose) {
-        self.forwarding.next += 1;
+        self.forwarding.next = self.forwarding.next.wrapping_add(1);
         let correlation = self.forwarding.next;
         let expires = after_ms(self.now.mono, EXPIRE_MS);
         let forward =
@@ -136,12 +172,15 @@ impl<D: Disk> Node<D> {
         };
         // Registered first: a lone voter may apply it within the same step.
         if let Some(partition) = self.partitions.get_mut(&log) {
+            if partition.proposals.holds(origin) {
+                return Ok(());
+            }
             partition.proposals.insert(index, origin);
         }
         if self.propose(log, proposal).is_err() {
             let partition = self.partitions.get_mut(&log);
             let leader = partition.and_then(|partition| {
-                partition.proposals.remove(&index);
+                partition.proposals.remove(index);
                 partition.replica.as_ref()?.leader()
             });
             return Err(ForwardReply::NotLeader(leader.map(|leader| leader.node)));
@@ -196,7 +235,7 @@ impl<D: Disk> Node<D> {
         let Applied::Shard(shard) = &mut partition.state else { return };
         let outcome = shard.apply(entry.index.0, &entry.payload);
         partition.applied = partition.applied.max(entry.index);
-        let origin = partition.proposals.remove(&entry.index).unwrap_or(Origin::Nobody);
+        let origin = partition.proposals.remove(entry.index);
         // Views first: who gets the answer may look at once.
         self.merge_own_shard(log);
         let reply = ForwardReply::Applied(outcome);
@@ -255,7 +294,7 @@ impl<D: Disk> Node<D> {
             return;
         }
         self.shard_leads.remove(&shard);
-        for origin in std::mem::take(&mut partition.proposals).into_values() {
+        for origin in std::mem::take(&mut partition.proposals).asked {
             match origin {
                 Origin::Node(to, correlation) => {
                     let message = PeerMessage::Forwarded { correlation, reply: ForwardReply::Unknown };

@@ -42,12 +42,6 @@ impl World {
         if self.trace.is_read() {
             self.tell_input(host, &input);
         }
-        let only = match &input {
-            Input::Message { message: PeerMessage::Raft { key, .. }, .. } if key.as_shard().is_none() => {
-                Some(*key)
-            }
-            _ => None,
-        };
         self.cover_input(host, &input);
         let loaded = matches!(input, Input::Read { .. });
         let now = self.hosts[host].clocks(self.now);
@@ -56,7 +50,7 @@ impl World {
         if loaded && effects.iter().any(sends_entries) {
             self.coverage.see(self.now, &Fact::ServedFromDisk);
         }
-        self.observe(host, only)?;
+        self.observe(host)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
         self.spring();

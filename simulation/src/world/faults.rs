@@ -266,7 +266,7 @@ impl World {
         self.trace.fold(&[61, host as u64]);
         self.tell(Some(host), || "starts".into());
         self.coverage.see(self.now, &Fact::Up { host, recovered: &self.hosts[host].recovered });
-        self.observe(host, None)?;
+        self.observe(host)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
         for peer in self.others(host) {

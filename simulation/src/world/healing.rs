@@ -40,6 +40,7 @@ impl World {
             _ => 250 * MS,
         };
         self.queue.push(self.now + next, Event::Watch);
+        self.nothing_is_missed()?;
         if let Some(host) = self.damaged
             && self.hosts[host].doomed.is_none()
             && self.restored.is_none()

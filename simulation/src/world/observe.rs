@@ -1,7 +1,6 @@
 //! Looks at what a step changed and gives the checkers their facts.
 //!
-//! A message for one replica changes that replica; any other input may change several, and then each is compared with
-//! what it was by a few numbers.
+//! The node says which replicas a step came by; each is compared with what it was by a few numbers.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use mesh::raft::{Index, Membership, Role, Term};
 use node::core::metadata::PartitionKey;
 use node::core::{Node, ReplicaView};
 use storage::fake::FakeDisk;
-use storage::{Read, ReadFrom};
+use storage::{LogId, Read, ReadFrom};
 
 use super::{World, broken};
 use crate::checks::{ReplicaFact, Verdict};
@@ -20,12 +19,12 @@ use crate::fault::Moment;
 const LOOK_BYTES: usize = 1 << 20;
 
 impl World {
-    /// Shows the checkers what changed on a host; only the replica of `only` when it is given.
-    pub(super) fn observe(&mut self, host: usize, only: Option<PartitionKey>) -> Verdict {
+    /// Shows the checkers what a step changed on a host.
+    pub(super) fn observe(&mut self, host: usize) -> Verdict {
         let Some(node) = self.hosts[host].node.take() else { return Ok(()) };
         let seen = match self.restored == Some(host) {
             true => self.look_at_copy(host, &node),
-            false => self.look(host, &node, only),
+            false => self.look(host, &node),
         };
         self.hosts[host].node = Some(node);
         seen
@@ -44,27 +43,42 @@ impl World {
         }
     }
 
-    fn look(&mut self, host: usize, node: &Node<FakeDisk>, only: Option<PartitionKey>) -> Verdict {
-        match only {
-            Some(key) => match node.replica(key) {
-                Some(view) => self.look_at(host, node, &view),
-                None => Ok(()),
-            },
-            None => {
-                // Shards first: a node may act in the same step on what its own shard just committed.
-                let is_shard = |view: &ReplicaView<'_>| view.key.as_shard().is_some();
-                let (shards, users) = (node.replicas().filter(is_shard), node.replicas());
-                let mut there = 0;
-                for view in shards.chain(users.filter(|view| !is_shard(view))) {
+    fn look(&mut self, host: usize, node: &Node<FakeDisk>) -> Verdict {
+        // Shards first: a node may act in the same step on what its own shard just committed.
+        for shards in [true, false] {
+            for view in node.touched().iter().filter_map(|log| node.replica_of(*log)) {
+                if view.key.as_shard().is_some() == shards {
                     self.look_at(host, node, &view)?;
-                    there += usize::from(view.role.is_some());
                 }
-                if there < self.hosts[host].shown.len() {
-                    return self.forget_gone(host, node);
-                }
-                Ok(())
             }
         }
+        let is_gone = |log: &LogId| node.replica_of(*log).is_none_or(|view| view.role.is_none());
+        if node.touched().iter().any(is_gone) {
+            return self.forget_gone(host, node);
+        }
+        Ok(())
+    }
+
+    /// Whether nodes told of everything that changed: the checkers see nothing else.
+    pub(super) fn nothing_is_missed(&self) -> Verdict {
+        for host in self.hosts.iter().filter(|host| self.restored != Some(host.at)) {
+            for view in host.node.iter().flat_map(|node| node.replicas()).filter(|view| view.role.is_some()) {
+                let shown = host.shown.get(&view.key);
+                let same = shown.is_some_and(|fact| {
+                    let leads = view.role == Some(Role::Leader);
+                    (fact.id, fact.term, fact.leads, fact.commit, fact.last, fact.start)
+                        == (view.id, view.term, leads, view.commit, view.last, view.start)
+                });
+                if !same && !self.is_deleted(view.key) {
+                    let (node, id, key) = (host.at + 1, view.id, view.key);
+                    return broken(
+                        "a node tells which replicas a step touched",
+                        format!("node {node} was silent about {id} of {key:?}, shown as {shown:?}"),
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     fn forget_gone(&mut self, host: usize, node: &Node<FakeDisk>) -> Verdict {
@@ -75,8 +89,8 @@ impl World {
                 continue;
             }
             self.tell(Some(host), || format!("no longer has replica {} of {key:?}", fact.id));
-            self.coverage.see(self.now, &Fact::Gone { key, host });
             let deleted = node.replica(key).is_none();
+            self.coverage.see(self.now, &Fact::Gone { key, host });
             for check in &mut self.checks {
                 check.gone(&fact, false);
                 if deleted {
