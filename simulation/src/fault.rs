@@ -97,6 +97,35 @@ impl Fault {
             Self::Rot { .. } | Self::Misdirect { .. } | Self::Wipe { .. } | Self::RestoreOld { .. }
         )
     }
+
+    /// Its kind, as in its list.
+    pub(crate) fn kind(&self) -> String {
+        let text = format!("{self:?}");
+        text.split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// How long it lasts, for those that do.
+    pub(crate) fn time_mut(&mut self) -> Option<&mut Micros> {
+        match self {
+            Self::Kill { time, .. }
+            | Self::PowerCut { time, .. }
+            | Self::KillThenCut { time, .. }
+            | Self::KillAll { time }
+            | Self::CutAll { time }
+            | Self::Ambush { time, .. }
+            | Self::Pause { time, .. }
+            | Self::Stop { time, .. }
+            | Self::Split { time, .. }
+            | Self::Isolate { time, .. }
+            | Self::OneWay { time, .. }
+            | Self::Clog { time, .. }
+            | Self::Storm { time }
+            | Self::Stall { time, .. }
+            | Self::Full { time, .. }
+            | Self::Wipe { time, .. } => Some(time),
+            _ => None,
+        }
+    }
 }
 
 /// A fault and when it begins.

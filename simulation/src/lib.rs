@@ -2,7 +2,8 @@
 //! lie and clients that never stop. Nothing else is played: the nodes are the real ones.
 //!
 //! In reading order: [`scenario`] (what a seed is), [`fault`] (the vocabulary), [`client`] (the workload), `world` (the event
-//! loop, its machines and links), [`checks`] (what must always hold), [`run`], `mutation` (the checks can fail), [`report`].
+//! loop, its machines and links), [`checks`] (what must always hold), [`run`], [`coverage`] (what a run came through), [`case`]
+//! and [`shrink`] (a failing seed made small), `mutation` (the checks can fail), [`report`].
 //!
 //! Invariants, absences included:
 //! - Everything is a function of the seed: no clock, no thread, no hash-ordered map, no randomness but [`random`]'s streams.
@@ -11,6 +12,7 @@
 //! - Damage (promises lost) hits one node at a time, while everything else is well; crashes know no such limit.
 
 mod batch;
+pub mod case;
 mod checks;
 mod client;
 pub mod coverage;
@@ -23,9 +25,10 @@ mod random;
 pub mod report;
 mod run;
 mod scenario;
+pub mod shrink;
 mod trace;
 mod world;
 
-pub use run::{Failure, Options, Outcome, run};
+pub use run::{Failure, Options, Outcome, run, run_case};
 pub use trace::Telling;
 pub use world::Stats;

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use simulation::mutation::{self, Search};
+use simulation::case::{Case, Kept, Number, Oddity, parse_list};
+use simulation::mutation::{self, Bug, Search};
 use simulation::report::{self, Totals};
-use simulation::{Options, Telling, jobs, run};
+use simulation::shrink::{Limits, shrink};
+use simulation::{Failure, Options, Outcome, Telling, jobs, run, run_case};
 
 /// Catches of a mutant that suffice.
 const ENOUGH: u64 = 3;
@@ -37,8 +39,8 @@ struct Arguments {
     /// Run the mutation suite (needs `--features mutants`): seeds per mutant until it was caught three times.
     #[arg(long)]
     mutants: bool,
-    /// Only mutants whose name contains this.
-    #[arg(long, requires = "mutants")]
+    /// With --mutants: only those whose name contains this. With --seed: run it with this one.
+    #[arg(long)]
     mutant: Option<String>,
     /// Do not stop at three catches: run all seeds with every mutant.
     #[arg(long, requires = "mutants")]
@@ -46,6 +48,51 @@ struct Arguments {
     /// Be quick: seeds that are known to catch each mutant first, and one catch is enough.
     #[arg(long, requires = "mutants")]
     pinned: bool,
+    /// Make the failing seed, or the first one of a batch, small: fewer faults, clients and topics, a shorter run.
+    #[arg(long)]
+    shrink: bool,
+    /// Runs that this may take.
+    #[arg(long, default_value_t = 400)]
+    tries: usize,
+    #[command(flatten)]
+    parts: Parts,
+}
+
+/// What is left of a seed: the words that --shrink prints.
+#[derive(Debug, clap::Args)]
+struct Parts {
+    /// Another draw of latencies and ties.
+    #[arg(long, requires = "seed", default_value_t = 0)]
+    salt: u64,
+    /// Faults stop after so many virtual seconds.
+    #[arg(long, requires = "seed")]
+    seconds: Option<u64>,
+    /// Only these faults of its list, `3,7:250` with a time in milliseconds, or `none`.
+    #[arg(long, requires = "seed")]
+    faults: Option<String>,
+    /// Only these clients beside the administrator.
+    #[arg(long, requires = "seed")]
+    clients: Option<String>,
+    /// Only these topics.
+    #[arg(long, requires = "seed")]
+    topics: Option<String>,
+    /// These parts as usual: network, disk, clocks, raft, store, index, churn, partitions.
+    #[arg(long, requires = "seed")]
+    plain: Option<String>,
+}
+
+impl Parts {
+    fn case(&self, seed: u64, minutes: u64) -> Result<Case, String> {
+        Ok(Case {
+            salt: self.salt,
+            seconds: self.seconds,
+            faults: self.faults.as_deref().map(parse_list::<Kept>).transpose()?,
+            clients: self.clients.as_deref().map(parse_list::<Number>).transpose()?,
+            topics: self.topics.as_deref().map(parse_list::<Number>).transpose()?,
+            plain: self.plain.as_deref().map(parse_list::<Oddity>).transpose()?.unwrap_or_default(),
+            ..Case::of(seed, minutes)
+        })
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a shell: speed is told in wall time")]
@@ -63,7 +110,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let options = Options { minutes: arguments.minutes.max(1), telling: Telling::Silent };
     let passed = if let Some(seed) = arguments.seed {
-        one(seed, options, arguments.trace)
+        match arguments.parts.case(seed, options.minutes) {
+            Ok(case) => one(&case, &arguments),
+            Err(what) => {
+                eprintln!("{what}");
+                false
+            }
+        }
     } else if arguments.mutants {
         mutants(&arguments, options)
     } else {
@@ -72,24 +125,39 @@ fn main() -> ExitCode {
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, options: Options, trace: bool) -> bool {
-    let telling = if trace { Telling::Print } else { Telling::Silent };
-    let outcome = run(seed, Options { telling, ..options });
-    print!("{}", report::seed(&outcome));
+fn one(case: &Case, arguments: &Arguments) -> bool {
+    let bug = arguments.mutant.as_deref().and_then(mutation::named);
+    if let (Some(name), None) = (&arguments.mutant, bug) {
+        eprintln!("no mutant {name} in this build; it needs --features mutants and the whole name");
+        return false;
+    }
+    let telling = if arguments.trace { Telling::Print } else { Telling::Silent };
+    let outcome = mutation::with(bug, || run_case(case, telling));
+    print!("{}{}", report::seed(&outcome), report::situations(&outcome));
     match &outcome.failure {
         None => println!("every invariant held"),
-        Some(failure) if trace => print!("{}", report::failure(seed, options.minutes, failure)),
-        Some(_) => explain(seed, options),
+        Some(failure) if arguments.trace => print!("{}", report::failure(case, bug, failure)),
+        Some(_) => explain(case, bug),
+    }
+    if let Some(failure) = outcome.failure.as_ref().filter(|_| arguments.shrink) {
+        make_small(case, bug, &outcome, failure, arguments);
     }
     outcome.failure.is_none()
 }
 
-/// Runs a failing seed again, keeping the last events of each node.
-fn explain(seed: u64, options: Options) {
-    let outcome = run(seed, Options { telling: Telling::Keep, ..options });
+/// Runs a failing case again, keeping the last events of each node.
+fn explain(case: &Case, bug: Option<Bug>) {
+    let outcome = mutation::with(bug, || run_case(case, Telling::Keep));
     if let Some(failure) = &outcome.failure {
-        print!("{}", report::failure(seed, options.minutes, failure));
+        print!("{}", report::failure(case, bug, failure));
     }
+}
+
+fn make_small(case: &Case, bug: Option<Bug>, outcome: &Outcome, failure: &Failure, arguments: &Arguments) {
+    let limits = Limits { tries: arguments.tries, jobs: arguments.jobs };
+    let trial = |case: &Case| mutation::with(bug, || run_case(case, Telling::Silent));
+    let shrunk = shrink(case, failure, outcome.stats.virtual_us, limits, trial);
+    print!("{}", report::shrunk(&shrunk, bug));
 }
 
 fn many(arguments: &Arguments, options: Options) -> bool {
@@ -113,7 +181,12 @@ fn many(arguments: &Arguments, options: Options) -> bool {
     );
     let wall = begun.elapsed().as_secs_f64();
     if let Some((seed, _)) = totals.failed.first() {
-        explain(*seed, options);
+        let case = Case::of(*seed, options.minutes);
+        explain(&case, None);
+        let outcome = run_case(&case, Telling::Silent);
+        if let Some(failure) = outcome.failure.as_ref().filter(|_| arguments.shrink) {
+            make_small(&case, None, &outcome, failure, arguments);
+        }
     }
     print!("{}", totals.coverage());
     print!("{}", totals.text(wall, arguments.jobs));

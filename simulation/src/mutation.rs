@@ -113,6 +113,19 @@ fn choose(bug: Option<Bug>) {
 #[cfg(not(feature = "mutants"))]
 fn choose(_bug: Option<Bug>) {}
 
+/// The bug of this name.
+pub fn named(name: &str) -> Option<Bug> {
+    bugs().into_iter().find(|bug| bug.name == name)
+}
+
+/// Does something with a bug, or without one, on this thread.
+pub fn with<T>(bug: Option<Bug>, work: impl FnOnce() -> T) -> T {
+    choose(bug);
+    let done = work();
+    choose(None);
+    done
+}
+
 /// How a bug fared.
 #[derive(Clone, Debug, Default)]
 pub struct Row {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::case::Case;
 use crate::coverage;
-use crate::mutation::Row;
+use crate::mutation::{Bug, Row};
 use crate::run::{Failure, Outcome};
+use crate::shrink::Shrunk;
 use crate::world::Stats;
 
 /// A run of this many seeds is long: what never happened in it is a hole in the swarm, and the run fails.
@@ -19,8 +21,11 @@ pub struct Totals {
     pub stats: Stats,
     /// How often each situation occurred, and in how many seeds.
     pub situations: BTreeMap<&'static str, (u64, u64)>,
+    /// Faults by kind.
+    pub faults: BTreeMap<String, u64>,
     /// Seeds that failed, with the invariant.
     pub failed: Vec<(u64, String)>,
+    digests: blake3::Hasher,
 }
 
 impl Totals {
@@ -38,6 +43,10 @@ impl Totals {
             let total = self.situations.entry(name).or_default();
             *total = (total.0 + times, total.1 + 1);
         }
+        for (kind, times) in &outcome.faults {
+            *self.faults.entry(kind.clone()).or_default() += times;
+        }
+        self.digests.update(outcome.digest.as_bytes());
         if let Some(failure) = &outcome.failure {
             self.failed.push((outcome.seed, failure.check.clone()));
         }
@@ -80,10 +89,14 @@ impl Totals {
         let stats = &self.stats;
         let seconds = (stats.virtual_us as f64 / 1e6).max(1e-9);
         let speed = seconds / 3600.0 / (wall_seconds / 60.0).max(1e-9) / jobs as f64;
+        let digest = self.digests.finalize().to_hex();
         let mut text = format!(
-            "SUMMARY: {} seeds, {} failed, {:.1} virtual hours, {} operations, {} acknowledged records, {} elections, {} faults\n\
+            "faults drawn: {}\n\
+             SUMMARY: {} seeds, {} failed, {:.1} virtual hours, {} operations, {} acknowledged records, {} elections, {} faults\n\
              {:.1} operations per virtual second, {:.1} faults per virtual minute\n\
-             {speed:.1} virtual hours per wall minute and core ({jobs} cores, {wall_seconds:.0} s)\n",
+             {speed:.1} virtual hours per wall minute and core ({jobs} cores, {wall_seconds:.0} s)\n\
+             digest of all traces {}\n",
+            kinds(&self.faults),
             self.seeds,
             self.failed.len(),
             seconds / 3600.0,
@@ -93,6 +106,7 @@ impl Totals {
             stats.faults,
             stats.operations as f64 / seconds,
             stats.faults as f64 / (seconds / 60.0),
+            &digest[..32],
         );
         match self.failed.as_slice() {
             [] => text.push_str("all clean\n"),
@@ -107,14 +121,23 @@ impl Totals {
     }
 }
 
+/// Faults by kind, the most frequent first.
+fn kinds(faults: &BTreeMap<String, u64>) -> String {
+    let mut kinds: Vec<(&String, &u64)> = faults.iter().collect();
+    kinds.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+    kinds.iter().map(|(kind, times)| format!("{kind} {times}")).collect::<Vec<_>>().join(", ")
+}
+
 /// One seed.
 pub fn seed(outcome: &Outcome) -> String {
     let stats = &outcome.stats;
     format!(
-        "seed {}: {}\n{:.1} virtual minutes, {} operations, {} acknowledged records, {} elections, {} faults, {} steps\n\
+        "seed {}: {}\nfaults drawn: {}\n\
+         {:.1} virtual minutes, {} operations, {} acknowledged records, {} elections, {} faults, {} steps\n\
          trace digest {}\n",
         outcome.seed,
         outcome.scenario,
+        kinds(&outcome.faults),
         stats.virtual_us as f64 / 60e6,
         stats.operations,
         stats.acknowledged,
@@ -125,17 +148,47 @@ pub fn seed(outcome: &Outcome) -> String {
     )
 }
 
-/// A failure, with the command that replays it.
-pub fn failure(seed: u64, minutes: u64, failure: &Failure) -> String {
+/// The situations of one seed, in one line.
+pub fn situations(outcome: &Outcome) -> String {
+    let seen =
+        coverage::situations().into_iter().filter_map(|name| Some((name, outcome.situations.get(name)?)));
+    let seen: Vec<String> = seen.map(|(name, times)| format!("{name} ({times})")).collect();
+    format!("came through: {}\n", seen.join(", "))
+}
+
+/// The command that replays a case.
+pub fn command(case: &Case, bug: Option<Bug>) -> String {
+    let (features, mutant) = match bug {
+        Some(bug) => (" --features mutants", format!(" --mutant {}", bug.name)),
+        None => ("", String::new()),
+    };
+    format!("cargo run --release -p simulation{features} -- {case}{mutant}")
+}
+
+/// A failure: the last events, the facts that contradict each other, the command that replays it.
+pub fn failure(case: &Case, bug: Option<Bug>, failure: &Failure) -> String {
     let mut text = String::new();
     for line in &failure.recent {
         text.push_str(line);
         text.push('\n');
     }
+    let command = command(case, bug);
     text.push_str(&format!(
-        "\nVIOLATED: {}\n  {}\nreplay: cargo run --release -p simulation -- --seed {seed} --minutes {minutes} --trace\n",
+        "\nVIOLATED: {}\n  {}\nreplay: {command} --trace\nmake it small: {command} --shrink\n",
         failure.check, failure.what
     ));
+    text
+}
+
+/// A case that was made small.
+pub fn shrunk(shrunk: &Shrunk, bug: Option<Bug>) -> String {
+    let (before, after) = shrunk.faults;
+    let (tries, check, what) = (shrunk.tries, &shrunk.failure.check, &shrunk.failure.what);
+    let mut text = format!("SHRUNK from {before} faults to {after} in {tries} runs: {check}\n  {what}\n");
+    for line in shrunk.case.told() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push_str(&format!("replay: {} --trace\n", command(&shrunk.case, bug)));
     text
 }
 

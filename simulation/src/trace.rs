@@ -1,6 +1,6 @@
 //! What happened, as one digest; as text only when somebody reads it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::queue::Micros;
 
@@ -88,14 +88,15 @@ impl Trace {
         }
     }
 
-    /// The last events, oldest first.
-    pub(crate) fn recent(&self) -> Vec<String> {
+    /// The last events of these hosts and of the world, oldest first.
+    pub(crate) fn recent(&self, hosts: &BTreeSet<usize>) -> Vec<String> {
         let mut all: Vec<(Micros, usize, &String)> = Vec::new();
-        for (who, kept) in self.recent.iter().enumerate() {
+        let world = self.recent.len() - 1;
+        let told = |who: &usize| *who == world || hosts.contains(who);
+        for (who, kept) in self.recent.iter().enumerate().filter(|(who, _)| told(who)) {
             all.extend(kept.iter().map(|(at, text)| (*at, who, text)));
         }
         all.sort_by_key(|(at, _, _)| *at);
-        let world = self.recent.len() - 1;
         let line = |(at, who, text): (Micros, usize, &String)| {
             let who = if who == world { "world".to_owned() } else { format!("node {}", who + 1) };
             format!("{:>11.6}s {who} {text}", at as f64 / 1e6)

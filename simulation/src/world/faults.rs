@@ -25,7 +25,7 @@ pub(super) struct Ambush {
 
 impl World {
     pub(super) fn begin(&mut self, n: usize) -> Verdict {
-        if self.phase != Phase::Faults {
+        if self.phase != Phase::Faults || self.left_out.faults.contains(&n) {
             return Ok(());
         }
         let fault = self.fault(n);

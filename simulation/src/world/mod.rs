@@ -22,6 +22,7 @@ use node::core::request::{RequestId, Response};
 use storage::fake::FakeDisk;
 use storage::{ReadJob, Reclaim};
 
+use crate::case::LeftOut;
 use crate::checks::{self, Check, Ledger, Verdict, Violation};
 use crate::coverage::{Counts, Coverage, Fact};
 use crate::fault::Fault;
@@ -105,6 +106,7 @@ pub(crate) struct World {
     connections: Vec<(Micros, Micros)>,
     ledger: Ledger,
     checks: Vec<Box<dyn Check>>,
+    left_out: LeftOut,
     coverage: Coverage,
     trace: Trace,
     chance: Random,
@@ -127,7 +129,7 @@ pub(crate) struct World {
 
 impl World {
     /// The world of a seed, before anything happened.
-    pub(crate) fn new(seed: u64, scenario: Scenario, telling: Telling) -> Self {
+    pub(crate) fn new(seed: u64, scenario: Scenario, left_out: LeftOut, telling: Telling) -> Self {
         let mut chance = Random::of(seed, "hosts");
         let mut hosts: Vec<Host> = scenario
             .clocks
@@ -137,7 +139,9 @@ impl World {
             .collect();
         let founders = hosts.iter_mut().take(scenario.hosts).map(Host::found).collect();
         let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
-        let clients = Client::of(&scenario, seed);
+        let clients = Client::of(&scenario, seed).into_iter().enumerate();
+        let clients: Vec<Client> =
+            clients.filter(|(at, _)| !left_out.clients.contains(at)).map(|(_, client)| client).collect();
         let trace = Trace::new(hosts.len(), telling);
         let coverage = Coverage::new(hosts.len(), scenario.node.raft);
         Self {
@@ -153,6 +157,7 @@ impl World {
             next_request: 0,
             ledger: Ledger::new(&founding),
             checks: checks::all(),
+            left_out,
             coverage,
             trace,
             chance: Random::of(seed, "latencies"),
@@ -315,6 +320,11 @@ impl World {
     fn tell(&mut self, host: Option<usize>, text: impl FnOnce() -> String) {
         self.trace.tell(self.now, host, text);
     }
+}
+
+/// How many clients a scenario has.
+pub(crate) fn clients(scenario: &Scenario) -> usize {
+    Client::of(scenario, 0).len()
 }
 
 /// A violation of the world's own.
