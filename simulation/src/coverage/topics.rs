@@ -35,10 +35,10 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    fn created(&mut self, scene: &Scene, name: &str, id: TopicId, tally: &mut Tally) -> bool {
+    fn created(&mut self, scene: &Scene, name: &str, id: TopicId, tally: &mut Tally) {
         let before = self.by_name.get(name);
         if before.is_some_and(|topic| !topic.deleted) {
-            return false;
+            return;
         }
         if let Some(old) = before {
             tally.count(RECREATED);
@@ -47,16 +47,14 @@ impl Topics {
             tally.count_if(held, RECREATED_DOWN);
         }
         self.by_name.insert(name.to_owned(), Topic { id, deleted: false });
-        true
     }
 
     fn committed(&mut self, scene: &Scene, command: Command, tally: &mut Tally) {
         match command {
             Command::CreateTopic { name, id, partitions, .. } => {
-                if self.created(scene, &name, id, tally) {
-                    let key = |partition| PartitionKey { topic: id, partition };
-                    self.creating.extend((0..).map(key).zip(partitions));
-                }
+                self.created(scene, &name, id, tally);
+                let key = |partition| PartitionKey { topic: id, partition };
+                self.creating.extend((0..).map(key).zip(partitions));
             }
             Command::DeleteTopic { id } => {
                 self.by_name
