@@ -222,6 +222,30 @@ fn rot_below_a_synced_round_makes_all_suspect_for_good() {
 }
 
 #[test]
+fn damage_is_noted_before_it_is_forgotten() {
+    let disk = FakeDisk::default();
+    drop(filled(&disk, 10));
+    let file = only_segment(&disk);
+    let opened = |disk: &FakeDisk, note: &mut dyn FnMut() -> std::io::Result<()>| {
+        Store::open_noting_damage(disk.clone(), config(), Box::new(MemoryIndex::new()), note)
+    };
+    let disk = disk.kill();
+    assert!(disk.flip_bit(&file, payload_position(&disk, &file, 5), 2));
+    // What could not be noted is found again, also after a power cut.
+    assert!(opened(&disk, &mut || Err(std::io::Error::other("no"))).is_err());
+    let disk = disk.power_cut(|_| 0xff);
+    let mut noted = 0;
+    let note = &mut || {
+        noted += 1;
+        Ok(())
+    };
+    assert!(opened(&disk, note).expect("opens").1.suspect);
+    let mut unwanted = || panic!("the damage is known");
+    assert!(!opened(&disk.kill(), &mut unwanted).expect("opens").1.suspect);
+    assert_eq!(noted, 1);
+}
+
+#[test]
 fn rot_is_told_once_and_not_to_the_replicas_that_were_reset() {
     let disk = FakeDisk::default();
     drop(filled(&disk, 10));

@@ -3,7 +3,8 @@
 //! | file | what | written |
 //! |---|---|---|
 //! | `identity` | libp2p's key pair in its protobuf form | once |
-//! | `incarnation` | this life of the directory, 16 hex digits | once |
+//! | `incarnation` | the directory's first life, 16 hex digits | once |
+//! | `life` | its present life, if damage of the segment log has ended an earlier one | when damage is found |
 //! | `workers` | how many workers wrote here, `1` | once |
 //! | `founding` | what was agreed when the mesh was founded, see `mesh::founding` | twice |
 //! | `view` | what this node knew of topics and nodes, see `core::metadata::View`; an old one is no harm | now and then |
@@ -22,6 +23,7 @@ use mesh::raft::Incarnation;
 
 const IDENTITY: &str = "identity";
 const INCARNATION: &str = "incarnation";
+const LIFE: &str = "life";
 const WORKERS: &str = "workers";
 const FOUNDING: &str = "founding";
 const VIEW: &str = "view";
@@ -84,6 +86,7 @@ pub struct DataDir {
     path: PathBuf,
     keys: Keypair,
     incarnation: Incarnation,
+    life: Incarnation,
 }
 
 impl DataDir {
@@ -104,19 +107,24 @@ impl DataDir {
                 draw(path)?
             }
         };
-        let incarnation = match read(path, INCARNATION)? {
+        let number = |file: &'static str| match read(path, file)? {
             Some(bytes) => std::str::from_utf8(&bytes)
                 .ok()
                 .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
-                .ok_or_else(|| damaged(INCARNATION))?,
-            None => return Err(DataDirError::Missing { path: path.to_owned(), file: INCARNATION }),
+                .map(|number| Some(Incarnation(number)))
+                .ok_or_else(|| damaged(file)),
+            None => Ok(None),
         };
+        let Some(incarnation) = number(INCARNATION)? else {
+            return Err(DataDirError::Missing { path: path.to_owned(), file: INCARNATION });
+        };
+        let life = number(LIFE)?.unwrap_or(incarnation);
         let workers = read(path, WORKERS)?.unwrap_or_else(|| Bytes::from_static(WORKER_COUNT.as_bytes()));
         let workers = String::from_utf8_lossy(&workers).trim().to_owned();
         if workers != WORKER_COUNT {
             return Err(DataDirError::Workers { path: path.to_owned(), found: workers });
         }
-        Ok(DataDir { path: path.to_owned(), keys, incarnation: Incarnation(incarnation) })
+        Ok(DataDir { path: path.to_owned(), keys, incarnation, life })
     }
 
     /// The directory.
@@ -129,9 +137,14 @@ impl DataDir {
         &self.keys
     }
 
-    /// This life of the directory.
+    /// The directory's first life: what the founding knows it by.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// The directory's present life: replicas are made for it.
+    pub fn life(&self) -> Incarnation {
+        self.life
     }
 
     /// The founding record, if there is one.
@@ -190,6 +203,15 @@ fn draw(path: &Path) -> Result<Keypair, DataDirError> {
     Ok(keys)
 }
 
+/// The segment log is damaged: what the replicas here had promised may be forgotten, also that they existed. So the directory
+/// begins another life, in which they have promised nothing; their data stays as a head start.
+///
+/// # Errors
+/// When the disk fails.
+pub fn begin_life(path: &Path) -> io::Result<()> {
+    replace(path, LIFE, format!("{:016x}\n", random()?).as_bytes())
+}
+
 /// Eight bytes of the system's randomness.
 ///
 /// # Errors
@@ -243,6 +265,21 @@ mod tests {
         let other = tempfile::tempdir().expect("a directory");
         let other = DataDir::open(other.path(), false).expect("opens");
         assert_ne!(other.incarnation(), first.incarnation());
+    }
+
+    #[test]
+    fn damage_begins_another_life_of_the_same_node() {
+        let root = tempfile::tempdir().expect("a directory");
+        let first = DataDir::open(root.path(), false).expect("opens");
+        assert_eq!(first.life(), first.incarnation());
+        begin_life(root.path()).expect("written");
+        let second = DataDir::open(root.path(), true).expect("opens");
+        assert_eq!(
+            (second.incarnation(), second.keys().public()),
+            (first.incarnation(), first.keys().public())
+        );
+        assert_ne!(second.life(), first.life());
+        assert_eq!(DataDir::open(root.path(), true).expect("opens").life(), second.life());
     }
 
     #[test]

@@ -236,7 +236,9 @@ async fn open(config: Config) -> anyhow::Result<(Opened, TcpListener)> {
         let shown = path.display();
         let disk = FileDisk::new(&path)
             .map_err(|error| anyhow::anyhow!("the data directory {shown} cannot be used: {error}"))?;
-        let (store, recovered) = Store::open(disk, store_config, Box::new(LazyIndex::new(&path))).map_err(|error| match error {
+        let index = Box::new(LazyIndex::new(&path));
+        let note = || data_dir::begin_life(&path);
+        let (store, recovered) = Store::open_noting_damage(disk, store_config, index, note).map_err(|error| match error {
             OpenError::Locked => anyhow::anyhow!(
                 "another rafka-node runs on this data directory, {shown} is in use (locked): stop that one, or name another --data-dir"
             ),
@@ -445,7 +447,7 @@ fn setup(
     addresses: &Addresses,
     config: &Config,
 ) -> anyhow::Result<Setup> {
-    let identity = Identity { node: member.node, incarnation: directory.incarnation() };
+    let identity = Identity { node: member.node, incarnation: directory.life() };
     let registration = Registration {
         node: Some(member.node),
         incarnation: identity.incarnation,

@@ -182,8 +182,13 @@ impl Host {
         seed: u64,
     ) -> Result<Vec<Effect<FakeDisk>>, String> {
         let index = Box::new(self.index.clone());
-        let (store, recovered) =
-            Store::open(self.disk.clone(), store.clone(), index).map_err(|error| error.to_string())?;
+        let incarnation = &mut self.incarnation.0;
+        let note = || {
+            *incarnation += 1;
+            Ok(())
+        };
+        let opened = Store::open_noting_damage(self.disk.clone(), store.clone(), index, note);
+        let (store, recovered) = opened.map_err(|error| error.to_string())?;
         self.recovered = recovered.clone();
         let id = self.id();
         let machine = self.machine.unwrap_or(self.at);

@@ -61,6 +61,20 @@ impl<D: Disk> Store<D> {
         config: StoreConfig,
         index: Box<dyn SegmentIndex>,
     ) -> Result<(Self, Recovered), OpenError> {
+        Self::open_noting_damage(disk, config, index, || Ok(()))
+    }
+
+    /// As [`open`](Self::open). When damage is found, `note` runs before anything is written: a crash after it finds the damage
+    /// again, so what it makes durable is never missing once the damage is told no more.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; an error of `note` is passed on.
+    pub fn open_noting_damage(
+        disk: D,
+        config: StoreConfig,
+        index: Box<dyn SegmentIndex>,
+        note: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(Self, Recovered), OpenError> {
         let Some(lock) = disk.lock()? else { return Err(OpenError::Locked) };
         let found = list(&disk)?;
         let boot =
@@ -114,7 +128,7 @@ impl<D: Disk> Store<D> {
         let garbage = store.take_listed(older, &replayed.manifest, &mut candidates, &mut report);
         let (tail, emptied) = store.take_scanned(scanned, &mut candidates);
         report.rewritten_entries = tail.len() as u64;
-        store.start_fresh(tail, candidates, &mut report)?;
+        store.start_fresh(tail, candidates, &mut report, note)?;
         store.clean(garbage.into_iter().chain(emptied));
         report.logs = store.logs.keys().copied().collect();
         Ok((store, report))
@@ -252,6 +266,7 @@ impl<D: Disk> Store<D> {
         tail: Vec<Frame>,
         mut candidates: Vec<Candidate>,
         report: &mut Recovered,
+        note: impl FnOnce() -> io::Result<()>,
     ) -> Result<(), OpenError> {
         self.round += 1;
         let home = self.home();
@@ -283,6 +298,9 @@ impl<D: Disk> Store<D> {
         for log in self.logs.values_mut() {
             log.control.suspect |= report.suspect;
             log.control.prune(min_sequence);
+        }
+        if report.suspect {
+            note()?;
         }
         let controls = self.logs.iter().map(|(id, log)| (*id, &log.control));
         let frames = snapshot_frames(&manifest, self.next_sequence, &tail, controls);
