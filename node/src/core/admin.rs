@@ -156,6 +156,7 @@ impl<D: Disk> Node<D> {
                 self.submit(planned.shard, &planned.command, Purpose::Housekeeping);
                 ErrorCode::LeaderNotAvailable
             }
+            Err(refusal) if refusal.error == ErrorCode::NotController => ErrorCode::LeaderNotAvailable,
             Err(refusal) => refusal.error,
         }
     }
@@ -217,6 +218,11 @@ impl<D: Disk> Node<D> {
     }
 
     fn plan(&mut self, topic: &CreateTopic) -> Result<Plan, Refusal> {
+        if !self.registry_heard && self.leading(0).is_none() {
+            let message =
+                "This node has just started and does not know the nodes of the mesh yet; try again.";
+            return Err(Refusal::new(ErrorCode::NotController, message));
+        }
         let mut live = self.liveness.live();
         live.insert(self.identity.node);
         let random = self.random();

@@ -140,6 +140,8 @@ pub struct Node<D: Disk> {
     pub(crate) partitions: BTreeMap<LogId, Partition>,
     pub(crate) by_key: BTreeMap<PartitionKey, LogId>,
     pub(crate) view: View,
+    /// Whether somebody told of the registry since this process began: the copy from before may name lives that are over.
+    pub(crate) registry_heard: bool,
     pub(crate) liveness: Liveness,
     /// Which processes of other nodes were heard.
     lives: Lives,
@@ -208,6 +210,7 @@ impl<D: Disk> Node<D> {
             partitions: BTreeMap::new(),
             by_key: BTreeMap::new(),
             view,
+            registry_heard: false,
             liveness,
             lives: Lives::default(),
             session: setup.seed.rotate_left(32),
@@ -401,7 +404,10 @@ impl<D: Disk> Node<D> {
             PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
             PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
             PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
-                Ok(update) => self.shard_update(update),
+                Ok(update) => {
+                    self.registry_heard |= update.shard == ShardId(0);
+                    self.shard_update(update);
+                }
                 Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
             },
             PeerMessage::Forward { correlation, shard, command } => {
@@ -418,8 +424,9 @@ impl<D: Disk> Node<D> {
     fn outlived(&mut self, from: NodeId, by: Life) {
         if self.life().is_outlived_by(by) {
             self.fail(format!(
-                "{OLD_COPY} of one that ran since (this is boot {}, node {} knows boot {}): promises may be lost. Empty the \
-                 directory, so that this node joins with a new identity and its replicas are rebuilt from the others",
+                "{OLD_COPY} of one that ran since (this is boot {}, node {} knows boot {}): promises may be lost. Start \
+                 the newest copy; if there is none, start with an empty directory and --join under another mesh address. The \
+                 other replicas go on; those of a node that is gone are not rebuilt yet",
                 self.boot, from.0, by.boot
             ));
         }

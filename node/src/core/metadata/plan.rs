@@ -41,7 +41,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(error: ErrorCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(error: ErrorCode, message: impl Into<String>) -> Self {
         Self { error, message: message.into() }
     }
 
