@@ -156,11 +156,6 @@ impl<M> Network<M> {
     pub(crate) fn behave(&mut self, profile: LinkProfile) {
         self.profile = profile;
     }
-
-    /// How links behave.
-    pub(crate) fn profile(&self) -> LinkProfile {
-        self.profile
-    }
 }
 
 #[cfg(test)]

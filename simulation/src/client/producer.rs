@@ -80,6 +80,8 @@ pub(crate) struct Producer {
     calls: BTreeMap<RequestId, (String, i32)>,
     records: u64,
     next_batch: Micros,
+    /// A batch of an identity that was given up, which still finds its way to a leader: it must be fenced by then.
+    late: Option<(Micros, (String, i32), Batch)>,
     finishing: bool,
 }
 
@@ -96,6 +98,7 @@ impl Producer {
             calls: BTreeMap::new(),
             records: 0,
             next_batch: start,
+            late: None,
             finishing: false,
         }
     }
@@ -192,8 +195,24 @@ impl Producer {
         let Producing::As { id, epoch } = self.state else { return };
         let bump = (self.profile.bumps && epoch < i16::MAX).then_some((id, epoch));
         self.state = Producing::Needs { bump, not_before: port.now + 20 * MS };
+        let given_up = self.lanes.iter().find_map(|(key, lane)| Some((key, lane.waiting.front()?)));
+        if let (Some((key, waiting)), Some(_)) = (given_up, bump) {
+            let at = port.now + port.random.within(100, 3000) * MS;
+            self.late = Some((at, key.clone(), waiting.batch.clone()));
+        }
         self.calls.clear();
         self.lanes.clear();
+    }
+
+    fn send_late(&mut self, port: &mut Port<'_>) {
+        let Some((_, key, batch)) = self.late.take_if(|(at, ..)| *at <= port.now) else { return };
+        let topic = self.topics.reference(&key.0, self.profile.by_id);
+        if let (Some(host), Some(topic)) = (self.topics.leader(&key.0, key.1), topic) {
+            let part = ProducePartition { topic, partition: key.1, batch };
+            let request =
+                Request::Produce { acks: self.profile.acks, timeout_ms: 1_000, partitions: vec![part] };
+            port.ask(host, request, 1_500 * MS);
+        }
     }
 
     fn failed(&mut self, port: &mut Port<'_>, call: RequestId) {
@@ -256,6 +275,7 @@ impl Producer {
         self.identify(port);
         self.make(port);
         self.pump(port);
+        self.send_late(port);
         self.topics.refresh(port);
     }
 }
@@ -323,10 +343,12 @@ impl Actor for Producer {
         let held = self.lanes.values().filter(|lane| lane.waiting.iter().any(Waiting::is_held));
         let held = held.filter(|lane| !(lane.draining && lane.waiting.iter().any(|w| w.call.is_some())));
         let lanes = held.map(|lane| lane.not_before).min();
-        [identity, lanes, self.topics.due()].into_iter().flatten().min()
+        let late = self.late.as_ref().map(|(at, ..)| *at);
+        [identity, lanes, late, self.topics.due()].into_iter().flatten().min()
     }
 
     fn finish(&mut self) {
+        self.late = None;
         self.finishing = true;
     }
 

@@ -19,7 +19,7 @@ const WAITED: Situation = Situation("fetch waited across a leader change");
 const TRIMMED: Situation = Situation("offset out of range after a trim");
 const BEYOND: Situation = Situation("offset out of range beyond the end");
 const NO_WATERMARK: Situation = Situation("new leader does not know its high watermark yet");
-const NO_SHARD: Situation = Situation("admin request refused: the shard has no leader");
+const NO_SHARD: Situation = Situation("admin request timed out: its shard did not answer");
 
 struct Fetching {
     since: Micros,
@@ -62,12 +62,12 @@ impl Clients {
             Response::CreateTopics { topics } => {
                 topics
                     .iter()
-                    .for_each(|topic| tally.count_if(topic.error == ErrorCode::NotController, NO_SHARD));
+                    .for_each(|topic| tally.count_if(topic.error == ErrorCode::RequestTimedOut, NO_SHARD));
             }
             Response::DeleteTopics { topics } => {
                 topics
                     .iter()
-                    .for_each(|topic| tally.count_if(topic.error == ErrorCode::NotController, NO_SHARD));
+                    .for_each(|topic| tally.count_if(topic.error == ErrorCode::RequestTimedOut, NO_SHARD));
             }
             _ => {}
         }

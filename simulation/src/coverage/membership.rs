@@ -10,7 +10,6 @@ const LEFT: Situation = Situation("joint consensus left");
 const ROLLED_BACK: Situation = Situation("joint consensus rolled back by a truncation");
 const KILLED: Situation = Situation("leader dies while joint");
 const LEARNER: Situation = Situation("learner added");
-const OUTSIDE: Situation = Situation("leader commits a membership that it is not in");
 const REPLACED: Situation = Situation("message for a replaced triple arrives");
 
 /// Watches memberships.
@@ -28,13 +27,12 @@ fn replica(fact: &ReplicaFact, tally: &mut Tally) {
         tally.count_if(!was.is_joint() && is.is_joint(), JOINT);
         tally.count_if(was.is_joint() && !is.is_joint(), LEFT);
         tally.count_if(is.learners.iter().any(|id| !was.contains(*id)), LEARNER);
-        tally.count_if(was.is_voter(fact.id) && !is.is_voter(fact.id), OUTSIDE);
     }
 }
 
 impl Watch for Memberships {
     fn situations(&self) -> &'static [Situation] {
-        &[JOINT, LEFT, ROLLED_BACK, KILLED, LEARNER, OUTSIDE, REPLACED]
+        &[JOINT, LEFT, ROLLED_BACK, KILLED, LEARNER, REPLACED]
     }
 
     fn see(&mut self, scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {

@@ -15,7 +15,6 @@ const GRACE: Situation = Situation("topic created by a majority and the grace ti
 const CONFIRMED: Situation = Situation("deletion of data confirmed by the shard");
 const LOST_REPLACED: Situation = Situation("replica of a wiped node replaced");
 const SUSPECT_REPLACED: Situation = Situation("suspect replica replaced");
-const CEILING: Situation = Situation("term ceiling of a topic raised");
 
 struct Topic {
     id: TopicId,
@@ -78,7 +77,6 @@ impl Topics {
                     tally.count(situation);
                 }
             }
-            Command::RaiseTermCeiling { .. } => tally.count(CEILING),
             _ => {}
         }
     }
@@ -86,7 +84,7 @@ impl Topics {
 
 impl Watch for Topics {
     fn situations(&self) -> &'static [Situation] {
-        &[RECREATED, RECREATED_DOWN, GRACE, CONFIRMED, LOST_REPLACED, SUSPECT_REPLACED, CEILING]
+        &[RECREATED, RECREATED_DOWN, GRACE, CONFIRMED, LOST_REPLACED, SUSPECT_REPLACED]
     }
 
     fn see(&mut self, scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {

@@ -8,7 +8,7 @@ use mesh::raft::{Incarnation, NodeId};
 use node::core::Input;
 use node::core::error::ErrorCode;
 use node::core::metadata::{PartitionKey, Registration};
-use node::core::request::{Acks, Request, RequestId, Response, TopicRef};
+use node::core::request::{Acks, Request, RequestId, Response, TopicId, TopicRef};
 
 use super::host::{Host, machine_of, registration};
 use super::{Event, Process, World, broken};
@@ -345,6 +345,12 @@ impl World {
                     let fact =
                         Acknowledged { host, batch: *batch, acks: *acks, base_offset: result.base_offset };
                     self.cover_acknowledged(host, *batch);
+                    let topic = self.topic_of(host, &result.topic);
+                    if topic.is_some_and(|topic| {
+                        self.is_deleted(PartitionKey { topic, partition: result.partition })
+                    }) {
+                        continue;
+                    }
                     for check in &mut self.checks {
                         check.acknowledged(&self.ledger, &fact)?;
                     }
@@ -382,8 +388,7 @@ impl World {
                         result.error.code().cast_unsigned().into(),
                         result.offset.cast_unsigned(),
                     ]);
-                    let node = self.hosts[host].node.as_ref();
-                    let topic = node.and_then(|node| Some(node.view().topic_ref(&result.topic)?.id));
+                    let topic = self.topic_of(host, &result.topic);
                     let (Some(topic), ErrorCode::None, true) = (topic, result.error, sure) else { continue };
                     let key = PartitionKey { topic, partition: result.partition };
                     let high = (*timestamp == -1).then_some(result.offset);
@@ -397,6 +402,11 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Which topic a node takes a client's word for.
+    fn topic_of(&self, host: usize, topic: &TopicRef) -> Option<TopicId> {
+        Some(self.hosts[host].node.as_ref()?.view().topic_ref(topic)?.id)
     }
 
     fn cover_acknowledged(&mut self, host: usize, batch: BatchId) {

@@ -87,7 +87,8 @@ impl World {
                 self.queue.push(self.now + time, Event::Undo(Undo::Release(links)));
             }
             Fault::Storm { time } => {
-                let mut profile = self.network.profile();
+                // Storms overlap: each is that much worse than the scenario, not than the one before.
+                let mut profile = self.scenario.network;
                 profile.delay *= 4;
                 (profile.loss_ppm, profile.duplicate_ppm, profile.reorder_ppm) = (200_000, 50_000, 300_000);
                 self.network.behave(profile);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use mesh::raft::{Index, Membership, Role, Term};
-use node::core::metadata::PartitionKey;
+use node::core::metadata::{PartitionKey, ShardId};
 use node::core::{Node, ReplicaView};
 use storage::fake::FakeDisk;
 use storage::{LogId, Read, ReadFrom};
@@ -44,10 +44,12 @@ impl World {
     }
 
     fn look(&mut self, host: usize, node: &Node<FakeDisk>) -> Verdict {
-        // Shards first: a node may act in the same step on what its own shard just committed.
-        for shards in [true, false] {
+        // Shards first, and first of all the one that places the others: a node may act in the same step on what its own
+        // shard just committed.
+        let rank = |key: PartitionKey| key.as_shard().map_or(2, |shard| u8::from(shard != ShardId(0)));
+        for turn in 0..=2 {
             for view in node.touched().iter().filter_map(|log| node.replica_of(*log)) {
-                if view.key.as_shard().is_some() == shards {
+                if rank(view.key) == turn {
                     self.look_at(host, node, &view)?;
                 }
             }
