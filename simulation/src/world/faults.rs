@@ -260,10 +260,19 @@ impl World {
                     );
                 };
                 self.hosts[host].disk = self.hosts[host].disk.kill();
-                self.start_later(host, 1_000 * MS);
+                if self.restored == Some(host) {
+                    // Each attempt raises its boot number: see `kill`.
+                    self.empty(host);
+                } else {
+                    self.start_later(host, 1_000 * MS);
+                }
                 return Ok(());
             }
         };
+        if self.hosts[host].recovered.suspect {
+            // Rot ended the life of the copy; what goes on is a new one.
+            self.restored = self.restored.filter(|restored| *restored != host);
+        }
         self.trace.fold(&[61, host as u64]);
         self.tell(Some(host), || "starts".into());
         self.coverage.see(self.now, &Fact::Up { host, recovered: &self.hosts[host].recovered });

@@ -190,6 +190,10 @@ impl Host {
         let opened = Store::open_noting_damage(self.disk.clone(), store.clone(), index, note);
         let (store, recovered) = opened.map_err(|error| error.to_string())?;
         self.recovered = recovered.clone();
+        if recovered.suspect {
+            // Another life began: a copy from before would be of the one that is over.
+            self.copy = None;
+        }
         let id = self.id();
         let machine = self.machine.unwrap_or(self.at);
         let registration = registration(machine, Some(id), self.incarnation);
