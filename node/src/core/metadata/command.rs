@@ -20,6 +20,7 @@
 //! | 6 | finish replacement | key, old triple |
 //! | 7 | allocate producer ids | node i32, count u32 |
 //! | 8 | raise term ceiling | id 16 bytes, term u32 |
+//! | 9 | abandon topic | id 16 bytes |
 //!
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
@@ -91,6 +92,12 @@ pub enum Command {
         topic: TopicId,
         /// Its leader's term.
         term: u32,
+    },
+    /// The topic can never be created, for most founding voters of a partition have lost their lives; it goes, if none of its
+    /// partitions was created.
+    AbandonTopic {
+        /// Which topic.
+        topic: TopicId,
     },
 }
 
@@ -168,6 +175,10 @@ impl Command {
                 w.raw(&topic.0);
                 w.u32(*term);
             }
+            Self::AbandonTopic { topic } => {
+                w.u8(9);
+                w.raw(&topic.0);
+            }
         }
         w.0
     }
@@ -204,6 +215,7 @@ impl Command {
             6 => Self::FinishReplacement { key: PartitionKey::read(r)?, old: r.replica()? },
             7 => Self::AllocateProducerIds { node: r.node()?, count: r.u32()? },
             8 => Self::RaiseTermCeiling { topic: TopicId(r.array()?), term: r.u32()? },
+            9 => Self::AbandonTopic { topic: TopicId(r.array()?) },
             tag => return Err(DecodeError::Unknown(tag)),
         })
     }

@@ -222,6 +222,14 @@ pub struct Repairs {
 struct Creation {
     since: Time,
     by: BTreeSet<ReplicaId>,
+    /// Whose life is over: these will never report.
+    lost: BTreeSet<ReplicaId>,
+}
+
+impl Creation {
+    fn new(since: Time) -> Self {
+        Self { since, by: BTreeSet::new(), lost: BTreeSet::new() }
+    }
 }
 
 impl Repairs {
@@ -251,15 +259,20 @@ impl Repairs {
                 if !descriptor.creating || !descriptor.replicas.contains(&replica) {
                     return None;
                 }
-                let creation =
-                    self.creations.entry(key).or_insert_with(|| Creation { since: now, by: BTreeSet::new() });
-                creation.by.insert(replica);
+                self.creations.entry(key).or_insert_with(|| Creation::new(now)).by.insert(replica);
                 None
             }
             Report::Lost { key, replica, incarnation } | Report::Suspect { key, replica, incarnation } => {
                 let descriptor = shard.descriptor(key)?;
                 let known = incarnation_of(replica.node) == Some(incarnation);
-                if descriptor.creating || !descriptor.replicas.contains(&replica) || !known {
+                if !descriptor.replicas.contains(&replica) || !known {
+                    return None;
+                }
+                if descriptor.creating {
+                    if replica.incarnation != incarnation {
+                        let creation = self.creations.entry(key).or_insert_with(|| Creation::new(now));
+                        creation.lost.insert(replica);
+                    }
                     return None;
                 }
                 let new =
@@ -278,13 +291,19 @@ impl Repairs {
     }
 
     /// The creations that are due: all replicas reported, or a majority did and the grace time passed. One
-    /// command per topic. Call it after reports and at [`next_deadline`](Self::next_deadline).
+    /// command per topic. A topic of which so many replicas lost their lives that no majority can report is abandoned. Call it
+    /// after reports and at [`next_deadline`](Self::next_deadline).
     pub fn due(&mut self, now: Time, shard: &Shard) -> Vec<Command> {
         self.creations.retain(|key, _| shard.descriptor(*key).is_some_and(|descriptor| descriptor.creating));
         let mut done: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
+        let mut hopeless: BTreeSet<TopicId> = BTreeSet::new();
         for (key, creation) in &mut self.creations {
             let Some(descriptor) = shard.descriptor(*key) else { continue };
             let all = descriptor.replicas.len();
+            if all - creation.lost.len().min(all) <= all / 2 && key.as_shard().is_none() {
+                hopeless.insert(key.topic);
+                continue;
+            }
             let reported = descriptor.replicas.iter().filter(|replica| creation.by.contains(replica)).count();
             let waited = now >= creation.since.after(self.grace_us);
             if reported == all || (waited && reported > all / 2) {
@@ -294,7 +313,10 @@ impl Repairs {
                 creation.by.clear();
             }
         }
-        done.into_iter().map(|(topic, partitions)| Command::MarkCreated { topic, partitions }).collect()
+        done.retain(|topic, _| !hopeless.contains(topic));
+        let abandoned = hopeless.into_iter().map(|topic| Command::AbandonTopic { topic });
+        let created = done.into_iter().map(|(topic, partitions)| Command::MarkCreated { topic, partitions });
+        abandoned.chain(created).collect()
     }
 
     /// When [`due`](Self::due) may have something to say although no report came.

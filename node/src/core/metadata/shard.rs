@@ -215,6 +215,7 @@ impl Shard {
             Command::FinishReplacement { key, old } => self.finish(key, old),
             Command::AllocateProducerIds { count, .. } => self.allocate(count),
             Command::RaiseTermCeiling { topic, term } => self.raise_ceiling(topic, term),
+            Command::AbandonTopic { topic } => self.abandon(topic),
         }
     }
 
@@ -377,6 +378,17 @@ impl Shard {
         let value = Topic { name, id, partitions: count, configs, term_floor, term_ceiling };
         self.topics.insert(id, Versioned { changed, value });
         Outcome::Done
+    }
+
+    /// Deletes a topic of which nothing was ever served.
+    fn abandon(&mut self, id: TopicId) -> Outcome {
+        let created = |key| self.descriptor(key).is_some_and(|descriptor| !descriptor.creating);
+        match self.topics.get(&id) {
+            Some(topic) if topic.value.keys().any(created) => {
+                refused(ErrorCode::InvalidRequest, "a partition of the topic is created")
+            }
+            _ => self.delete(id),
+        }
     }
 
     fn delete(&mut self, id: TopicId) -> Outcome {

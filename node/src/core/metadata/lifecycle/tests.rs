@@ -177,6 +177,29 @@ fn created_needs_all_or_a_majority_and_patience() {
 }
 
 #[test]
+fn a_topic_that_can_never_be_created_is_abandoned() {
+    let (shard, key) = shard();
+    let mut leader = Leader { shard, repairs: Repairs::new(100), index: 1 };
+    let now = Incarnation(8);
+    let lost = |node| Report::Lost { key, replica: triple(node, 1), incarnation: now };
+    for node in [1, 2] {
+        assert!(leader.repairs.due(Time(500), &leader.shard).is_empty(), "two may still report");
+        let command = leader.repairs.report(Time(0), NodeId(node), lost(node), &leader.shard, |_| Some(now));
+        assert_eq!(command, None, "nothing is replaced while creating");
+    }
+    let due = leader.repairs.due(Time(0), &leader.shard);
+    assert_eq!(due, [Command::AbandonTopic { topic: key.topic }]);
+    // What was created meanwhile stays.
+    leader.apply(&Command::MarkCreated { topic: key.topic, partitions: vec![0] });
+    assert!(matches!(leader.shard.apply(9, &due[0].encode()), Outcome::Refused { .. }));
+    assert!(leader.shard.topic(key.topic).is_some());
+
+    let (mut shard, _) = self::shard();
+    assert_eq!(shard.apply(2, &due[0].encode()), Outcome::Done);
+    assert!(shard.topic(key.topic).is_none() && shard.descriptor(key).is_none());
+}
+
+#[test]
 fn lost_and_suspect_replicas_are_replaced_and_finished() {
     let (shard, key) = shard();
     let mut leader = Leader { shard, repairs: Repairs::new(100), index: 1 };

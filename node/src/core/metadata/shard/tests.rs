@@ -76,6 +76,7 @@ impl Arbitrary for Drawn {
             }
             10 => Command::FinishReplacement { key, old: triple(g) },
             11 => Command::AllocateProducerIds { node: NodeId(1), count: u32::from(small(g)) },
+            13 => Command::AbandonTopic { topic: id },
             12 => Command::RaiseTermCeiling { topic: id, term: u32::arbitrary(g) >> draw(g, 31) },
             _ => Command::MarkCreated { topic: METADATA_TOPIC, partitions: (0..16).collect() },
         })
