@@ -124,7 +124,12 @@ mod tests {
 
     #[test]
     fn what_matters_stays_and_the_rest_goes() {
-        let case = Case::of(1, 2).spelled_out();
+        let large = |case: &Case| {
+            case.faults.as_ref().is_some_and(|faults| faults.len() > 10)
+                && case.clients.as_ref().is_some_and(|clients| clients.contains(&Number(2)))
+        };
+        let case =
+            (1..).map(|seed| Case::of(seed, 2).spelled_out()).find(large).expect("many seeds are large");
         let needed = [3, 7];
         let trial = |case: &Case| {
             let has = |number: &usize| case.faults.iter().flatten().any(|kept| kept.number == *number);

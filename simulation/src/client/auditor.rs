@@ -141,6 +141,15 @@ impl Actor for Auditor {
         Some(format!("{:?} is read up to {} of {:?}", task.key, task.next, task.end))
     }
 
+    fn reading(&self) -> Option<PartitionKey> {
+        self.tasks.get(self.at).map(|task| task.key)
+    }
+
+    fn skip(&mut self) {
+        self.tasks[self.at].start = None;
+        (self.at, self.call) = (self.at + 1, None);
+    }
+
     fn full_reads(&self) -> Vec<FullRead> {
         let done = |task: &Task| Some(FullRead { key: task.key, start: task.start?, end: task.end? });
         self.tasks.iter().filter_map(done).collect()

@@ -89,6 +89,14 @@ pub(crate) trait Actor {
     /// What it still has to do, `None` when nothing.
     fn unfinished(&self) -> Option<String>;
 
+    /// The log that it is reading.
+    fn reading(&self) -> Option<node::core::metadata::PartitionKey> {
+        None
+    }
+
+    /// The log that it is reading is gone: it goes on with the next one.
+    fn skip(&mut self) {}
+
     /// The logs that it read as a whole.
     fn full_reads(&self) -> Vec<FullRead> {
         Vec::new()
