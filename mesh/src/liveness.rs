@@ -106,7 +106,7 @@ struct Peer {
     /// Life, boot and sequence of the newest heartbeat.
     latest: Option<(Incarnation, u64, u64)>,
     /// Lives that another one followed: what still comes of them is old.
-    past: BTreeSet<Incarnation>,
+    past: BTreeMap<Incarnation, (u64, u64)>,
     hears_us: bool,
     /// Whom it heard, by its latest heartbeat.
     hears: BTreeSet<NodeId>,
@@ -227,13 +227,18 @@ impl Liveness {
     fn hear(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat, events: &mut Vec<Event>) {
         let me = self.me;
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        if peer.past.contains(&heartbeat.incarnation) {
+        // Lives have no order. One that is over says nothing new: what comes late of it may win once, but not again.
+        if peer
+            .past
+            .get(&heartbeat.incarnation)
+            .is_some_and(|seen| (heartbeat.boot, heartbeat.sequence) <= *seen)
+        {
             return;
         }
         let mut restarted = false;
         match peer.latest {
-            Some((life, ..)) if life != heartbeat.incarnation => {
-                peer.past.insert(life);
+            Some((life, boot, sequence)) if life != heartbeat.incarnation => {
+                peer.past.insert(life, (boot, sequence));
                 restarted = true;
             }
             Some((_, boot, sequence)) if (heartbeat.boot, heartbeat.sequence) <= (boot, sequence) => return,
@@ -472,7 +477,11 @@ mod tests {
             node.step(Time(4), life(3, 1, 1)).contains(&Event::Restarted(NodeId(2))),
             "a wiped directory"
         );
-        assert!(node.step(Time(5), beat(6, 1)).is_empty(), "of the life before");
+        assert!(node.step(Time(5), beat(5, 9)).is_empty(), "of the life before");
+        let back = |events: Vec<Event>| events.contains(&Event::Restarted(NodeId(2)));
+        assert!(back(node.step(Time(6), beat(5, 10))), "late, and newer than all that was heard of it");
+        assert!(back(node.step(Time(7), life(3, 1, 2))), "the living one goes on");
+        assert!(node.step(Time(8), beat(5, 10)).is_empty(), "late again");
         let down = node.step(Time(1_200_004), Input::Tick);
         assert!(!down.contains(&Event::Down(NodeId(2))), "its own stall is not the peer's silence");
         assert!(node.step(Time(1_400_004), Input::Tick).contains(&Event::Down(NodeId(2))));
