@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh::liveness;
-use mesh::raft::{HardState, Input, Membership, NodeId, ReplicaId, Term};
+use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaId, Term};
 use storage::{Disk, LogId, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
 use super::metadata::lifecycle::{Action, LocalReplica, Report, Standing, decide, next_change, replaced};
 use super::metadata::{Command, PartitionKey, ShardId};
-use super::node::{Node, Timer};
+use super::node::{Node, OpenError, Timer};
 use super::partition::{Applied, Partition};
 use super::shards::Purpose;
 use super::{Effect, Identity, after_ms};
@@ -264,6 +264,53 @@ impl<D: Disk> Node<D> {
         if let Err(error) = cut.and_then(|_| self.store.write(Write::Suspect { log })) {
             self.fail(format!("a damaged log could not be marked: {error}"));
         }
+    }
+
+    /// Rot may have taken the newest hard state of a suspect log, and with it the word of which entries are memberships, or the
+    /// frame that began a term. Its successor keeps the entries as a head start and must know both: so the whole log is read for the
+    /// memberships in it, and cut where its terms are not those that are known.
+    pub(crate) fn recall_memberships(&mut self, log: LogId) -> Result<(), OpenError> {
+        let Some(state) = self.store.log(log) else { return Ok(()) };
+        let undecodable = OpenError::Undecodable { log, what: "a hard state" };
+        let mut hard_state = HardState::decode(state.hard_state).ok_or(undecodable)?;
+        let (mut next, last) = (state.start.index + 1, state.last_index);
+        let terms = state.term_starts.to_vec();
+        let known_term =
+            |index: u64| terms.iter().rev().find(|(_, first, _)| *first <= index).map(|(term, ..)| *term);
+        let below = |(index, _, _): &&(Index, Term, Membership)| index.0 < next;
+        let mut found: Vec<_> = hard_state.memberships.iter().filter(below).cloned().collect();
+        while next <= last {
+            let read = match self.store.read(log, storage::ReadFrom::Index(next), 1 << 20) {
+                Ok(storage::Read::Ready(entries)) => Ok(entries),
+                Ok(storage::Read::Disk(job)) => job.run(),
+                Err(error) => Err(error),
+            };
+            let (entries, bad) = match read {
+                Ok(entries) => {
+                    let bad = entries.iter().position(|entry| known_term(entry.index) != Some(entry.term));
+                    let bad = bad.map(|at| (at, entries[at].index));
+                    (entries, bad)
+                }
+                Err(storage::ReadError::Corrupt { index, .. }) => (Vec::new(), Some((0, index))),
+                Err(error) => return Err(error.into()),
+            };
+            let good = &entries[..bad.map_or(entries.len(), |(at, _)| at)];
+            let memberships = good.iter().filter(|entry| entry.kind == EntryKind::Membership.to_u8());
+            found.extend(memberships.filter_map(|entry| {
+                Some((Index(entry.index), Term(entry.term), Membership::decode(&entry.payload)?))
+            }));
+            if let Some((_, from)) = bad {
+                self.store.write(Write::Truncate { log, from })?;
+                break;
+            }
+            let Some(newest) = entries.last() else { break };
+            next = newest.index + 1;
+        }
+        if hard_state.memberships != found {
+            hard_state.memberships = found;
+            self.store.write(Write::HardState { log, state: hard_state.encode().into() })?;
+        }
+        Ok(())
     }
 
     /// The shard confirmed that nobody needs this data.

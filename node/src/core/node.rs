@@ -257,6 +257,9 @@ impl<D: Disk> Node<D> {
     }
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
+        if self.store.log(log).is_some_and(|state| state.suspect) {
+            self.recall_memberships(log)?;
+        }
         let Some(state) = self.store.log(log) else { return Ok(()) };
         let (key, id) =
             log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
