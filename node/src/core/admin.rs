@@ -218,7 +218,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn plan(&mut self, topic: &CreateTopic) -> Result<Plan, Refusal> {
-        if !self.registry_heard && self.leading(0).is_none() {
+        if self.view.nodes().next().is_none() {
             let message =
                 "This node has just started and does not know the nodes of the mesh yet; try again.";
             return Err(Refusal::new(ErrorCode::NotController, message));

@@ -140,8 +140,6 @@ pub struct Node<D: Disk> {
     pub(crate) partitions: BTreeMap<LogId, Partition>,
     pub(crate) by_key: BTreeMap<PartitionKey, LogId>,
     pub(crate) view: View,
-    /// Whether somebody told of the registry since this process began: the copy from before may name lives that are over.
-    pub(crate) registry_heard: bool,
     pub(crate) liveness: Liveness,
     /// Which processes of other nodes were heard.
     lives: Lives,
@@ -210,7 +208,6 @@ impl<D: Disk> Node<D> {
             partitions: BTreeMap::new(),
             by_key: BTreeMap::new(),
             view,
-            registry_heard: false,
             liveness,
             lives: Lives::default(),
             session: setup.seed.rotate_left(32),
@@ -407,10 +404,7 @@ impl<D: Disk> Node<D> {
             PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
             PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
             PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
-                Ok(update) => {
-                    self.registry_heard |= update.shard == ShardId(0);
-                    self.shard_update(update);
-                }
+                Ok(update) => self.shard_update(update),
                 Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
             },
             PeerMessage::Forward { correlation, shard, command } => {

@@ -384,7 +384,7 @@ impl<D: Disk> Node<D> {
 
     /// The local log of a shard that this node leads, once its state is known to be current: not before an entry of its own
     /// term is committed.
-    pub(crate) fn leading(&self, shard: u32) -> Option<(ShardId, LogId)> {
+    fn leading(&self, shard: u32) -> Option<(ShardId, LogId)> {
         let id = shard_id(shard)?;
         let log = *self.by_key.get(&PartitionKey::of_shard(id))?;
         let replica = self.partitions.get(&log).filter(|partition| partition.leads())?.replica.as_ref()?;
