@@ -51,6 +51,43 @@ fn a_wiped_node_is_heard() {
     clean(174);
 }
 
+/// A replica built anew after a refused write took for durable what was still on its way.
+#[test]
+fn a_rebuilt_replica_promises_only_what_is_synced() {
+    clean(17_952_675_781_941);
+}
+
+/// Rot cut off the frame that had created a replica, and it was created again, empty.
+#[test]
+fn rot_ends_the_life_of_a_directory() {
+    clean(31_349);
+}
+
+/// A damaged log that was kept as a head start had an older membership than its entries.
+#[test]
+fn a_damaged_log_knows_its_memberships() {
+    clean(790);
+}
+
+/// A late heartbeat of an earlier life silenced the present one.
+#[test]
+fn a_late_heartbeat_silences_nobody() {
+    clean(71_989);
+}
+
+/// A slow shard drowned in commands that were sent again while they waited.
+#[test]
+fn a_command_under_way_is_proposed_once() {
+    clean(5_338);
+}
+
+/// Topics named lives of nodes that were over, and could never be created.
+#[test]
+fn a_topic_that_cannot_be_created_is_abandoned() {
+    clean(40_279);
+    clean(53_291);
+}
+
 /// A lone node that restarted with an old view never learned what its own shards had committed.
 #[test]
 fn a_lone_node_catches_up_with_itself() {
