@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use mesh::liveness;
 use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaId, Term};
-use storage::{Disk, LogId, Sequence, Write, WriteError};
+use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
 use super::metadata::lifecycle::{Action, LocalReplica, Report, Standing, decide, next_change, replaced};
@@ -273,38 +273,32 @@ impl<D: Disk> Node<D> {
         let Some(state) = self.store.log(log) else { return Ok(()) };
         let undecodable = OpenError::Undecodable { log, what: "a hard state" };
         let mut hard_state = HardState::decode(state.hard_state).ok_or(undecodable)?;
-        let (mut next, last) = (state.start.index + 1, state.last_index);
+        let (mut next, mut last) = (state.start.index + 1, state.last_index);
         let terms = state.term_starts.to_vec();
         let known_term =
             |index: u64| terms.iter().rev().find(|(_, first, _)| *first <= index).map(|(term, ..)| *term);
         let below = |(index, _, _): &&(Index, Term, Membership)| index.0 < next;
         let mut found: Vec<_> = hard_state.memberships.iter().filter(below).cloned().collect();
         while next <= last {
-            let read = match self.store.read(log, storage::ReadFrom::Index(next), 1 << 20) {
-                Ok(storage::Read::Ready(entries)) => Ok(entries),
-                Ok(storage::Read::Disk(job)) => job.run(),
-                Err(error) => Err(error),
+            let read = self.read_now(log, next);
+            let bad = match &read {
+                Ok(entries) => entries.iter().find(|e| known_term(e.index) != Some(e.term)).map(|e| e.index),
+                Err(ReadError::Corrupt { index, .. }) => Some(*index),
+                Err(_) => None,
             };
-            let (entries, bad) = match read {
-                Ok(entries) => {
-                    let bad = entries.iter().position(|entry| known_term(entry.index) != Some(entry.term));
-                    let bad = bad.map(|at| (at, entries[at].index));
-                    (entries, bad)
-                }
-                Err(storage::ReadError::Corrupt { index, .. }) => (Vec::new(), Some((0, index))),
-                Err(error) => return Err(error.into()),
-            };
-            let good = &entries[..bad.map_or(entries.len(), |(at, _)| at)];
-            let memberships = good.iter().filter(|entry| entry.kind == EntryKind::Membership.to_u8());
+            if let Some(from) = bad {
+                // What lies before it is read again.
+                self.store.write(Write::Truncate { log, from })?;
+                last = from.saturating_sub(1).min(last - 1);
+                continue;
+            }
+            let entries = read?;
+            let Some(newest) = entries.last() else { break };
+            next = newest.index + 1;
+            let memberships = entries.iter().filter(|entry| entry.kind == EntryKind::Membership.to_u8());
             found.extend(memberships.filter_map(|entry| {
                 Some((Index(entry.index), Term(entry.term), Membership::decode(&entry.payload)?))
             }));
-            if let Some((_, from)) = bad {
-                self.store.write(Write::Truncate { log, from })?;
-                break;
-            }
-            let Some(newest) = entries.last() else { break };
-            next = newest.index + 1;
         }
         if hard_state.memberships != found {
             hard_state.memberships = found;

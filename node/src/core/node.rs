@@ -300,6 +300,14 @@ impl<D: Disk> Node<D> {
         Ok(())
     }
 
+    /// Entries from `first` on, from the disk if need be: nothing else happens meanwhile.
+    pub(crate) fn read_now(&self, log: LogId, first: u64) -> Result<Vec<storage::Entry>, storage::ReadError> {
+        match self.store.read(log, storage::ReadFrom::Index(first), 1 << 20)? {
+            storage::Read::Ready(entries) => Ok(entries),
+            storage::Read::Disk(job) => job.run(),
+        }
+    }
+
     /// Builds applied state and pending entries: the checkpoint, and every entry above it.
     pub(crate) fn load_state(&self, partition: &mut Partition) -> Result<(), OpenError> {
         let log = partition.log;
@@ -315,11 +323,8 @@ impl<D: Disk> Node<D> {
         partition.unsaved_bytes = 0;
         let (mut next, last) = (partition.applied.0.max(state.start.index) + 1, state.last_index);
         while next <= last {
-            let entries = match self.store.read(log, storage::ReadFrom::Index(next), 1 << 20)? {
-                storage::Read::Ready(entries) => entries,
-                storage::Read::Disk(job) => job.run()?,
-            };
-            let entries: Vec<_> = entries.into_iter().filter_map(super::partition::to_raft).collect();
+            let entries: Vec<_> =
+                self.read_now(log, next)?.into_iter().filter_map(super::partition::to_raft).collect();
             let Some(newest) = entries.last() else { return Err(undecodable("entries")) };
             next = newest.index.0 + 1;
             partition.appended(&entries);
