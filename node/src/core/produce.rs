@@ -175,10 +175,9 @@ impl<D: Disk> Node<D> {
         if needed <= voters / 2 + 1 {
             return Some(partition.applied);
         }
-        let own = self.store.log(partition.log).map_or(Index(0), |state| Index(state.synced_index));
         let others = replica.progress();
         let others = others.iter().filter(|peer| peer.voter).map(|peer| peer.matched);
-        let mut held: Vec<Index> = others.chain([own]).collect();
+        let mut held: Vec<Index> = others.chain([replica.synced_index()]).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held.get(needed - 1).map(|held| (*held).min(partition.applied))
     }
