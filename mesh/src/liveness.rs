@@ -105,7 +105,7 @@ struct Peer {
     heard: Option<Time>,
     /// Life, boot and sequence of the newest heartbeat.
     latest: Option<(Incarnation, u64, u64)>,
-    /// Lives that another one followed: what still comes of them is old.
+    /// Lives that another one followed, each with the boot and sequence of its newest heartbeat.
     past: BTreeMap<Incarnation, (u64, u64)>,
     hears_us: bool,
     /// Whom it heard, by its latest heartbeat.
