@@ -243,12 +243,12 @@ impl Host {
         self.copy = Some(Copy { disk, view: self.view.clone() });
     }
 
-    /// Puts the copy back; false without one.
-    pub(super) fn restore_copy(&mut self) -> bool {
-        let Some(copy) = &self.copy else { return false };
-        self.disk.restore(&copy.disk);
-        self.view = copy.view.clone();
-        true
+    /// Puts the copy back, if there is one.
+    pub(super) fn restore_copy(&mut self) {
+        if let Some(copy) = &self.copy {
+            self.disk.restore(&copy.disk);
+            self.view = copy.view.clone();
+        }
     }
 
     /// The whole directory is emptied: another life begins.

@@ -73,13 +73,7 @@ async fn run(seed: u64) -> Result<Vec<String>, String> {
         connection_bytes_max: bounds.connection_bytes,
         ..Limits::default()
     };
-    let shared = Shared {
-        listener: Arc::from("PLAINTEXT"),
-        handle,
-        limits: Arc::new(limits),
-        metrics: Arc::default(),
-        stop: CancellationToken::new(),
-    };
+    let shared = super::tests::shared(handle, limits);
     let world = World { seen: Arc::default(), began: Instant::now() };
     let plans: Vec<Plan> =
         (0..1 + draw.below(5)).map(|n| plan::plan(&mut draw, u32::try_from(n).unwrap() + 1)).collect();

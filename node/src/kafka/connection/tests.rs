@@ -15,15 +15,20 @@ struct Rig {
     shared: Shared,
 }
 
-fn rig(limits: Limits) -> Rig {
-    let (handle, inbox) = NodeHandle::new(64, 1 << 30);
-    let shared = Shared {
+/// What the connections of a listener share.
+pub(super) fn shared(handle: NodeHandle, limits: Limits) -> Shared {
+    Shared {
         listener: Arc::from("PLAINTEXT"),
         handle,
         limits: Arc::new(limits),
         metrics: Arc::default(),
         stop: CancellationToken::new(),
-    };
+    }
+}
+
+fn rig(limits: Limits) -> Rig {
+    let (handle, inbox) = NodeHandle::new(64, 1 << 30);
+    let shared = shared(handle, limits);
     let (client, stream) = tokio::io::duplex(1 << 16);
     let address = SocketAddr::from(([127, 0, 0, 1], 5));
     let for_task = shared.clone();
