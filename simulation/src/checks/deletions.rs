@@ -19,7 +19,7 @@ impl Check for Deletions {
             format!(
                 "{}: node {} deleted {} with a log up to {}, but the committed descriptor is {descriptor:?}",
                 ledger.name(fact.group),
-                fact.host,
+                fact.host + 1,
                 fact.name(),
                 fact.last.0
             ),

@@ -13,7 +13,7 @@ impl Check for Placed {
         if same || ledger.descriptors.named(ledger.key(fact.group), fact.id) {
             return Ok(());
         }
-        let (name, host, id) = (ledger.name(fact.group), fact.host, fact.id);
+        let (name, host, id) = (ledger.name(fact.group), fact.host + 1, fact.id);
         violated(
             NAME,
             format!("{name}: node {host} has replica {id}, which no committed descriptor ever named"),

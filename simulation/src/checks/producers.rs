@@ -89,7 +89,10 @@ impl Check for Producers {
             KEPT,
             format!(
                 "node {} acknowledges {:?} ({:?}) at offset {}; committed at {places:?}",
-                fact.host, fact.batch, fact.acks, fact.base_offset
+                fact.host + 1,
+                fact.batch,
+                fact.acks,
+                fact.base_offset
             ),
         )
     }

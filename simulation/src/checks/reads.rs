@@ -25,7 +25,7 @@ impl Check for Reads {
                     format!(
                         "{}: node {} serves at offset {next} a batch with base {}, epoch {}, {:?}; committed there: {place:?}",
                         ledger.name(fact.group),
-                        fact.host,
+                        fact.host + 1,
                         served.base_offset,
                         served.leader_epoch,
                         batch::read(&served.bytes)

@@ -48,7 +48,7 @@ impl Check for Watermarks {
         for (check, value, table) in both {
             let Some(value) = value else { continue };
             if let Err((term, other)) = tell(table.entry(fact.group).or_default(), fact.term, value) {
-                let (host, at) = (fact.host, fact.term.0);
+                let (host, at) = (fact.host + 1, fact.term.0);
                 let what = format!(
                     "{}: node {host} in term {at} says {value}, term {} said {other}",
                     name(),
