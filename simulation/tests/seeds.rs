@@ -93,3 +93,9 @@ fn a_topic_that_cannot_be_created_is_abandoned() {
 fn a_lone_node_catches_up_with_itself() {
     clean(217);
 }
+
+/// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
+#[test]
+fn nothing_is_promised_of_a_deleted_topic() {
+    clean(17_952_791_793_766);
+}

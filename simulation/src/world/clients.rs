@@ -366,6 +366,9 @@ impl World {
                         result.batches.len() as u64,
                     ]);
                     let key = PartitionKey { topic: result.topic_id, partition: result.partition };
+                    if self.is_deleted(key) {
+                        continue;
+                    }
                     if result.error == ErrorCode::OffsetOutOfRange {
                         self.refused(host, key, *offset)?;
                     }
@@ -391,6 +394,9 @@ impl World {
                     let topic = self.topic_of(host, &result.topic);
                     let (Some(topic), ErrorCode::None, true) = (topic, result.error, sure) else { continue };
                     let key = PartitionKey { topic, partition: result.partition };
+                    if self.is_deleted(key) {
+                        continue;
+                    }
                     let high = (*timestamp == -1).then_some(result.offset);
                     let start = (*timestamp == -2).then_some(result.offset);
                     self.bounds(host, key, high, start)?;

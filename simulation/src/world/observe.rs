@@ -190,7 +190,8 @@ impl World {
     }
 
     /// Whether the shard committed that this partition is gone. A node that knows only an old copy of the metadata may found it
-    /// again, empty and under its old triple; it serves nobody and goes when the node learns better. Nothing holds for it.
+    /// again, empty and under its old triple, until it learns better. Together with one that never heard of the deletion it may even
+    /// serve (seed 17952791793766). Nothing holds for what was deleted.
     pub(super) fn is_deleted(&self, key: PartitionKey) -> bool {
         self.ledger.descriptors.of(key).is_none()
     }
