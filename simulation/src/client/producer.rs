@@ -195,7 +195,8 @@ impl Producer {
         let Producing::As { id, epoch } = self.state else { return };
         let bump = (self.profile.bumps && epoch < i16::MAX).then_some((id, epoch));
         self.state = Producing::Needs { bump, not_before: port.now + 20 * MS };
-        let given_up = self.lanes.iter().find_map(|(key, lane)| Some((key, lane.waiting.front()?)));
+        // Of a topic that stays, if there is one: nobody is fenced where the topic is gone.
+        let given_up = self.lanes.iter().rev().find_map(|(key, lane)| Some((key, lane.waiting.front()?)));
         if let (Some((key, waiting)), Some(_)) = (given_up, bump) {
             let at = port.now + port.random.within(100, 3000) * MS;
             self.late = Some((at, key.clone(), waiting.batch.clone()));
