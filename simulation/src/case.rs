@@ -12,7 +12,7 @@ use quickcheck::{Arbitrary, Gen};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros, SECOND};
 use crate::random::Random;
-use crate::scenario::{CALM, ClockProfile, DiskProfile, Scenario};
+use crate::scenario::{CALM, ClockProfile, DiskProfile, Kind, Scenario};
 use crate::world;
 
 /// One fault of the seed's list that stays.
@@ -60,7 +60,9 @@ oddities! {
 /// A seed, and what is left of it. `None` is everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// Which scenario.
+    /// The named scenario.
+    pub kind: Kind,
+    /// What is drawn in it.
     pub seed: u64,
     /// Virtual minutes that it was drawn for.
     pub minutes: u64,
@@ -88,9 +90,10 @@ pub(crate) struct LeftOut {
 }
 
 impl Case {
-    /// All of a seed.
+    /// All of a seed in the general scenario.
     pub fn of(seed: u64, minutes: u64) -> Self {
         Self {
+            kind: Kind::default(),
             seed,
             minutes: minutes.max(1),
             salt: 0,
@@ -103,7 +106,7 @@ impl Case {
     }
 
     fn drawn(&self) -> Scenario {
-        Scenario::draw(self.seed, self.minutes)
+        Scenario::draw(self.kind, self.seed, self.minutes)
     }
 
     /// The seed of everything that is drawn as the run goes.
@@ -160,7 +163,8 @@ impl Case {
 
     /// The same without what the seed says anyway.
     pub fn brief(&self) -> Self {
-        let (all, scenario) = (Case::of(self.seed, self.minutes).spelled_out(), self.drawn());
+        let all = Case { kind: self.kind, ..Case::of(self.seed, self.minutes) }.spelled_out();
+        let scenario = self.drawn();
         let mut case = self.clone();
         for kept in case.faults.iter_mut().flatten() {
             let mut drawn = scenario.faults.get(kept.number).map(|planned| planned.fault);
@@ -350,6 +354,9 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let case = self.brief();
         write!(f, "--seed {} --minutes {}", case.seed, case.minutes)?;
+        if case.kind != Kind::default() {
+            write!(f, " --scenario {}", case.kind.name)?;
+        }
         if case.salt != 0 {
             write!(f, " --salt {}", case.salt)?;
         }

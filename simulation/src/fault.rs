@@ -135,8 +135,9 @@ pub(crate) struct Planned {
     pub(crate) fault: Fault,
 }
 
+/// A kind of trouble, of which a seed has some.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     Crashes,
     PowerCuts,
     Pauses,
@@ -182,9 +183,10 @@ pub(crate) struct Sizes {
     pub(crate) founders: usize,
 }
 
-/// Draws the faults of a run, and says in words which classes there are.
+/// Draws the faults of a run, and says in words which classes there are: `only` these, or each by its own chance.
 pub(crate) fn plan(
     random: &mut Random,
+    only: &[Class],
     sizes: Sizes,
     duration: Micros,
     traits: &mut Vec<String>,
@@ -192,7 +194,9 @@ pub(crate) fn plan(
     let mut classes = Vec::new();
     for (class, name, percent) in CLASSES {
         let damages = matches!(class, Class::Damage | Class::OldCopies);
-        if random.percent(percent) && (!damages || sizes.founders >= 3) {
+        let drawn = random.percent(percent);
+        let wanted = if only.is_empty() { drawn } else { only.contains(&class) };
+        if wanted && (!damages || sizes.founders >= 3) {
             classes.push(class);
             traits.push(name.to_owned());
         }
@@ -295,7 +299,7 @@ mod tests {
     fn every_minute_has_a_fault_and_a_lone_node_no_damage() {
         for seed in 0..200 {
             let sizes = Sizes { hosts: 3, founders: 1 };
-            let planned = plan(&mut Random::new(seed), sizes, 180 * SECOND, &mut Vec::new());
+            let planned = plan(&mut Random::new(seed), &[], sizes, 180 * SECOND, &mut Vec::new());
             assert!(planned.iter().all(|planned| !planned.fault.is_damage()));
             assert!(planned.len() >= 3, "seed {seed}: {planned:?}");
         }

@@ -30,5 +30,6 @@ mod trace;
 mod world;
 
 pub use run::{Failure, Options, Outcome, run, run_case};
+pub use scenario::{KINDS, Kind};
 pub use trace::Telling;
 pub use world::Stats;

@@ -9,7 +9,10 @@ use simulation::case::{Case, Kept, Number, Oddity, parse_list};
 use simulation::mutation::{self, Bug, Search};
 use simulation::report::{self, Totals};
 use simulation::shrink::{Limits, shrink};
-use simulation::{Failure, Options, Outcome, Telling, jobs, run, run_case};
+use simulation::{Failure, Kind, Options, Outcome, Telling, jobs, run, run_case};
+
+/// How often a batch says how far it is, in seeds.
+const PROGRESS: u64 = 500;
 
 /// Catches of a mutant that suffice.
 const ENOUGH: u64 = 3;
@@ -30,9 +33,15 @@ struct Arguments {
     /// The first of them; drawn from the clock and printed when left out (1 for mutants).
     #[arg(long)]
     from: Option<u64>,
+    /// A named scenario: mixed, steady, elastic, outages, splits, damage.
+    #[arg(long, default_value = "mixed")]
+    scenario: Kind,
     /// Virtual minutes with faults per seed.
     #[arg(long, default_value_t = 2)]
     minutes: u64,
+    /// Begin no more seeds after so many wall minutes.
+    #[arg(long)]
+    within: Option<u64>,
     /// Threads; each seed runs on one.
     #[arg(long, default_value_t = 2)]
     jobs: usize,
@@ -82,8 +91,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn case(&self, seed: u64, minutes: u64) -> Result<Case, String> {
+    fn case(&self, kind: Kind, seed: u64, minutes: u64) -> Result<Case, String> {
         Ok(Case {
+            kind,
             salt: self.salt,
             seconds: self.seconds,
             faults: self.faults.as_deref().map(parse_list::<Kept>).transpose()?,
@@ -108,9 +118,10 @@ fn fresh_seed() -> u64 {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let options = Options { minutes: arguments.minutes.max(1), telling: Telling::Silent };
+    let minutes = arguments.minutes.max(1);
+    let options = Options { kind: arguments.scenario, minutes, telling: Telling::Silent };
     let passed = if let Some(seed) = arguments.seed {
-        match arguments.parts.case(seed, options.minutes) {
+        match arguments.parts.case(options.kind, seed, minutes) {
             Ok(case) => one(&case, &arguments),
             Err(what) => {
                 eprintln!("{what}");
@@ -163,12 +174,13 @@ fn make_small(case: &Case, bug: Option<Bug>, outcome: &Outcome, failure: &Failur
 fn many(arguments: &Arguments, options: Options) -> bool {
     let from = arguments.from.unwrap_or_else(fresh_seed);
     let seeds = arguments.seeds.unwrap_or(200);
-    println!("seeds {from}..{} with {} virtual minutes of faults each", from + seeds, options.minutes);
+    let (scenario, minutes, until) = (options.kind.name, options.minutes, from + seeds);
+    println!("seeds {from}..{until} of scenario {scenario} with {minutes} virtual minutes of faults each");
     let begun = now();
     let mut totals = Totals::default();
-    let seeds = (from..from + seeds).collect();
+    let late = || arguments.within.is_some_and(|within| begun.elapsed().as_secs() >= within * 60);
     jobs::in_order(
-        seeds,
+        (from..until).collect(),
         arguments.jobs,
         |seed| run(seed, options),
         |outcome| {
@@ -176,12 +188,16 @@ fn many(arguments: &Arguments, options: Options) -> bool {
             if let Some(failure) = &outcome.failure {
                 println!("seed {} FAILED: {}: {}", outcome.seed, failure.check, failure.what);
             }
-            ControlFlow::Continue(())
+            if totals.seeds % PROGRESS == 0 {
+                let (done, failed, took) = (totals.seeds, totals.failed.len(), begun.elapsed().as_secs());
+                eprintln!("{done} of {seeds} seeds, {failed} failed, {took} s");
+            }
+            if late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
     );
     let wall = begun.elapsed().as_secs_f64();
     if let Some((seed, _)) = totals.failed.first() {
-        let case = Case::of(*seed, options.minutes);
+        let case = Case { kind: options.kind, ..Case::of(*seed, options.minutes) };
         explain(&case, None);
         let outcome = run_case(&case, Telling::Silent);
         if let Some(failure) = outcome.failure.as_ref().filter(|_| arguments.shrink) {

@@ -8,12 +8,15 @@ use std::sync::Once;
 use crate::case::Case;
 use crate::checks::Violation;
 use crate::coverage::Counts;
+use crate::scenario::Kind;
 use crate::trace::Telling;
 use crate::world::{Stats, World};
 
 /// How to run seeds.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// The named scenario.
+    pub kind: Kind,
     /// Virtual minutes with faults, at least 2.
     pub minutes: u64,
     /// What to do with text.
@@ -22,7 +25,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { minutes: 2, telling: Telling::Silent }
+        Self { kind: Kind::default(), minutes: 2, telling: Telling::Silent }
     }
 }
 
@@ -79,7 +82,7 @@ fn catch_panics() {
 
 /// Runs one seed on this thread.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    run_case(&Case::of(seed, options.minutes), options.telling)
+    run_case(&Case { kind: options.kind, ..Case::of(seed, options.minutes) }, options.telling)
 }
 
 /// Runs what is left of a seed on this thread.
