@@ -172,6 +172,11 @@ fn config(rng: &mut Rng) -> Config {
     if rng.chance(200) {
         config.uncommitted_bytes_max = 1000;
     }
+    if rng.chance(300) {
+        // Candidates meet in the same term.
+        config.election_max_us = config.election_min_us + 1;
+        config.peer_down_jitter_us = 1;
+    }
     config
 }
 

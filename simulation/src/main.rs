@@ -190,7 +190,7 @@ fn many(arguments: &Arguments, options: Options) -> bool {
             }
             if totals.seeds % PROGRESS == 0 {
                 let (done, failed, took) = (totals.seeds, totals.failed.len(), begun.elapsed().as_secs());
-                eprintln!("{done} of {seeds} seeds, {failed} failed, {took} s");
+                eprintln!("{done} seeds run, {failed} failed, {took} s");
             }
             if late() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
