@@ -14,3 +14,8 @@ pub(crate) fn now() -> Instant {
 pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     std::thread::spawn(work)
 }
+
+/// Waits for about `time`; it may be over sooner.
+pub(crate) fn pause(time: std::time::Duration) {
+    std::thread::park_timeout(time);
+}

@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
+mod progress;
+use progress::Progress;
+
 /// Arguments of `rafka consume`.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
@@ -101,9 +104,11 @@ pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliErro
     let stop = Stop::listen();
     let style = if settings.json { Style::Json } else { args.format.clone() };
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
-    let mut session = Session { args, consumer, spans, style, out, records: 0, bytes: 0 };
+    let progress = Progress::start(settings, &spans);
+    let mut session = Session { args, consumer, spans, style, out, progress, records: 0, bytes: 0 };
     let began = clock::now();
     let ended = session.read(&stop);
+    session.progress.finish();
     session.out.flush()?;
     let seconds = began.elapsed().as_secs_f64().max(0.001);
     output::note(&format!(
@@ -120,21 +125,25 @@ pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliErro
 /// librdkafka hands records only to a consumer with a group id, and one that has it looks for the group's coordinator
 /// now and then, whether it needs one or not. No group is joined and nothing is committed: the assignment and each
 /// position are given by hand, so that reading works whatever the coordinator request is answered.
-fn consumer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
-    kafka::base_config(settings)
-        .set("group.id", "rafka-consume")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("check.crcs", "true")
-        .set("fetch.wait.max.ms", "200")
-        .set("fetch.error.backoff.ms", "50")
+pub(crate) fn consumer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
+    let defaults = [
+        ("group.id", "rafka-consume"),
+        ("check.crcs", "true"),
+        ("fetch.wait.max.ms", "200"),
+        ("fetch.error.backoff.ms", "50"),
         // librdkafka stops fetching for this long, by default a second, whenever its queue is full.
-        .set("fetch.queue.backoff.ms", "5")
-        .set("queued.max.messages.kbytes", "32768")
+        ("fetch.queue.backoff.ms", "5"),
+        ("queued.max.messages.kbytes", "32768"),
+    ];
+    let fixed = [
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "error"),
         // A reader of our output may pause for as long as it likes.
-        .set("max.poll.interval.ms", "86400000")
+        ("max.poll.interval.ms", "86400000"),
+    ];
+    kafka::config(settings, &defaults, &fixed)
         .create_with_context(Listener::new(settings))
         .map_err(|error| kafka::cannot_start(&error))
 }
@@ -146,7 +155,7 @@ fn partitions(args: &ConsumeArgs, count: usize) -> Result<Vec<i32>, CliError> {
     }
     match args.partition.iter().find(|partition| **partition >= count) {
         None => Ok(args.partition.clone()),
-        Some(partition) => Err(CliError::Usage(format!(
+        Some(partition) => Err(CliError::Missing(format!(
             "topic \"{}\" has no partition {partition}: it has {count}, numbered from 0",
             args.topic
         ))),
@@ -208,6 +217,7 @@ struct Session<'a> {
     spans: BTreeMap<i32, Span>,
     style: Style,
     out: BufWriter<io::Stdout>,
+    progress: Progress,
     records: u64,
     bytes: u64,
 }
@@ -222,7 +232,7 @@ impl Session<'_> {
                 return if self.args.follow {
                     Ok(())
                 } else {
-                    Err(CliError::Failed(format!(
+                    Err(CliError::Interrupted(format!(
                         "interrupted; {open} partition(s) were not read to their end"
                     )))
                 };
@@ -263,6 +273,7 @@ impl Session<'_> {
                 Some(Err(error)) => self.judge(&error)?,
                 None => self.out.flush()?,
             }
+            self.progress.show(self.records, self.bytes, &self.spans);
             self.check_stall(moved, open)?;
         }
         Ok(())

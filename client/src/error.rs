@@ -3,6 +3,18 @@
 use std::fmt;
 use std::io;
 
+/// The contract with scripts, as `--help` and the manual tell it.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: somebody answered, and the answer was no, or a part of the work failed
+  2    wrong usage: arguments, a property or the file of profiles
+  3    nobody reachable at --bootstrap or --http
+  4    what was named does not exist: a topic, a partition, a key of the mesh
+  5    not known: it may have happened, but no answer came (records without acknowledgement among them)
+  130  interrupted before the work was done
+A reader of the output that goes away (as head does) is no failure.";
+
 /// A command's failure. The text says what happened, to which topic or node, and what to do.
 #[derive(Debug)]
 pub(crate) enum CliError {
@@ -12,18 +24,27 @@ pub(crate) enum CliError {
     Usage(String),
     /// No node answered. Exit code 3.
     Unreachable(String),
+    /// What was named does not exist. Exit code 4.
+    Missing(String),
+    /// It may or may not have happened. Exit code 5.
+    Unknown(String),
+    /// The user ended it before it was done. Exit code 130.
+    Interrupted(String),
     /// The reader of our output went away: not an error, but there is nobody left to work for.
     BrokenPipe,
 }
 
 impl CliError {
-    /// The process exit code of the command-line contract.
+    /// The process exit code of the command-line contract, [`EXIT_CODES`].
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::BrokenPipe => 0,
             CliError::Failed(_) => 1,
             CliError::Usage(_) => 2,
             CliError::Unreachable(_) => 3,
+            CliError::Missing(_) => 4,
+            CliError::Unknown(_) => 5,
+            CliError::Interrupted(_) => 130,
         }
     }
 }
@@ -31,7 +52,12 @@ impl CliError {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CliError::Failed(text) | CliError::Usage(text) | CliError::Unreachable(text) => f.write_str(text),
+            CliError::Failed(text)
+            | CliError::Usage(text)
+            | CliError::Unreachable(text)
+            | CliError::Missing(text)
+            | CliError::Unknown(text)
+            | CliError::Interrupted(text) => f.write_str(text),
             CliError::BrokenPipe => f.write_str("the reader of the output went away"),
         }
     }
@@ -45,6 +71,28 @@ impl From<io::Error> for CliError {
         match error.kind() {
             io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
             _ => CliError::Failed(format!("cannot write to standard output: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CliError, EXIT_CODES};
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        let text = String::new;
+        for error in [
+            CliError::BrokenPipe,
+            CliError::Failed(text()),
+            CliError::Usage(text()),
+            CliError::Unreachable(text()),
+            CliError::Missing(text()),
+            CliError::Unknown(text()),
+            CliError::Interrupted(text()),
+        ] {
+            let told = format!("\n  {:<3}  ", error.exit_code());
+            assert!(EXIT_CODES.contains(&told), "{error:?}");
         }
     }
 }

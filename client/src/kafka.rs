@@ -72,8 +72,19 @@ impl ClientContext for Listener {
 
 impl ConsumerContext for Listener {}
 
+/// A client's configuration: what every client shares, then the command's `defaults`, then what the user set by profile or
+/// `--property`, then what the command cannot do without, or was told by a flag of its own (`fixed`).
+pub(crate) fn config(settings: &Settings, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+    let mut config = base_config(settings);
+    let user = settings.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    for (key, value) in defaults.iter().copied().chain(user).chain(fixed.iter().copied()) {
+        config.set(key, value);
+    }
+    config
+}
+
 /// Settings that every client shares: find the new leader quickly, and keep trying.
-pub(crate) fn base_config(settings: &Settings) -> ClientConfig {
+fn base_config(settings: &Settings) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &settings.bootstrap)
@@ -93,12 +104,22 @@ pub(crate) fn base_config(settings: &Settings) -> ClientConfig {
 
 /// A client for metadata and watermarks only: it has no group id, so it cannot fetch and never looks for a coordinator.
 pub(crate) fn observer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
-    base_config(settings).create_with_context(Listener::new(settings)).map_err(|error| cannot_start(&error))
+    config(settings, &[], &[])
+        .create_with_context(Listener::new(settings))
+        .map_err(|error| cannot_start(&error))
 }
 
 /// librdkafka refused its own configuration or could not start its threads.
 pub(crate) fn cannot_start(error: &KafkaError) -> CliError {
-    CliError::Failed(format!("cannot start the Kafka client: {error}"))
+    match error {
+        KafkaError::ClientConfig(_, reason, key, value) if !key.is_empty() => CliError::Usage(format!(
+            "the property {key}={value} is not taken: {reason}.\nSee --property (-X), and the profile that rafka profiles shows."
+        )),
+        KafkaError::ClientCreation(reason) => CliError::Usage(format!(
+            "cannot start the Kafka client: {reason}.\nCheck --property (-X), and the profile that rafka profiles shows."
+        )),
+        error => CliError::Failed(format!("cannot start the Kafka client: {error}")),
+    }
 }
 
 /// No address of `--bootstrap` answered.
@@ -175,7 +196,7 @@ pub(crate) fn existing_topic(
                 drop(observer.poll(Duration::from_millis(100)));
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) | None => {
-                return Err(CliError::Failed(format!(
+                return Err(CliError::Missing(format!(
                     "topic \"{topic}\" does not exist at {}.\nSee what there is: rafka topic list. Create it: rafka topic \
                      create {topic}",
                     settings.bootstrap

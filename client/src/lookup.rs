@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use crate::http::{self, Lookup};
-use crate::output::{self, Table};
+use crate::output::{self, Cell, Look, Table};
 use crate::settings::Settings;
 use clap::Args;
 use serde_json::Value;
@@ -38,14 +38,14 @@ pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError
     for (at, hop) in lookup.hops.iter().enumerate() {
         let node = output::or_dash(hop.node_id);
         table.row(vec![
-            (at + 1).to_string(),
-            node,
-            hop.peer_id.clone(),
-            format!("{:.1}", hop.ms),
-            hop.result.clone(),
+            (at + 1).into(),
+            node.into(),
+            hop.peer_id.as_str().into(),
+            format!("{:.1}", hop.ms).into(),
+            Cell::new(look(&hop.result), hop.result.clone()),
         ]);
     }
-    table.print()?;
+    table.print(settings.paint)?;
     if lookup.hops.is_empty() {
         output::note(&format!("no hop: answered by the node's own knowledge ({})", lookup.source));
     }
@@ -54,11 +54,19 @@ pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError
     output::line(&format!("source\t{}", lookup.source))
 }
 
+fn look(result: &str) -> Look {
+    match result {
+        "value" => Look::Good,
+        "timeout" => Look::Bad,
+        _ => Look::Plain,
+    }
+}
+
 fn found(lookup: &Lookup) -> Result<(), CliError> {
     if !lookup.value.is_null() {
         return Ok(());
     }
-    Err(CliError::Failed(format!(
+    Err(CliError::Missing(format!(
         "nobody in the mesh knows {}.\nrafka topic list shows the topics and their partition counts, rafka nodes the nodes.",
         lookup.key
     )))

@@ -1,12 +1,14 @@
 //! `rafka`: the command line of a rafka mesh, and of any Kafka cluster.
 //!
-//! Reading order: [`settings`] (what every command shares), one module per command ([`topic`], [`produce`],
-//! [`consume`], [`nodes`], [`lookup`]), then what they stand on: [`kafka`] (librdkafka, tuned), [`http`] (a node's
-//! own port), [`output`] and [`field`] (tables, JSON), [`format`], [`stop`] (Ctrl-C), [`error`] (exit codes).
+//! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`produce`],
+//! [`consume`], [`nodes`], [`lookup`], [`bench`], [`paper`]), then what they stand on: [`kafka`] (librdkafka, tuned),
+//! [`http`] (a node's own port), [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
+//! (exit codes).
 //!
 //! Invariants: records go to standard output and everything else to standard error; a broken pipe ends quietly; a
 //! record is reported as acknowledged only after the broker's acknowledgement; no consumer group is ever joined.
 
+mod bench;
 mod clock;
 mod consume;
 mod error;
@@ -17,21 +19,24 @@ mod kafka;
 mod lookup;
 mod nodes;
 mod output;
+mod paper;
 mod produce;
 mod settings;
 mod stop;
 mod topic;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::CliError;
-use settings::Settings;
+use output::{ColorChoice, Look, Paint};
+use settings::{Flags, Settings, profile};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "rafka", version, about = "Talk to a rafka mesh, or to any Kafka cluster", after_help = HELP)]
+#[command(name = "rafka", version, about = "Talk to a rafka mesh, or to any Kafka cluster", after_help = help(),
+          styles = output::styles())]
 struct Cli {
     #[command(flatten)]
-    settings: Settings,
+    flags: Flags,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,6 +54,15 @@ enum Command {
     Nodes,
     /// Ask the mesh where a key lives and show each hop on the way
     Lookup(lookup::LookupArgs),
+    /// Measure: how fast records are written and read, how long one is under way
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Show the profiles and what each sets
+    Profiles,
+    /// Print a script that completes commands and options in a shell
+    Completions(paper::CompletionsArgs),
+    /// Write the manual's pages
+    Man(paper::ManArgs),
 }
 
 const HELP: &str = "\
@@ -61,21 +75,50 @@ A first round against a node on this machine:
 Any node will do as --bootstrap: it sends clients on to the leaders. Name several, so that one may be down:
   export RAFKA_BOOTSTRAP=10.0.0.1:9092,10.0.0.2:9092
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nobody reachable.";
+Settings that are the same each time go into a profile, in ~/.config/rafka/config.toml; rafka profiles shows them:
+  [profiles.staging]
+  bootstrap = \"10.0.0.1:9092,10.0.0.2:9092\"
+  http = \"10.0.0.1:9292\"
+  properties.compression.type = \"zstd\"
+A flag goes before a --profile, that before RAFKA_BOOTSTRAP and the like, that before RAFKA_PROFILE or default-profile.
+";
+
+fn help() -> String {
+    format!("{HELP}\n{}", error::EXIT_CODES)
+}
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match &cli.command {
-        Command::Topic(command) => topic::run(&cli.settings, command),
-        Command::Produce(args) => produce::run(&cli.settings, args),
-        Command::Consume(args) => consume::run(&cli.settings, args),
-        Command::Nodes => nodes::run(&cli.settings),
-        Command::Lookup(args) => lookup::run(&cli.settings, args),
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
     };
+    let settings = match Settings::new(&cli.flags, &matches) {
+        Ok(settings) => settings,
+        Err(error) => return told(Paint::new(ColorChoice::Auto), Err(error)),
+    };
+    told(settings.paint, run(&settings, &cli.command))
+}
+
+fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
+    match command {
+        Command::Topic(command) => topic::run(settings, command),
+        Command::Produce(args) => produce::run(settings, args),
+        Command::Consume(args) => consume::run(settings, args),
+        Command::Nodes => nodes::run(settings),
+        Command::Lookup(args) => lookup::run(settings, args),
+        Command::Bench(command) => bench::run(settings, command),
+        Command::Profiles => profile::run(settings),
+        Command::Completions(args) => paper::completions(Cli::command(), args),
+        Command::Man(args) => paper::man(settings, Cli::command(), args),
+    }
+}
+
+fn told(paint: Paint, result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(error) => {
-            output::note(&format!("rafka: {error}"));
+            output::note(&format!("{} {error}", paint.err(Look::Bad, "rafka:")));
             ExitCode::from(error.exit_code())
         }
     }

@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use crate::http::{self, Nodes};
 use crate::kafka;
-use crate::output::{self, Table};
+use crate::output::{self, Cell, Look, Table};
 use crate::settings::Settings;
 use rdkafka::consumer::Consumer;
 use serde_json::{Value, json};
@@ -12,29 +12,29 @@ use serde_json::{Value, json};
 pub(crate) fn run(settings: &Settings) -> Result<(), CliError> {
     match http::get(settings, "/v1/nodes") {
         Ok(answer) if settings.json => output::json(&answer),
-        Ok(answer) => print_nodes(&http::typed(settings, &answer)?),
+        Ok(answer) => print_nodes(settings, &http::typed(settings, &answer)?),
         Err(error) => from_metadata(settings, &error),
     }
 }
 
-fn print_nodes(nodes: &Nodes) -> Result<(), CliError> {
+fn print_nodes(settings: &Settings, nodes: &Nodes) -> Result<(), CliError> {
     let mut table =
         Table::new(&["NODE", "STATE", "KAFKA", "MESH", "HTTP", "LEADS", "REPLICAS", "BOOT", "HEARS", "PEER"]);
     for node in &nodes.nodes {
         table.row(vec![
-            node.node_id.to_string(),
-            if node.up { "up" } else { "down" }.to_owned(),
-            node.kafka.clone(),
-            node.mesh.clone(),
-            node.http.clone(),
-            node.leads.to_string(),
-            node.replicas.to_string(),
-            node.boot.to_string(),
-            output::ids(&node.hears),
-            node.peer_id.clone(),
+            node.node_id.into(),
+            if node.up { Cell::new(Look::Good, "up") } else { Cell::new(Look::Bad, "down") },
+            node.kafka.as_str().into(),
+            node.mesh.as_str().into(),
+            node.http.as_str().into(),
+            node.leads.into(),
+            node.replicas.into(),
+            node.boot.into(),
+            output::ids(&node.hears).into(),
+            Cell::new(Look::Dim, node.peer_id.clone()),
         ]);
     }
-    table.print()?;
+    table.print(settings.paint)?;
     output::note(&format!("cluster {}, as node {} sees it", nodes.cluster_id, nodes.node_id));
     Ok(())
 }
@@ -61,7 +61,7 @@ fn from_metadata(settings: &Settings, http_error: &CliError) -> Result<(), CliEr
         let replicas = partitions().filter(|partition| partition.replicas().contains(&broker.id())).count();
         objects
             .push(json!({ "node_id": broker.id(), "kafka": address, "leads": leads, "replicas": replicas }));
-        table.row(vec![broker.id().to_string(), address, leads.to_string(), replicas.to_string()]);
+        table.row(vec![broker.id().into(), address.into(), leads.into(), replicas.into()]);
     }
     if settings.json {
         let cluster_id = observer.client().fetch_cluster_id(settings.wait());
@@ -70,5 +70,5 @@ fn from_metadata(settings: &Settings, http_error: &CliError) -> Result<(), CliEr
             &json!({ "cluster_id": cluster_id, "node_id": node_id, "nodes": objects, "source": "kafka" }),
         );
     }
-    table.print()
+    table.print(settings.paint)
 }

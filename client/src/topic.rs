@@ -4,7 +4,7 @@ use crate::clock;
 use crate::error::CliError;
 use crate::http::{self, Nodes, Partition, Partitions};
 use crate::kafka::{self, Listener};
-use crate::output::{self, Table};
+use crate::output::{self, Cell, Look, Table, Waiting};
 use crate::settings::Settings;
 use clap::{Args, Subcommand};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
@@ -48,6 +48,9 @@ pub(crate) struct CreateArgs {
     /// A topic setting under Kafka's name; may be repeated
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = parse_config)]
     config: Vec<(String, String)>,
+    /// A topic of that name is as good, whatever its partitions and settings are
+    #[arg(long)]
+    if_not_exists: bool,
 }
 
 /// Arguments of `rafka topic describe`.
@@ -70,11 +73,14 @@ pub(crate) struct DescribeArgs {
 Example:
   rafka topic delete orders clicks
 
-Each topic is deleted or not on its own; the exit code is 1 if any was not.")]
+Each topic is deleted or not on its own; the exit code is 1 if any was not, 4 if that is because none of them exists.")]
 pub(crate) struct DeleteArgs {
     /// The topics
     #[arg(required = true)]
     names: Vec<String>,
+    /// A topic that does not exist is as good as deleted
+    #[arg(long)]
+    if_exists: bool,
 }
 
 /// Runs one of the commands.
@@ -97,22 +103,28 @@ fn create(settings: &Settings, args: &CreateArgs) -> Result<(), CliError> {
         topic = topic.set(key, value);
     }
     let admin = admin(settings)?;
+    let waiting = Waiting::new(settings, format!("creating topic \"{}\"", args.name));
     let answer = futures::executor::block_on(admin.create_topics([&topic], &options(settings)));
     let results =
         answer.map_err(|error| asked(settings, &format!("create topic \"{}\"", args.name), &error))?;
-    for result in results {
+    let exists = |result: &TopicResult| matches!(result, Err((_, RDKafkaErrorCode::TopicAlreadyExists)));
+    let existed = args.if_not_exists && results.iter().any(exists);
+    for result in results.into_iter().filter(|result| !(args.if_not_exists && exists(result))) {
         created(settings, args, &cluster, result)?;
     }
+    waiting.say(format!("waiting for the leaders of topic \"{}\"", args.name));
     let metadata = wait_for_leaders(settings, &observer, &args.name)?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     let factor = metadata.topics().first().map_or(0, replication_factor);
+    drop(waiting);
     if settings.json {
         return output::json(&json!({
-            "topic": args.name, "partitions": partitions, "replication_factor": factor
+            "topic": args.name, "partitions": partitions, "replication_factor": factor, "created": !existed
         }));
     }
     let name = &args.name;
-    output::line(&format!("created topic \"{name}\": {partitions} partition(s), replication factor {factor}"))
+    let done = if existed { "there is already a" } else { "created" };
+    output::line(&format!("{done} topic \"{name}\": {partitions} partition(s), replication factor {factor}"))
 }
 
 fn created(
@@ -124,7 +136,9 @@ fn created(
     let Err((name, code)) = result else { return Ok(()) };
     let nodes = cluster.brokers().len();
     let advice = match code {
-        RDKafkaErrorCode::TopicAlreadyExists => format!("See it: rafka topic describe {name}"),
+        RDKafkaErrorCode::TopicAlreadyExists => {
+            format!("See it: rafka topic describe {name}. To take it as it is: --if-not-exists")
+        }
         RDKafkaErrorCode::InvalidReplicationFactor => format!(
             "{} replicas need as many live nodes, and {} knows of {nodes}. Start more nodes or lower --replication-factor.",
             args.replication_factor
@@ -141,7 +155,11 @@ fn created(
         }
         _ => "See the node's log.".to_owned(),
     };
-    Err(CliError::Failed(format!("topic \"{name}\" was not created: {}.\n{advice}", kafka::describe(code))))
+    let text = format!("topic \"{name}\" was not created: {}.\n{advice}", kafka::describe(code));
+    Err(match code {
+        RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::OperationTimedOut => CliError::Unknown(text),
+        _ => CliError::Failed(text),
+    })
 }
 
 /// A topic that was just created is usable once its leaders are elected.
@@ -161,7 +179,7 @@ fn wait_for_leaders(
             return Ok(metadata);
         }
         if began.elapsed() >= settings.wait() {
-            return Err(CliError::Failed(format!(
+            return Err(CliError::Unknown(format!(
                 "topic \"{topic}\" was created, but after {} s not every partition has a leader.\nrafka topic describe \
                  {topic} shows which, rafka nodes who is up.",
                 settings.timeout
@@ -188,12 +206,12 @@ fn list(settings: &Settings) -> Result<(), CliError> {
     let mut table = Table::new(&["TOPIC", "PARTITIONS", "REPLICATION FACTOR"]);
     for topic in topics {
         table.row(vec![
-            topic.name().to_owned(),
-            topic.partitions().len().to_string(),
-            replication_factor(topic).to_string(),
+            topic.name().into(),
+            topic.partitions().len().into(),
+            replication_factor(topic).into(),
         ]);
     }
-    table.print()
+    table.print(settings.paint)
 }
 
 fn replication_factor(topic: &MetadataTopic) -> usize {
@@ -219,17 +237,24 @@ fn describe(settings: &Settings, args: &DescribeArgs) -> Result<(), CliError> {
     let mut table = Table::new(&heading);
     for partition in &details.partitions {
         table.row(vec![
-            partition.partition.to_string(),
-            partition.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
-            output::or_dash(partition.term),
-            output::ids(&partition.replicas),
-            output::ids(&partition.in_sync),
-            output::or_dash(partition.log_start),
-            output::or_dash(partition.high_watermark),
-            output::or_dash(partition.log_end),
+            partition.partition.into(),
+            partition.leader.map_or_else(|| Cell::new(Look::Bad, "none"), Cell::from),
+            output::or_dash(partition.term).into(),
+            output::ids(&partition.replicas).into(),
+            in_sync(partition),
+            output::or_dash(partition.log_start).into(),
+            output::or_dash(partition.high_watermark).into(),
+            output::or_dash(partition.log_end).into(),
         ]);
     }
-    table.print()
+    table.print(settings.paint)
+}
+
+/// Those that hold all there is, which should be all of them.
+fn in_sync(partition: &Partition) -> Cell {
+    let ids = output::ids(&partition.in_sync);
+    let behind = partition.in_sync.len() < partition.replicas.len();
+    Cell::new(if behind { Look::Warning } else { Look::Plain }, ids)
 }
 
 fn partition_json(partition: &Partition) -> Value {
@@ -290,13 +315,25 @@ fn delete(settings: &Settings, args: &DeleteArgs) -> Result<(), CliError> {
     kafka::metadata(settings, &observer, None)?;
     let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
     let admin = admin(settings)?;
+    let waiting = Waiting::new(settings, format!("deleting {} topic(s)", names.len()));
     let answer = futures::executor::block_on(admin.delete_topics(&names, &options(settings)));
+    drop(waiting);
     let results = answer.map_err(|error| asked(settings, &format!("delete {}", names.join(", ")), &error))?;
     let mut failures: Vec<String> = Vec::new();
+    let mut missing = 0;
     for result in results {
         let (name, error) = match result {
             Ok(name) => (name, None),
-            Err((name, code)) => (name, Some(kafka::describe(code))),
+            Err((name, code)) if is_unknown(code) && args.if_exists => {
+                if settings.json {
+                    output::json(&json!({ "topic": name, "deleted": false }))?;
+                }
+                continue;
+            }
+            Err((name, code)) => {
+                missing += usize::from(is_unknown(code));
+                (name, Some(kafka::describe(code)))
+            }
         };
         match error {
             None if settings.json => output::json(&json!({ "topic": name, "deleted": true }))?,
@@ -309,11 +346,23 @@ fn delete(settings: &Settings, args: &DeleteArgs) -> Result<(), CliError> {
             }
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(CliError::Failed(failures.join("\nrafka: "))) }
+    let text = || {
+        let advice = if missing > 0 { "\nSee what there is: rafka topic list." } else { "" };
+        failures.join("\nrafka: ") + advice
+    };
+    match failures.len() {
+        0 => Ok(()),
+        all if all == missing => Err(CliError::Missing(text())),
+        _ => Err(CliError::Failed(text())),
+    }
+}
+
+fn is_unknown(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
 }
 
 fn admin(settings: &Settings) -> Result<AdminClient<Listener>, CliError> {
-    kafka::base_config(settings)
+    kafka::config(settings, &[], &[])
         .create_with_context(Listener::new(settings))
         .map_err(|error| kafka::cannot_start(&error))
 }
@@ -323,7 +372,7 @@ fn options(settings: &Settings) -> AdminOptions {
 }
 
 fn asked(settings: &Settings, what: &str, error: &rdkafka::error::KafkaError) -> CliError {
-    CliError::Failed(format!(
+    CliError::Unknown(format!(
         "the mesh at {} did not {what}: {}.\nIt may still happen: see rafka topic list.",
         settings.bootstrap,
         kafka::reason(error)

@@ -153,12 +153,13 @@ impl Ledger {
         if accounts.failed + unanswered == 0 {
             return Ok(());
         }
-        Err(CliError::Failed(format!(
+        let text = format!(
             "of topic \"{topic}\", {} record(s) were not written and {unanswered} may or may not have been{}.\n--report FILE \
              tells which; rafka topic describe {topic} shows the leaders.",
             accounts.failed,
             self.listener.trouble()
-        )))
+        );
+        Err(if unanswered > 0 { CliError::Unknown(text) } else { CliError::Failed(text) })
     }
 }
 

@@ -10,7 +10,7 @@ mod progress;
 use crate::clock;
 use crate::error::CliError;
 use crate::kafka;
-use crate::output;
+use crate::output::{self, Waiting};
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::{Args, ValueEnum};
@@ -45,15 +45,19 @@ pub(crate) struct ProduceArgs {
     /// Send all to this partition; else the key decides (as Java clients do), and records without key are spread
     #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
+    /// Send to all partitions in turns, record by record, whatever the keys are
+    #[arg(long, conflicts_with = "partition")]
+    round_robin: bool,
     /// When a record counts as acknowledged: 0 once sent, 1 once the leader has it, all once it cannot get lost
-    #[arg(long, value_enum, default_value = "all")]
-    acks: Acks,
+    /// [default: all]
+    #[arg(long, value_enum)]
+    acks: Option<Acks>,
     /// Let the broker drop repeats, so that a retry writes nothing twice; true unless --acks is 0 or 1
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     idempotent: Option<bool>,
     /// Compress record batches
-    #[arg(long, short = 'z', value_enum, default_value = "none")]
-    compression: Compression,
+    #[arg(long, short = 'z', value_enum)]
+    compression: Option<Compression>,
     /// Write one JSON line per record to FILE, in the order of the answers: its line, partition and offset, or its error
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -73,7 +77,7 @@ only. --report lines: {\"line\":1,\"offset\":41,\"partition\":0}, or
 nobody answered. Ctrl-C stops reading and waits for what is under way; a second one gives that up.";
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Acks {
+pub(crate) enum Acks {
     #[value(name = "0")]
     None,
     #[value(name = "1")]
@@ -83,7 +87,7 @@ enum Acks {
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
+pub(crate) enum Compression {
     None,
     Gzip,
     Snappy,
@@ -91,8 +95,46 @@ enum Compression {
     Zstd,
 }
 
+impl Acks {
+    /// As librdkafka writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Acks::None => "0",
+            Acks::Leader => "1",
+            Acks::All => "all",
+        }
+    }
+
+    /// The flag, else the property, else all.
+    pub(crate) fn of(settings: &Settings, flag: Option<Acks>) -> Result<Acks, CliError> {
+        let property = settings.property(&["acks", "request.required.acks"]);
+        match (flag, property) {
+            (Some(flag), _) => Ok(flag),
+            (None, None | Some("all" | "-1")) => Ok(Acks::All),
+            (None, Some("1")) => Ok(Acks::Leader),
+            (None, Some("0")) => Ok(Acks::None),
+            (None, Some(other)) => {
+                Err(CliError::Usage(format!("the property acks={other} is not taken: it is 0, 1 or all")))
+            }
+        }
+    }
+}
+
+impl Compression {
+    /// As librdkafka writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
 /// Idempotence needs every in-sync replica's acknowledgement (KIP-98).
-fn idempotence(acks: Acks, asked: Option<bool>) -> Result<bool, CliError> {
+pub(crate) fn idempotence(acks: Acks, asked: Option<bool>) -> Result<bool, CliError> {
     match (acks, asked) {
         (Acks::All, asked) => Ok(asked.unwrap_or(true)),
         (_, Some(true)) => Err(CliError::Usage(
@@ -107,38 +149,34 @@ fn idempotence(acks: Acks, asked: Option<bool>) -> Result<bool, CliError> {
 /// answered per record.
 const RECORD_BYTES_MAX: usize = 100 << 20;
 
+/// The partitioner of Java's clients: murmur2 of the key, and records without key spread in turns of a batch each.
+pub(crate) const PARTITIONER: (&str, &str) = ("partitioner", "murmur2_random");
+
 fn producer(
     settings: &Settings,
     args: &ProduceArgs,
+    acks: Acks,
     ledger: Ledger,
 ) -> Result<ThreadedProducer<Ledger>, CliError> {
-    let acks = match args.acks {
-        Acks::None => "0",
-        Acks::Leader => "1",
-        Acks::All => "all",
-    };
-    let codec = match args.compression {
-        Compression::None => "none",
-        Compression::Gzip => "gzip",
-        Compression::Snappy => "snappy",
-        Compression::Lz4 => "lz4",
-        Compression::Zstd => "zstd",
-    };
-    let idempotent = idempotence(args.acks, args.idempotent)?;
-    kafka::base_config(settings)
-        .set("acks", acks)
-        .set("enable.idempotence", if idempotent { "true" } else { "false" })
-        .set("compression.type", codec)
-        .set("partitioner", "murmur2_random")
-        .set("linger.ms", "5")
-        .set("batch.size", "1000000")
-        .set("batch.num.messages", "50000")
-        .set("message.max.bytes", (RECORD_BYTES_MAX + 4096).to_string())
+    let property = settings.property(&["enable.idempotence"]).map(|value| value == "true");
+    let idempotent = idempotence(acks, args.idempotent.or(property.filter(|_| acks == Acks::All)))?;
+    let bytes_max = (RECORD_BYTES_MAX + 4096).to_string();
+    let defaults = [
+        PARTITIONER,
+        ("linger.ms", "5"),
+        ("batch.size", "1000000"),
+        ("batch.num.messages", "50000"),
+        ("message.max.bytes", &bytes_max),
         // The ledger holds back earlier; these only keep librdkafka from doing so.
-        .set("queue.buffering.max.messages", "1000000")
-        .set("queue.buffering.max.kbytes", (1 << 20).to_string())
-        .set("request.timeout.ms", "8000")
-        .set("delivery.timeout.ms", "120000")
+        ("queue.buffering.max.messages", "1000000"),
+        ("queue.buffering.max.kbytes", "1048576"),
+        ("request.timeout.ms", "8000"),
+        ("delivery.timeout.ms", "120000"),
+    ];
+    let mut fixed =
+        vec![("acks", acks.name()), ("enable.idempotence", if idempotent { "true" } else { "false" })];
+    fixed.extend(args.compression.map(|codec| ("compression.type", codec.name())));
+    kafka::config(settings, &defaults, &fixed)
         .create_with_context(ledger)
         .map_err(|error| kafka::cannot_start(&error))
 }
@@ -146,14 +184,20 @@ fn producer(
 /// Reads, sends, waits, tells.
 pub(crate) fn run(settings: &Settings, args: &ProduceArgs) -> Result<(), CliError> {
     kafka::check_topic_name(&args.topic)?;
-    idempotence(args.acks, args.idempotent)?;
+    let acks = Acks::of(settings, args.acks)?;
+    idempotence(acks, args.idempotent)?;
     let source = Source::open(args.file.as_deref())?;
     let ledger = Ledger::new(settings, args.report.as_deref())?;
-    let producer = producer(settings, args, ledger)?;
-    await_topic(settings, args, &producer)?;
+    let producer = producer(settings, args, acks, ledger)?;
+    let partitions;
+    {
+        let _waiting = Waiting::new(settings, format!("asking for topic \"{}\"", args.topic));
+        partitions = await_topic(settings, args, &producer)?;
+    }
     let stop = Stop::listen();
     let mut session = Session {
         args,
+        turns: args.round_robin.then_some(partitions),
         headers: headers(&args.header),
         producer,
         progress: Progress::start(settings, source.bytes),
@@ -167,13 +211,13 @@ pub(crate) fn run(settings: &Settings, args: &ProduceArgs) -> Result<(), CliErro
     session.progress.finish();
     let ledger = session.producer.context();
     ledger.print_summary(settings, &args.topic, began.elapsed())?;
-    if args.acks == Acks::None {
+    if acks == Acks::None {
         output::note("with --acks 0 no broker confirms anything: \"acknowledged\" here means sent");
     }
     ledger.close_report()?;
     read?;
     if session.stop.requested() {
-        return Err(CliError::Failed(format!(
+        return Err(CliError::Interrupted(format!(
             "interrupted after line {}; later lines were not sent",
             session.lines
         )));
@@ -181,12 +225,12 @@ pub(crate) fn run(settings: &Settings, args: &ProduceArgs) -> Result<(), CliErro
     ledger.verdict(&args.topic)
 }
 
-/// Waits until the topic exists, asking as a producer does, which lets a broker that creates topics by itself do so.
+/// Waits until the topic exists and gives its number of partitions, asking as a producer does, which lets a broker that creates topics by itself do so.
 fn await_topic(
     settings: &Settings,
     args: &ProduceArgs,
     producer: &ThreadedProducer<Ledger>,
-) -> Result<(), CliError> {
+) -> Result<usize, CliError> {
     let began = clock::now();
     loop {
         let listener = producer.context().listener();
@@ -197,12 +241,12 @@ fn await_topic(
             Some(partition)
                 if count > 0 && usize::try_from(partition).is_ok_and(|partition| partition >= count) =>
             {
-                return Err(CliError::Usage(format!(
+                return Err(CliError::Missing(format!(
                     "topic \"{}\" has no partition {partition}: it has {count}, numbered from 0",
                     args.topic
                 )));
             }
-            _ if count > 0 => return Ok(()),
+            _ if count > 0 => return Ok(count),
             _ => {}
         }
         let passing = matches!(
@@ -212,11 +256,13 @@ fn await_topic(
         // A broker that creates topics by itself says "unknown" once or twice, then has it.
         let patience = settings.wait().min(Duration::from_secs(3));
         if !passing || began.elapsed() >= patience {
+            let missing = matches!(code, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition));
             let code = code.map_or_else(|| "it has no partitions".to_owned(), kafka::describe);
-            return Err(CliError::Failed(format!(
+            let text = format!(
                 "topic \"{}\" cannot be written to at {}: {code}.\nIf it does not exist: rafka topic create {}",
                 args.topic, settings.bootstrap, args.topic
-            )));
+            );
+            return Err(if missing { CliError::Missing(text) } else { CliError::Failed(text) });
         }
         producer.context().wait(Duration::from_millis(100));
     }
@@ -224,6 +270,8 @@ fn await_topic(
 
 struct Session<'a> {
     args: &'a ProduceArgs,
+    /// The number of partitions that take turns.
+    turns: Option<usize>,
     headers: Option<OwnedHeaders>,
     producer: ThreadedProducer<Ledger>,
     progress: Progress,
@@ -285,7 +333,8 @@ impl Session<'_> {
             }
         }
         let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.args.topic, self.lines);
-        record.partition = self.args.partition;
+        let turn = self.turns.and_then(|count| i32::try_from((self.lines - 1) % count.max(1)).ok());
+        record.partition = self.args.partition.or(turn);
         record.key = key;
         record.payload = value;
         record.headers = self.headers.clone();
@@ -295,7 +344,7 @@ impl Session<'_> {
             sent = self.producer.send(record);
         }
         if let Err((error, _)) = sent {
-            ledger.refused(self.lines, bytes, self.args.partition, &error);
+            ledger.refused(self.lines, bytes, self.args.partition.or(turn), &error);
         }
     }
 

@@ -20,7 +20,7 @@ impl Progress {
     /// nobody types input into.
     pub(super) fn start(settings: &Settings, input_bytes: Option<u64>) -> Progress {
         let typed = input_bytes.is_none() && io::stdin().is_terminal();
-        let wanted = io::stderr().is_terminal() && !typed && !settings.json && !settings.verbose;
+        let wanted = settings.draws() && !typed;
         let bar = wanted.then(|| {
             let bar = input_bytes.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             let template = match input_bytes {
