@@ -94,6 +94,12 @@ fn a_lone_node_catches_up_with_itself() {
     clean(217);
 }
 
+/// A power cut kept the create frame of a log and not the hard state after it, and the node did not open any more.
+#[test]
+fn half_a_create_is_none() {
+    clean(17_952_819_570_179);
+}
+
 /// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {

@@ -260,8 +260,9 @@ impl<D: Disk> Node<D> {
         if let Some(partition) = self.partitions.get_mut(&log) {
             partition.standing = Standing::Suspect;
         }
-        let cut = self.store.write(Write::Truncate { log, from: index });
-        if let Err(error) = cut.and_then(|_| self.store.write(Write::Suspect { log })) {
+        // In this order: a power cut may keep the first of the two alone.
+        let marked = self.store.write(Write::Suspect { log });
+        if let Err(error) = marked.and_then(|_| self.store.write(Write::Truncate { log, from: index })) {
             self.fail(format!("a damaged log could not be marked: {error}"));
         }
     }

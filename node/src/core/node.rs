@@ -254,6 +254,11 @@ impl<D: Disk> Node<D> {
     }
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
+        // A power cut may keep the beginning of a commit: a create frame without its hard state never promised anything.
+        if self.store.log(log).is_some_and(|state| state.hard_state.is_empty()) {
+            self.store.write(storage::Write::Delete { log })?;
+            return Ok(());
+        }
         if self.store.log(log).is_some_and(|state| state.suspect) {
             self.recall_memberships(log)?;
         }
