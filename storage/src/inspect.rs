@@ -2,11 +2,15 @@
 
 use std::io;
 
+use bytes::Bytes;
+
 use crate::disk::{Disk, DiskFile};
 use crate::format::footer::{TRAILER_LEN, Trailer, digest};
 use crate::format::frame::{Home, kind};
 use crate::format::segment::{self, HeaderError, SegmentHeader};
 use crate::store::scan::Scan;
+use crate::store::survey;
+use crate::types::{LogId, LogStart, OpenError, TermStart};
 
 /// What one segment file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,15 +41,92 @@ pub struct SegmentReport {
     pub problems: Vec<String>,
 }
 
+/// What one log holds, as recovery would find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogReport {
+    /// Which log.
+    pub log: LogId,
+    /// Replica epoch.
+    pub epoch: u32,
+    /// Opaque meta of create or reset.
+    pub meta: Bytes,
+    /// Whether it is marked suspect.
+    pub suspect: bool,
+    /// Log start.
+    pub start: LogStart,
+    /// Last index, inclusive.
+    pub last_index: u64,
+    /// Offset of the next record.
+    pub next_offset: i64,
+    /// Where each term begins: term, first index, first offset.
+    pub terms: Vec<TermStart>,
+    /// Index that the checkpoint covers.
+    pub checkpoint: Option<u64>,
+    /// Where its live entries lie, in order of index.
+    pub ranges: Vec<RangeReport>,
+    /// First index and offset that should be there and are not.
+    pub missing_from: Option<(u64, i64)>,
+}
+
+/// Live entries of one log that lie in one segment, next to each other by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeReport {
+    /// Segment id.
+    pub segment: u64,
+    /// First index.
+    pub first_index: u64,
+    /// Last index, inclusive.
+    pub last_index: u64,
+    /// Offset of the first record.
+    pub first_offset: i64,
+    /// Offset after the last record.
+    pub next_offset: i64,
+    /// Bytes of the frames.
+    pub bytes: u64,
+}
+
+/// What the whole directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// All logs.
+    pub logs: Vec<LogReport>,
+    /// What must not be, beyond what single segments show.
+    pub problems: Vec<String>,
+}
+
+/// Finds out what recovery would find, and what it would miss. Reads every frame; changes nothing.
+///
+/// # Errors
+/// What [`Store::open`](crate::Store::open) would refuse, and errors of the disk; damage is reported, not returned as an error.
+pub fn survey<D: Disk>(disk: &D) -> Result<Survey, OpenError> {
+    survey::survey(disk)
+}
+
 /// Walks all segments, oldest first, checking every frame.
 ///
 /// # Errors
 /// When the disk fails; damage is reported, not returned as an error.
 pub fn inspect<D: Disk>(disk: &D) -> io::Result<Vec<SegmentReport>> {
+    inspect_telling(disk, |_, _| ())
+}
+
+/// As [`inspect`]; `tell` hears, before each segment, how many are done and how many there are.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_telling<D: Disk>(
+    disk: &D,
+    mut tell: impl FnMut(usize, usize),
+) -> io::Result<Vec<SegmentReport>> {
     let mut names: Vec<(u64, String)> =
         disk.list()?.into_iter().filter_map(|name| Some((segment::id_of(&name)?, name))).collect();
     names.sort_unstable();
-    names.into_iter().map(|(id, name)| inspect_segment(disk, id, name)).collect()
+    let all = names.len();
+    let one = |(done, (id, name))| {
+        tell(done, all);
+        inspect_segment(disk, id, name)
+    };
+    names.into_iter().enumerate().map(one).collect()
 }
 
 fn inspect_segment<D: Disk>(disk: &D, id: u64, name: String) -> io::Result<SegmentReport> {

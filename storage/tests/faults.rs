@@ -429,3 +429,32 @@ fn the_walk_of_inspect_finds_what_is_wrong() {
         assert!(!whole || found[0] == reports[0], "position {position}");
     }
 }
+
+#[test]
+fn a_survey_finds_every_log_and_what_is_missing() {
+    let disk = FakeDisk::default();
+    let store = filled(&disk, 100);
+    let terms = store.log(LOG).expect("there").term_starts.to_vec();
+    drop(store);
+    let survey = storage::inspect::survey(&disk).expect("no fault");
+    assert_eq!((survey.problems.as_slice(), survey.logs.len()), (&[][..], 1));
+    let log = &survey.logs[0];
+    assert_eq!((log.log, log.last_index, log.next_offset, log.missing_from), (LOG, 100, 100, None));
+    assert_eq!(log.terms, terms);
+    assert!(log.ranges.len() > 2, "{:?}", log.ranges);
+    assert!(log.ranges.windows(2).all(|two| two[0].last_index + 1 == two[1].first_index));
+    assert_eq!((log.ranges[0].first_index, log.ranges.last().expect("many").last_index), (1, 100));
+
+    let reports = storage::inspect::inspect(&disk).expect("no fault");
+    let damaged = disk.fork();
+    damaged.flip_bit(&reports[0].file, payload_position(&disk, &reports[0].file, 5), 1);
+    let survey = storage::inspect::survey(&damaged).expect("no fault");
+    assert!(survey.problems.iter().any(|problem| problem.contains(&reports[0].file)), "{survey:?}");
+    assert_eq!(survey.logs[0].missing_from, Some((5, 4)));
+
+    let gone = disk.fork();
+    storage::Disk::remove(&gone, &reports[0].file).expect("removed");
+    let survey = storage::inspect::survey(&gone).expect("no fault");
+    assert!(survey.problems.iter().any(|problem| problem.contains("is missing")), "{survey:?}");
+    assert_eq!(survey.logs[0].missing_from, Some((1, 0)));
+}

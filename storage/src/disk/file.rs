@@ -95,7 +95,14 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<OsFile> {
-        OpenOptions::new().read(true).write(true).open(self.root.join(name)).map(|file| self.file(file))
+        let path = self.root.join(name);
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        // A look at a disk that the system takes no writes for any more must be possible.
+        let opened = match opened {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
+            opened => opened,
+        };
+        opened.map(|file| self.file(file))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

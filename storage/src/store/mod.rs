@@ -26,6 +26,7 @@ mod reclaim;
 mod recovery;
 mod resolve;
 pub(crate) mod scan;
+pub(crate) mod survey;
 mod write;
 
 pub use commit::Commit;

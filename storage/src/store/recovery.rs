@@ -26,28 +26,28 @@ use crate::mutant::{self, Mutant};
 use crate::types::{LogId, OpenError, Recovered, Sequence};
 
 /// A segment file as found.
-struct OnDisk<F> {
-    id: u64,
-    file: F,
-    header: Option<SegmentHeader>,
-    len: u64,
+pub(super) struct OnDisk<F> {
+    pub(super) id: u64,
+    pub(super) file: F,
+    pub(super) header: Option<SegmentHeader>,
+    pub(super) len: u64,
 }
 
 /// A segment whose frames count, besides those of the manifest.
-struct Scanned<F> {
-    on_disk: OnDisk<F>,
+pub(super) struct Scanned<F> {
+    pub(super) on_disk: OnDisk<F>,
     home: Home,
-    scan: Scan,
+    pub(super) scan: Scan,
     /// Frames of the snapshot, 0 when it is not whole.
     head: usize,
 }
 
 /// What the frames say, before entries are resolved.
 #[derive(Default)]
-struct Replayed {
-    logs: BTreeMap<LogId, Control>,
+pub(super) struct Replayed {
+    pub(super) logs: BTreeMap<LogId, Control>,
     used: Used,
-    manifest: Manifest,
+    pub(super) manifest: Manifest,
     next_sequence: u64,
 }
 
@@ -392,7 +392,7 @@ impl<D: Disk> Store<D> {
 }
 
 /// All segment files, in order.
-fn list<D: Disk>(disk: &D) -> Result<Vec<OnDisk<D::File>>, OpenError> {
+pub(super) fn list<D: Disk>(disk: &D) -> Result<Vec<OnDisk<D::File>>, OpenError> {
     let mut found = Vec::new();
     for name in disk.list()? {
         let Some(id) = segment::id_of(&name) else { continue };
@@ -418,7 +418,7 @@ fn list<D: Disk>(disk: &D) -> Result<Vec<OnDisk<D::File>>, OpenError> {
 /// Base and what counts after it, in order, and everything older. Newer ones that were being created go to the older, where no
 /// manifest lists them.
 #[expect(clippy::type_complexity, reason = "two lists of the same files, named by the caller")]
-fn choose<F: DiskFile>(
+pub(super) fn choose<F: DiskFile>(
     mut found: Vec<OnDisk<F>>,
     salt: u64,
     report: &mut Recovered,
@@ -460,7 +460,7 @@ fn max_round<F>(scanned: &[Scanned<F>]) -> u64 {
 }
 
 /// Rebuilds the control state: base's snapshot, then every later frame.
-fn replay_all<F>(scanned: &[Scanned<F>]) -> Replayed {
+pub(super) fn replay_all<F>(scanned: &[Scanned<F>]) -> Replayed {
     let mut replayed = Replayed { next_sequence: 1, ..Replayed::default() };
     for segment in scanned {
         let (head, rest) = segment.scan.frames.split_at(segment.head);
@@ -498,7 +498,7 @@ fn replay_head(replayed: &mut Replayed, frame: &Frame) {
 }
 
 /// Runs of the entry frames, in order of log.
-fn pack<'a>(frames: impl Iterator<Item = &'a Found>) -> Vec<PackedRun> {
+pub(super) fn pack<'a>(frames: impl Iterator<Item = &'a Found>) -> Vec<PackedRun> {
     let mut open: BTreeMap<LogId, Vec<OpenRun>> = BTreeMap::new();
     for Found { position, frame } in frames {
         place(&mut open, frame, *position);
