@@ -1,7 +1,15 @@
 //! Real processes on free ports of loopback: founding, joining, stopping, killing, and what is refused. Clients speak Kafka
 //! through the codec's client side; everything waits by polling with a deadline.
 
+#[path = "processes/network.rs"]
+mod network;
+#[path = "processes/offline.rs"]
+mod offline;
+#[path = "processes/refused.rs"]
+mod refused;
 mod rig;
+#[path = "processes/signals.rs"]
+mod signals;
 
 use rig::{Ended, Kafka, Rig};
 

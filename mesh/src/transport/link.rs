@@ -51,6 +51,13 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Bytes queued or being written, by class.
+    pub(super) fn unsent_bytes(&self) -> [usize; 3] {
+        self.classes.each_ref().map(|class| class.in_flight.load(Ordering::Relaxed))
+    }
+}
+
 /// Reading sides that wait until their peer was announced.
 pub(super) struct Readers {
     halves: Vec<(StreamClass, ReadHalf<Stream>)>,

@@ -329,6 +329,18 @@ impl Transport {
         self.shared.link(&to).is_some_and(|link| link.send(class, lane, Kind::Message, frame))
     }
 
+    /// Bytes that wait to be sent to all peers together, and peers that take frames: for monitoring. The order of
+    /// classes is control, rpc, replication.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> ([usize; 3], usize) {
+        let links = self.shared.links.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all = [0; 3];
+        for link in links.values() {
+            all.iter_mut().zip(link.unsent_bytes()).for_each(|(sum, bytes)| *sum += bytes);
+        }
+        (all, links.len())
+    }
+
     /// Puts a signed hint ([`Hint::sign`]) into the directory, here and at the peers closest to its key,
     /// unless a newer one is known here. Returns once it is under way. A hint that this node would not accept
     /// is dropped.

@@ -8,7 +8,7 @@ use storage::Disk;
 use super::error::ErrorCode;
 use super::metadata::configs::TopicConfig;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs};
+use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
     Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, MetadataResult,
@@ -98,10 +98,9 @@ impl<D: Disk> Node<D> {
             .nodes()
             .filter(|info| live(&info.node))
             .filter_map(|info| {
-                let (host, port) = info.kafka.rsplit_once(':')?;
-                let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
+                let first = endpoints(&info.kafka).next()?;
                 let rack = (!info.zone.is_empty()).then(|| info.zone.clone());
-                Some(Broker { node: info.node.0, host, port: port.parse().ok()?, rack })
+                Some(Broker { node: info.node.0, host: first.host.to_string(), port: first.port, rack })
             })
             .collect();
         let cluster_id = self.view.cluster_id().to_string();

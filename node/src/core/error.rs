@@ -57,6 +57,7 @@ codes! {
     KafkaStorageError = 56, "The disk of this node failed.";
     UnknownProducerId = 59, "The producer's state is not known here.";
     FetchSessionIdNotFound = 70, "This node keeps no such fetch session; every request names its partitions.";
+    ListenerNotFound = 72, "The leader has no listener of the name that the client came by.";
     FencedLeaderEpoch = 74, "The leader epoch of the request is old.";
     UnknownLeaderEpoch = 75, "The leader epoch of the request is newer than this node knows.";
     UnsupportedCompressionType = 76, "This version of the request cannot carry the compression of the batch.";

@@ -25,6 +25,7 @@ pub mod request;
 mod shards;
 mod stop;
 
+pub(crate) use lifecycle::log_meta;
 pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};

@@ -28,7 +28,8 @@ use tokio_util::task::TaskTracker;
 
 use super::handle::{ClientContext, NodeHandle, Stopped};
 use super::limits::Limits;
-use super::metrics::Metrics;
+use super::listeners::localize;
+use super::metrics::{Closed, Flight, Metrics};
 use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_request, encode_response};
 use crate::core::error::ErrorCode;
 use crate::core::request::{Request, Response};
@@ -113,7 +114,21 @@ impl End {
         matches!(self, End::Stopping | End::FrameSize { .. } | End::Request(_))
     }
 
+    fn counted(&self) -> Closed {
+        match self {
+            End::Closed => Closed::Client,
+            End::Stopping => Closed::Stopping,
+            End::Idle => Closed::Idle,
+            End::Stalled => Closed::Stalled,
+            End::FrameSize { .. } => Closed::FrameSize,
+            End::Request(_) => Closed::Request,
+            End::Response(_) | End::Dropped => Closed::Response,
+            End::Socket(_) => Closed::Socket,
+        }
+    }
+
     fn log(&self, address: SocketAddr, metrics: &Metrics) {
+        metrics.closed(self.counted());
         match self {
             End::Closed | End::Stopping | End::Idle | End::Socket(_) => {
                 tracing::debug!(%address, reason = %self, "connection closed");
@@ -147,6 +162,7 @@ pub async fn serve_listener(socket: TcpListener, shared: Shared) {
             }
             Ok((_, address)) => {
                 shared.metrics.connections_refused_total.fetch_add(1, Relaxed);
+                shared.metrics.closed(Closed::TooMany);
                 tracing::warn!(%address, max = shared.limits.connections_max, "too many connections");
             }
             Err(error) => {
@@ -213,6 +229,7 @@ struct Slot {
     api: Api,
     started: Instant,
     answer: Answer,
+    _flight: Flight,
     _permits: Permits,
 }
 
@@ -293,14 +310,13 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         let started = Instant::now();
         // A place in the order comes first: what reaches the node is bounded by it.
         let place = self.slots.reserve().await.map_err(|_writer_ended| End::Closed)?;
-        let (api, answer) = match decoded {
+        let (api, flight, answer) = match decoded {
             Decoded::Close(reason) => return Err(reason.into()),
             Decoded::Immediate { header, frame } => {
-                self.shared.metrics.requested(header.api);
-                (header.api, Answer::Ready(frame))
+                (header.api, self.shared.metrics.requested(header.api), Answer::Ready(frame))
             }
             Decoded::Request { header, request } => {
-                self.shared.metrics.requested(header.api);
+                let flight = self.shared.metrics.requested(header.api);
                 if let Request::Fetch { max_bytes, .. } = request {
                     let response = reserve(&self.bytes, max_bytes.min(self.bytes_max - held)).await?;
                     permits._connection.merge(response);
@@ -309,10 +325,10 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                     self.client.client_id = Arc::from(header.client_id.as_str());
                 }
                 let reply = self.shared.handle.send(request, self.client.clone()).await?;
-                (header.api, Answer::Pending(header, reply))
+                (header.api, flight, Answer::Pending(header, reply))
             }
         };
-        place.send(Slot { api, started, answer, _permits: permits });
+        place.send(Slot { api, started, answer, _flight: flight, _permits: permits });
         Ok(())
     }
 }
@@ -349,12 +365,17 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     }
 
     /// The response's frame, or nothing for a client that wants none.
-    fn encoded(&self, header: Header, response: Response) -> Result<Option<Bytes>, End> {
+    fn encoded(&self, header: Header, mut response: Response) -> Result<Option<Bytes>, End> {
         if header.is_silent() {
             let failed = header.silent_failure(&response);
             return if failed { Err(CloseReason::SilentProduce.into()) } else { Ok(None) };
         }
-        Ok(Some(encode_response(header, response, &self.shared.handle.brokers())?))
+        let brokers = self.shared.handle.brokers();
+        let here = brokers.of(&self.shared.listener);
+        if !brokers.is_empty() {
+            localize(&mut response, &here, header.version);
+        }
+        Ok(Some(encode_response(header, response, &here)?))
     }
 
     async fn write(&mut self, frame: &[u8]) -> Result<(), End> {

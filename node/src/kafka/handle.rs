@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::core::request::{Broker, Request, Response};
+use super::listeners::Brokers;
+use crate::core::request::{Request, Response};
 
 /// Who asks: part of every request, so that quotas and access rules need no new path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,20 @@ pub struct NodeHandle {
     calls: mpsc::Sender<Call>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
-    brokers: watch::Receiver<Arc<[Broker]>>,
+    brokers: watch::Receiver<Arc<Brokers>>,
+}
+
+/// How full the way to the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Calls that wait to be taken.
+    pub calls: usize,
+    /// As many may.
+    pub calls_max: usize,
+    /// Bytes of requests that are being read or worked on.
+    pub bytes: u32,
+    /// As many may be.
+    pub bytes_max: u32,
 }
 
 /// The worker shell's end of the queue.
@@ -54,14 +68,14 @@ pub struct Inbox {
     /// The calls, in the order in which they came.
     pub calls: mpsc::Receiver<Call>,
     /// The nodes as clients reach them, kept up to date by the shell: a redirect names the new leader's address (KIP-951).
-    pub brokers: watch::Sender<Arc<[Broker]>>,
+    pub brokers: watch::Sender<Arc<Brokers>>,
 }
 
 impl NodeHandle {
     /// A queue of at most `calls_max` calls whose requests hold at most `bytes_max` bytes together.
     pub fn new(calls_max: usize, bytes_max: u32) -> (NodeHandle, Inbox) {
         let (sender, calls) = mpsc::channel(calls_max.max(1));
-        let (brokers, watched) = watch::channel(Arc::from(Vec::new()));
+        let (brokers, watched) = watch::channel(Arc::default());
         let bytes_max = bytes_max.max(1);
         // usize is at least 32 bits wide wherever tokio runs.
         let bytes = Arc::new(Semaphore::new(bytes_max as usize));
@@ -93,8 +107,19 @@ impl NodeHandle {
         Ok(answer)
     }
 
+    /// How full the queue is.
+    pub fn load(&self) -> Load {
+        let free = u32::try_from(self.bytes.available_permits()).unwrap_or(u32::MAX);
+        Load {
+            calls: self.calls.max_capacity() - self.calls.capacity(),
+            calls_max: self.calls.max_capacity(),
+            bytes: self.bytes_max.saturating_sub(free),
+            bytes_max: self.bytes_max,
+        }
+    }
+
     /// The nodes as last told by the shell.
-    pub fn brokers(&self) -> Arc<[Broker]> {
+    pub fn brokers(&self) -> Arc<Brokers> {
         Arc::clone(&self.brokers.borrow())
     }
 }

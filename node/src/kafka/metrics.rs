@@ -1,17 +1,38 @@
 //! Counters of the Kafka layer: atomics that connections add to and the HTTP port reads.
 
-use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::serve::Api;
+use crate::exposition::{Durations, Exposition};
 
 const APIS: usize = Api::ALL.len();
-/// Upper bounds of the latency buckets, in microseconds and inclusive; one more bucket holds what is slower.
-const BUCKETS_US: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
-    5_000_000, 10_000_000,
-];
+const CLOSED: [&str; 9] =
+    ["client", "stopping", "idle", "stalled", "frame_size", "request", "response", "socket", "too_many"];
+
+/// Why a connection was closed, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// By the client.
+    Client,
+    /// The node stops.
+    Stopping,
+    /// It was silent for too long.
+    Idle,
+    /// The client stopped in the middle of a frame.
+    Stalled,
+    /// A frame of a length that is not allowed.
+    FrameSize,
+    /// A request that cannot be answered.
+    Request,
+    /// The node had no answer, or could not say it.
+    Response,
+    /// The socket failed.
+    Socket,
+    /// There were too many.
+    TooMany,
+}
 
 /// Counters since the process started. Shared by all listeners.
 #[derive(Debug, Default)]
@@ -26,6 +47,7 @@ pub struct Metrics {
     pub received_bytes_total: AtomicU64,
     /// Bytes of response frames, length prefixes included.
     pub sent_bytes_total: AtomicU64,
+    closed: [AtomicU64; CLOSED.len()],
     by_api: [ApiMetrics; APIS],
 }
 
@@ -33,23 +55,41 @@ pub struct Metrics {
 struct ApiMetrics {
     requests: AtomicU64,
     errors: AtomicU64,
-    latency_us: AtomicU64,
-    buckets: [AtomicU64; BUCKETS_US.len() + 1],
+    in_flight: AtomicU64,
+    latency: Durations,
+}
+
+/// A request that was read; until it is dropped it is in flight.
+#[derive(Debug)]
+pub struct Flight {
+    metrics: Arc<Metrics>,
+    api: Api,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.metrics.of(self.api).in_flight.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Metrics {
     /// A request was decoded.
-    pub fn requested(&self, api: Api) {
+    pub fn requested(self: &Arc<Metrics>, api: Api) -> Flight {
         self.of(api).requests.fetch_add(1, Relaxed);
+        self.of(api).in_flight.fetch_add(1, Relaxed);
+        Flight { metrics: Arc::clone(self), api }
     }
 
     /// A request was answered, with so many error codes in its response, so long after its frame was read.
     pub fn answered(&self, api: Api, errors: u64, took: Duration) {
         let of = self.of(api);
         of.errors.fetch_add(errors, Relaxed);
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        of.latency_us.fetch_add(micros, Relaxed);
-        of.buckets[BUCKETS_US.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
+        of.latency.took(took);
+    }
+
+    /// A connection was closed.
+    pub fn closed(&self, why: Closed) {
+        self.closed[why as usize].fetch_add(1, Relaxed);
     }
 
     /// Requests of one API.
@@ -67,53 +107,54 @@ impl Metrics {
         &self.by_api[api as usize]
     }
 
-    /// Appends everything in Prometheus' text format.
-    pub fn render(&self, out: &mut String) {
-        let mut line = |name: &str, kind: &str, value: &AtomicU64| {
-            let _infallible =
-                writeln!(out, "# TYPE rafka_kafka_{name} {kind}\nrafka_kafka_{name} {}", value.load(Relaxed));
-        };
-        line("connections", "gauge", &self.connections);
-        line("connections_total", "counter", &self.connections_total);
-        line("connections_refused_total", "counter", &self.connections_refused_total);
-        line("received_bytes_total", "counter", &self.received_bytes_total);
-        line("sent_bytes_total", "counter", &self.sent_bytes_total);
-        self.render_counter(out, "requests_total", |of| &of.requests);
-        self.render_counter(out, "errors_total", |of| &of.errors);
-        let _infallible = writeln!(out, "# TYPE rafka_kafka_request_seconds histogram");
-        for api in Api::ALL {
-            self.render_histogram(out, api);
+    /// Appends everything.
+    pub fn render(&self, out: &mut Exposition) {
+        let value = |counter: &AtomicU64| counter.load(Relaxed);
+        out.gauge("rafka_kafka_connections", "Kafka clients that are connected.")
+            .is(value(&self.connections));
+        for (name, help, counter) in [
+            ("rafka_kafka_connections_total", "Kafka clients that ever connected.", &self.connections_total),
+            (
+                "rafka_kafka_connections_refused_total",
+                "Connections closed by this node for what the client sent or did not read.",
+                &self.connections_refused_total,
+            ),
+            ("rafka_kafka_received_bytes_total", "Bytes of requests.", &self.received_bytes_total),
+            ("rafka_kafka_sent_bytes_total", "Bytes of responses.", &self.sent_bytes_total),
+        ] {
+            out.counter(name, help).is(value(counter));
         }
+        let mut closed =
+            out.counter("rafka_kafka_connections_closed_total", "Connections that ended, by reason.");
+        for (reason, counter) in CLOSED.iter().zip(&self.closed) {
+            closed.of("reason", reason, value(counter));
+        }
+        self.render_apis(out);
     }
 
-    fn render_counter(&self, out: &mut String, name: &str, value: impl Fn(&ApiMetrics) -> &AtomicU64) {
-        let _infallible = writeln!(out, "# TYPE rafka_kafka_{name} counter");
+    fn render_apis(&self, out: &mut Exposition) {
+        let value = |counter: &AtomicU64| counter.load(Relaxed);
+        let mut requests = out.counter("rafka_kafka_requests_total", "Requests that were read, by API.");
         for api in Api::ALL {
-            let value = value(self.of(api)).load(Relaxed);
-            let _infallible = writeln!(out, "rafka_kafka_{name}{{api=\"{}\"}} {value}", api.name());
+            requests.of("api", api.name(), self.requests(api));
         }
-    }
-
-    fn render_histogram(&self, out: &mut String, api: Api) {
-        let of = self.of(api);
-        let name = api.name();
-        let mut count = 0;
-        for (place, bucket) in of.buckets.iter().enumerate() {
-            count += bucket.load(Relaxed);
-            let bound = BUCKETS_US.get(place).map_or("+Inf".to_owned(), |bound| seconds(*bound));
-            let _infallible =
-                writeln!(out, "rafka_kafka_request_seconds_bucket{{api=\"{name}\",le=\"{bound}\"}} {count}");
+        let mut errors = out.counter("rafka_kafka_errors_total", "Error codes in responses, by API.");
+        for api in Api::ALL {
+            errors.of("api", api.name(), self.errors(api));
         }
-        let sum = seconds(of.latency_us.load(Relaxed));
-        let _infallible = writeln!(
-            out,
-            "rafka_kafka_request_seconds_sum{{api=\"{name}\"}} {sum}\nrafka_kafka_request_seconds_count{{api=\"{name}\"}} {count}"
+        let mut waiting = out.gauge(
+            "rafka_kafka_requests_in_flight",
+            "Requests that were read and are not answered, by API; a Fetch may wait for records.",
         );
+        for api in Api::ALL {
+            waiting.of("api", api.name(), value(&self.of(api).in_flight));
+        }
+        let mut latency =
+            out.histogram("rafka_kafka_request_seconds", "From a request's frame to its response's, by API.");
+        for api in Api::ALL {
+            latency.durations(&format!("api=\"{}\"", api.name()), &self.of(api).latency);
+        }
     }
-}
-
-fn seconds(micros: u64) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 #[cfg(test)]
@@ -121,26 +162,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_api_has_its_own_place() {
+    fn each_api_and_each_reason_has_its_own_place() {
         let places: Vec<usize> = Api::ALL.iter().map(|api| *api as usize).collect();
         assert_eq!(places, (0..APIS).collect::<Vec<_>>());
+        assert_eq!(Closed::TooMany as usize + 1, CLOSED.len());
     }
 
     #[test]
-    fn the_text_has_cumulative_buckets() {
-        let metrics = Metrics::default();
-        metrics.requested(Api::Fetch);
+    fn what_is_counted_is_said() {
+        let metrics = Arc::new(Metrics::default());
+        drop(metrics.requested(Api::Fetch));
+        let _flight = metrics.requested(Api::Fetch);
         metrics.answered(Api::Fetch, 2, Duration::from_micros(500));
-        metrics.answered(Api::Fetch, 0, Duration::from_secs(60));
-        let mut text = String::new();
-        metrics.render(&mut text);
+        metrics.closed(Closed::Idle);
+        let mut out = Exposition::default();
+        metrics.render(&mut out);
+        let text = out.finish();
         for line in [
-            "rafka_kafka_requests_total{api=\"Fetch\"} 1",
+            "rafka_kafka_requests_total{api=\"Fetch\"} 2",
             "rafka_kafka_errors_total{api=\"Fetch\"} 2",
-            "rafka_kafka_request_seconds_bucket{api=\"Fetch\",le=\"0.000500\"} 1",
-            "rafka_kafka_request_seconds_bucket{api=\"Fetch\",le=\"10.000000\"} 1",
-            "rafka_kafka_request_seconds_bucket{api=\"Fetch\",le=\"+Inf\"} 2",
-            "rafka_kafka_request_seconds_sum{api=\"Fetch\"} 60.000500",
+            "rafka_kafka_requests_in_flight{api=\"Fetch\"} 1",
+            "rafka_kafka_request_seconds_bucket{api=\"Fetch\",le=\"0.0005\"} 1",
+            "rafka_kafka_request_seconds_count{api=\"Fetch\"} 1",
+            "rafka_kafka_connections_closed_total{reason=\"idle\"} 1",
+            "rafka_kafka_connections_closed_total{reason=\"client\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing from\n{text}");
         }

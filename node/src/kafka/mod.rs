@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`connection`] (the shell that owns a socket), [`handle`] (the queue to the node), [`serve`]
 //! (frames to requests, responses to frames), [`bounds`] (every length checked before the codec sees a frame, over
-//! `tables`), [`batch`] (record batches read in place), [`metrics`].
+//! `tables`), [`batch`] (record batches read in place), [`listeners`] (whose addresses an answer
+//! names), [`metrics`].
 //!
 //! Invariants: no byte of a client panics; a request costs no more memory than its frame and, at worst, some tens of
 //! megabytes besides ([`bounds::ITEMS_MAX`]); record batches are never decoded, decompressed or re-encoded; responses leave
@@ -13,6 +14,7 @@ pub mod bounds;
 pub mod connection;
 pub mod handle;
 pub mod limits;
+pub mod listeners;
 pub mod metrics;
 pub mod serve;
 mod tables;

@@ -1,11 +1,15 @@
 //! The one place where the node's process reads the time.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use mesh::raft::Time;
 use tokio::time::Instant;
 
 use crate::core::Now;
+
+/// What [`set_offset`] set.
+static OFFSET_MS: AtomicI64 = AtomicI64::new(0);
 
 /// Both clocks of the node. Copies read the same.
 #[derive(Clone, Copy, Debug)]
@@ -37,5 +41,13 @@ pub(super) fn wall_ms() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock and hands it to the core")]
     let now = SystemTime::now();
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(OFFSET_MS.load(Relaxed)).max(0)
+}
+
+/// A drill: from now on the clock reads wrong by that much.
+pub(super) fn set_offset(ms: i64) {
+    OFFSET_MS.store(ms, Relaxed);
+    if ms != 0 {
+        tracing::warn!(clock_offset_ms = ms, "this node's clock is wrong on purpose (--clock-offset-ms)");
+    }
 }

@@ -3,12 +3,13 @@
 //! A value is taken from the first that has it: the flag, `RAFKA_<FLAG>`, the file of `--config`, the default. All four use
 //! the same names: `--listen-kafka`, `RAFKA_LISTEN_KAFKA`, `listen-kafka = ".."`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use super::listeners::{self, Given, KafkaListener};
 use crate::core::metadata::descriptor::TOPIC_PARTITIONS_MAX;
 
 /// What `--help` ends with.
@@ -27,10 +28,11 @@ Every flag is also an environment variable (--listen-kafka: RAFKA_LISTEN_KAFKA) 
 (listen-kafka = \"10.0.0.1:9092\"). A flag goes before the environment, that before the file, that before the default.
 
 SIGTERM and SIGINT hand all leadership over and stop with exit code 0; a second one stops at once.
-Exit codes: 0 stopped, 1 refused to start, 2 wrong usage, 70 a defect, 75 the disk failed.";
+SIGHUP reads the --config file again: the log level changes at once, the log names what takes a restart.
+Exit codes: 0 stopped, 1 refused to start, 2 wrong usage, 69 a name without an address, 70 a defect, 75 the disk failed.";
 
 /// Flags, environment and file as they are written, before anything is checked.
-#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[derive(Clone, Debug, Default, Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Raw {
     /// Directory of this node's data; made when it is not there
@@ -64,6 +66,18 @@ pub struct Raw {
     /// What other nodes are told to connect to [default: the address of --listen-mesh]
     #[arg(long, env = "RAFKA_ADVERTISE_MESH", value_name = "HOST:PORT", help_heading = "Addresses")]
     pub advertise_mesh: Option<String>,
+    /// Several named listeners for Kafka clients, in place of --listen-kafka
+    #[arg(long, env = "RAFKA_LISTENERS", value_name = "NAME://HOST:PORT,..", help_heading = "Addresses")]
+    pub listeners: Option<String>,
+    /// What the clients of each are told to connect to [default: where it listens]
+    #[arg(
+        long,
+        env = "RAFKA_ADVERTISED_LISTENERS",
+        value_name = "NAME://HOST:PORT,..",
+        help_heading = "Addresses"
+    )]
+    #[serde(alias = "advertised.listeners")]
+    pub advertised_listeners: Option<String>,
 
     /// Mesh addresses of the nodes that found the mesh together, this one among them
     #[arg(long, env = "RAFKA_SEEDS", value_name = "A,B,C", help_heading = "Mesh")]
@@ -124,6 +138,15 @@ pub struct Raw {
     /// How long a graceful stop waits for leadership to move [default: 3000]
     #[arg(long, env = "RAFKA_STOP_MS", value_name = "MS", help_heading = "Advanced")]
     pub stop_ms: Option<u64>,
+    /// Added to this machine's clock, for drills of a clock that is wrong [default: 0]
+    #[arg(
+        long,
+        env = "RAFKA_CLOCK_OFFSET_MS",
+        value_name = "MS",
+        help_heading = "Advanced",
+        allow_negative_numbers = true
+    )]
+    pub clock_offset_ms: Option<i64>,
 }
 
 macro_rules! first_of {
@@ -137,9 +160,11 @@ impl Raw {
     fn or(self, file: Raw) -> Raw {
         let flags = self;
         first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, retention_check_ms,
-            listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, seeds, join, token_file, zone, weight,
+            listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
+            advertised_listeners, seeds, join, token_file, zone, weight,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
-            socket_request_max_bytes, queued_max_bytes, log_format, log_level, heartbeat_ms, suspect_ms, election_ms, stop_ms)
+            socket_request_max_bytes, queued_max_bytes, log_format, log_level, heartbeat_ms, suspect_ms, election_ms, stop_ms,
+            clock_offset_ms)
     }
 }
 
@@ -166,8 +191,8 @@ pub enum LogFormat {
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// What the system is asked for.
-    pub address: SocketAddr,
+    /// What the system is asked for; the first that it gives is taken. Never empty.
+    pub addresses: Vec<SocketAddr>,
     /// The host as it was written: others may know it by name only.
     pub host: String,
 }
@@ -176,6 +201,21 @@ impl Listen {
     /// `host:port` as others may write it, with the port that the listener got.
     pub fn with_port(&self, port: u16) -> String {
         format!("{}:{port}", self.host)
+    }
+
+    /// Whether it stands for every address of this machine.
+    pub fn is_unspecified(&self) -> bool {
+        self.addresses.iter().any(|address| address.ip().is_unspecified())
+    }
+
+    /// Whether only this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// The port that was asked for.
+    pub fn port(&self) -> u16 {
+        self.addresses.first().map_or(0, SocketAddr::port)
     }
 }
 
@@ -188,10 +228,10 @@ pub struct Config {
     pub cache_bytes: u64,
     pub reserve_bytes: u64,
     pub retention_check_ms: u64,
-    pub listen_kafka: Listen,
+    /// Where Kafka clients are served; never empty.
+    pub listeners: Vec<KafkaListener>,
     pub listen_mesh: Listen,
     pub listen_http: Listen,
-    pub advertise_kafka: Option<String>,
     pub advertise_mesh: Option<String>,
     pub entry: Entry,
     /// The mesh's secret, 32 bytes made of what is in `--token-file`.
@@ -210,6 +250,9 @@ pub struct Config {
     pub suspect_ms: u64,
     pub election_ms: u64,
     pub stop_ms: u64,
+    pub clock_offset_ms: i64,
+    /// As it was written, by the names of the flags: what a reload is compared with.
+    pub given: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Why a configuration is not taken.
@@ -225,9 +268,21 @@ pub enum ConfigError {
         /// What may be given.
         allowed: String,
     },
+    /// A host has no address, perhaps for a moment.
+    #[error(
+        "--{key}: the host {host:?} has no address: {error}; check its name and this machine's name service"
+    )]
+    Unresolved {
+        /// The flag that names it.
+        key: &'static str,
+        /// As written.
+        host: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Something needed was not given, or two things exclude each other.
     #[error("{0}")]
-    Usage(&'static str),
+    Usage(String),
     /// A file could not be read.
     #[error("--{key}: cannot read {}: {error}", path.display())]
     File {
@@ -248,7 +303,7 @@ pub enum ConfigError {
     },
 }
 
-fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
+pub(super) fn wrong(key: &'static str, value: impl ToString, allowed: impl Into<String>) -> ConfigError {
     ConfigError::Value { key, value: value.to_string(), allowed: allowed.into() }
 }
 
@@ -269,9 +324,13 @@ impl Config {
     }
 
     fn check(raw: Raw) -> Result<Config, ConfigError> {
-        let data_dir = raw.data_dir.ok_or(ConfigError::Usage(
-            "--data-dir is missing: name a directory for this node's data, for example --data-dir ./data",
-        ))?;
+        let given = given(&raw);
+        let data_dir = raw.data_dir.ok_or_else(|| {
+            ConfigError::Usage(
+                "--data-dir is missing: name a directory for this node's data, for example --data-dir ./data"
+                    .into(),
+            )
+        })?;
         let heartbeat_ms = within("heartbeat-ms", raw.heartbeat_ms.unwrap_or(200), 10, 10_000)?;
         let at_least_three = |key, value: u64| {
             let (low, high) = (3 * heartbeat_ms, 600_000);
@@ -293,10 +352,14 @@ impl Config {
                 10,
                 86_400_000,
             )?,
-            listen_kafka: socket("listen-kafka", raw.listen_kafka, "127.0.0.1:9092")?,
+            listeners: listeners::parse(Given {
+                listen_kafka: raw.listen_kafka,
+                advertise_kafka: raw.advertise_kafka,
+                listeners: raw.listeners,
+                advertised_listeners: raw.advertised_listeners,
+            })?,
             listen_mesh: socket("listen-mesh", raw.listen_mesh, "127.0.0.1:9192")?,
             listen_http: socket("listen-http", raw.listen_http, "127.0.0.1:9292")?,
-            advertise_kafka: advertised("advertise-kafka", raw.advertise_kafka)?,
             advertise_mesh: advertised("advertise-mesh", raw.advertise_mesh)?,
             entry: entry(raw.seeds, raw.join)?,
             secret: raw.token_file.as_deref().map(secret).transpose()?,
@@ -346,6 +409,8 @@ impl Config {
                 raw.election_ms.unwrap_or(heartbeat_ms.saturating_mul(5)),
             )?,
             stop_ms: within("stop-ms", raw.stop_ms.unwrap_or(3_000), 0, 600_000)?,
+            clock_offset_ms: raw.clock_offset_ms.unwrap_or(0),
+            given,
         })
     }
 }
@@ -371,39 +436,52 @@ fn bytes(key: &'static str, given: Option<u32>, default: u32) -> Result<u32, Con
     within(key, u64::from(given.unwrap_or(default)), 64 << 10, 1 << 30).map(narrow)
 }
 
-fn socket(key: &'static str, given: Option<String>, default: &str) -> Result<Listen, ConfigError> {
+/// What was given, by the names of the flags.
+fn given(raw: &Raw) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(raw) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        // Paths that are no text cannot be written down; they are told apart by nobody.
+        _ => serde_json::Map::new(),
+    }
+}
+
+/// An address to listen on. A host that is left out stands for every address of this machine.
+pub(super) fn socket(key: &'static str, given: Option<String>, default: &str) -> Result<Listen, ConfigError> {
+    const FORM: &str = "write HOST:PORT with an address of this machine, for example 127.0.0.1:9092, [::1]:9092 or 0.0.0.0:9092";
     let text = given.unwrap_or_else(|| default.to_owned());
     let text = text.trim();
-    let allowed =
-        "write HOST:PORT with an address of this machine, for example 127.0.0.1:9092 or 0.0.0.0:9092";
-    let address = text
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut all| all.next())
-        .ok_or_else(|| wrong(key, text, allowed))?;
-    let host = text.rsplit_once(':').map_or(text, |(host, _)| host).to_owned();
-    Ok(Listen { address, host })
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(key, text, FORM))?;
+    let port: u16 = port.parse().map_err(|_no_number| wrong(key, text, FORM))?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.contains(':') && !bracketed {
+        return Err(wrong(key, text, format!("{FORM}; an address of IPv6 goes in brackets")));
+    }
+    let addresses: Vec<SocketAddr> = match host {
+        // Both families where the system has both.
+        "" => vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()],
+        _ => match text.to_socket_addrs() {
+            Ok(found) => found.collect(),
+            Err(error) => return Err(ConfigError::Unresolved { key, host: host.to_owned(), error }),
+        },
+    };
+    if addresses.is_empty() {
+        return Err(wrong(key, text, FORM));
+    }
+    Ok(Listen { addresses, host: host.to_owned() })
 }
 
 /// Nobody can connect to "any address of this machine".
 fn reachable(config: Config) -> Result<Config, ConfigError> {
-    if config.listen_kafka.address.ip().is_unspecified() && config.advertise_kafka.is_none() {
+    if config.listen_mesh.is_unspecified() && config.advertise_mesh.is_none() {
         return Err(ConfigError::Usage(
-            "--listen-kafka listens on every address of this machine: say with --advertise-kafka HOST:PORT which one clients use",
+            "--listen-mesh listens on every address of this machine: say with --advertise-mesh HOST:PORT which one nodes use"
+                .into(),
         ));
     }
-    if config.listen_mesh.address.ip().is_unspecified() && config.advertise_mesh.is_none() {
-        return Err(ConfigError::Usage(
-            "--listen-mesh listens on every address of this machine: say with --advertise-mesh HOST:PORT which one nodes use",
-        ));
-    }
-    let own = config
-        .advertise_mesh
-        .clone()
-        .unwrap_or(config.listen_mesh.with_port(config.listen_mesh.address.port()));
+    let own = config.advertise_mesh.clone().unwrap_or(own_mesh(&config.listen_mesh));
     if config.entry == Entry::Join(own) {
         return Err(ConfigError::Usage(
-            "--join names this node's own address: name a member of the mesh that is to be joined",
+            "--join names this node's own address: name a member of the mesh that is to be joined".into(),
         ));
     }
     Ok(config)
@@ -413,18 +491,38 @@ fn advertised(key: &'static str, given: Option<String>) -> Result<Option<String>
     given.map(|text| address(key, &text)).transpose()
 }
 
+/// What other nodes are told when nothing else was said.
+pub(super) fn own_mesh(listen: &Listen) -> String {
+    canonical(&listen.with_port(listen.port()))
+}
+
+/// One spelling for one address: `--seeds` and the address that a node advertises are compared as texts.
+fn canonical(text: &str) -> String {
+    match text.parse::<SocketAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_a_name) => text.to_ascii_lowercase(),
+    }
+}
+
 /// `host:port` as others are to write it; the host may be a name that only they can resolve.
-fn address(key: &'static str, text: &str) -> Result<String, ConfigError> {
+pub(super) fn address(key: &'static str, text: &str) -> Result<String, ConfigError> {
     let text = text.trim();
     let right = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let plain = !host.is_empty() && !host.contains(['/', ' ', ',']) && host.len() <= 255;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        plain && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let six = inner.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok());
+        let name =
+            host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        let host = six || (name && !host.is_empty() && host.len() <= 255);
+        host && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     if right {
-        Ok(text.to_owned())
+        Ok(canonical(text))
     } else {
-        Err(wrong(key, text, "write HOST:PORT, for example node-1.example:9192"))
+        Err(wrong(
+            key,
+            text,
+            "write HOST:PORT, for example node-1.example:9192, 10.0.0.1:9192 or [fd00::1]:9192",
+        ))
     }
 }
 
@@ -432,7 +530,8 @@ fn entry(seeds: Option<String>, join: Option<String>) -> Result<Entry, ConfigErr
     match (seeds, join) {
         (None, None) => Ok(Entry::Alone),
         (Some(_), Some(_)) => Err(ConfigError::Usage(
-            "--seeds and --join exclude each other: --seeds founds a mesh with the other seeds, --join enters one that is there",
+            "--seeds and --join exclude each other: --seeds founds a mesh with the other seeds, --join enters one that is there"
+                .into(),
         )),
         (None, Some(join)) => address("join", &join).map(Entry::Join),
         (Some(seeds), None) => {
@@ -548,6 +647,27 @@ mod tests {
         let both = check("seeds = 'a:1'\njoin = 'b:1'").expect_err("both").to_string();
         assert!(both.contains("--join"), "{both}");
         assert!(Config::check(Raw::default()).expect_err("no directory").to_string().contains("--data-dir"));
+    }
+
+    #[test]
+    fn one_address_has_one_spelling() {
+        let config = check("seeds = '[0:0::1]:9192,Node-1.Example:9192'\nadvertise-mesh = '[::1]:9192'")
+            .expect("allowed");
+        let Entry::Seeds(seeds) = &config.entry else { panic!("{:?}", config.entry) };
+        assert_eq!(seeds, &["[::1]:9192", "node-1.example:9192"]);
+        assert_eq!(config.advertise_mesh.as_deref(), Some("[::1]:9192"));
+        assert_eq!(own_mesh(&check("listen-mesh = '[0::1]:7'").expect("allowed").listen_mesh), "[::1]:7");
+        for wrong in ["::1:9192", "[::1:9192", "[node]:1", "a/b:1", "h:0"] {
+            assert!(check(&format!("advertise-mesh = '{wrong}'")).is_err(), "{wrong}");
+        }
+        assert!(check("listen-http = '::1:9292'").expect_err("no brackets").to_string().contains("brackets"));
+    }
+
+    #[test]
+    fn what_was_given_is_kept_by_the_names_of_the_flags() {
+        let config = check("log-level = 'warn'").expect("allowed");
+        assert_eq!(config.given["log-level"], "warn");
+        assert!(config.given["zone"].is_null());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! | file | what | written |
 //! |---|---|---|
+//! | `format` | the version of the directory, decimal; absent in version 1 | once, and by an upgrade |
 //! | `identity` | libp2p's key pair in its protobuf form | once |
 //! | `incarnation` | the directory's first life, 16 hex digits | once |
 //! | `life` | its present life, if damage of the segment log has ended an earlier one | when damage is found |
@@ -12,6 +13,7 @@
 //!
 //! Each is replaced whole: written beside, synced, renamed, and the directory synced. Only the owner may read them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,8 +21,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use libp2p::identity::Keypair;
+use mesh::founding::Recorded;
 use mesh::raft::Incarnation;
 
+use super::advice;
+use crate::core::metadata::View;
+
+const FORMAT: &str = "format";
 const IDENTITY: &str = "identity";
 const INCARNATION: &str = "incarnation";
 const LIFE: &str = "life";
@@ -28,6 +35,10 @@ const WORKERS: &str = "workers";
 const FOUNDING: &str = "founding";
 const VIEW: &str = "view";
 const PORTS: &str = "ports.json";
+/// What this release writes: the files of the table above, and the segments of `storage`.
+const FORMAT_NOW: u32 = 2;
+/// The oldest that this release upgrades. Version 1 had no `format` file, and nothing else differs.
+const FORMAT_OLDEST: u32 = 1;
 /// Workers of this release.
 const WORKER_COUNT: &str = "1";
 /// None of these files is larger.
@@ -37,7 +48,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// The disk, or what the user may do there.
-    #[error("the data directory {} cannot be used: {file}: {error}", path.display())]
+    #[error("the data directory {} cannot be used: {file}: {}", path.display(), advice::disk(path, error))]
     Io {
         /// The directory.
         path: PathBuf,
@@ -69,6 +80,30 @@ pub enum DataDirError {
         path: PathBuf,
         /// The file in it.
         file: &'static str,
+    },
+    /// Written by a release that came after this one.
+    #[error(
+        "the data directory {} has format {found}, and this release knows up to {FORMAT_NOW}: a newer release wrote it. Start \
+         that release, or name another --data-dir; nothing was changed",
+        path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// As recorded.
+        found: u32,
+    },
+    /// Written by a release too long ago.
+    #[error(
+        "the data directory {} has format {found}, and this release upgrades from {FORMAT_OLDEST} on: start a release in between \
+         first; nothing was changed",
+        path.display()
+    )]
+    Older {
+        /// The directory.
+        path: PathBuf,
+        /// As recorded.
+        found: u32,
     },
     /// Written by another number of workers.
     #[error("the data directory {} was written by {found} workers, this release has {WORKER_COUNT}", path.display())]
@@ -124,7 +159,20 @@ impl DataDir {
         if workers != WORKER_COUNT {
             return Err(DataDirError::Workers { path: path.to_owned(), found: workers });
         }
+        upgrade(path)?;
         Ok(DataDir { path: path.to_owned(), keys, incarnation, life })
+    }
+
+    /// Refuses a directory of another time before anything in it is touched, its lock included.
+    ///
+    /// # Errors
+    /// When this release must not use it.
+    pub fn check_format(path: &Path) -> Result<(), DataDirError> {
+        match format(path)? {
+            found if found > FORMAT_NOW => Err(DataDirError::Newer { path: path.to_owned(), found }),
+            found if found < FORMAT_OLDEST => Err(DataDirError::Older { path: path.to_owned(), found }),
+            _ => Ok(()),
+        }
     }
 
     /// The directory.
@@ -179,14 +227,83 @@ impl DataDir {
         write(&self.path, VIEW, bytes)
     }
 
-    /// Says where this process listens.
+    /// Says where this process listens: `kafka` is the first of the named `listeners`.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn set_ports(&self, kafka: u16, mesh: u16, http: u16) -> Result<(), DataDirError> {
-        let ports = serde_json::json!({ "kafka": kafka, "mesh": mesh, "http": http });
+    pub fn set_ports(&self, listeners: &[(String, u16)], mesh: u16, http: u16) -> Result<(), DataDirError> {
+        let kafka = listeners.first().map(|(_, port)| *port);
+        let listeners: BTreeMap<&str, u16> =
+            listeners.iter().map(|(name, port)| (name.as_str(), *port)).collect();
+        let ports = serde_json::json!({ "kafka": kafka, "mesh": mesh, "http": http, "listeners": listeners });
         write(&self.path, PORTS, format!("{ports}\n").as_bytes())
     }
+}
+
+/// What is wrong with the small files, for a look from outside; the segment log is storage's.
+pub(super) fn problems(path: &Path) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut check = |result: Result<bool, DataDirError>, file: &str, what: &str| match result {
+        Ok(true) => {}
+        Ok(false) => found.push(format!("{file} is damaged: {what}")),
+        Err(error) => found.push(error.to_string()),
+    };
+    let hex = |file: &'static str, needed: bool| {
+        let bytes = read(path, file)?;
+        let text = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::trim);
+        Ok(text.map_or(!needed, |text| u64::from_str_radix(text, 16).is_ok()))
+    };
+    check(DataDir::check_format(path).map(|()| true), FORMAT, "");
+    let identity = read(path, IDENTITY);
+    let whole =
+        identity.map(|bytes| bytes.is_some_and(|bytes| Keypair::from_protobuf_encoding(&bytes).is_ok()));
+    check(whole, IDENTITY, "the node's key pair cannot be read");
+    check(hex(INCARNATION, true), INCARNATION, "the directory's first life cannot be read");
+    check(hex(LIFE, false), LIFE, "the directory's present life cannot be read");
+    let decodes =
+        |file, decodes: fn(&[u8]) -> bool| Ok(read(path, file)?.is_none_or(|bytes| decodes(&bytes)));
+    check(
+        decodes(FOUNDING, |bytes| Recorded::decode(bytes).is_ok()),
+        FOUNDING,
+        "the founding record cannot be read",
+    );
+    check(
+        decodes(VIEW, |bytes| View::decode(bytes).is_ok()),
+        VIEW,
+        "the copy of the metadata cannot be read; a start does without it",
+    );
+    found
+}
+
+/// The copy of the metadata of a directory that no node uses, if there is one that can be read.
+pub(super) fn view_of(path: &Path) -> Option<View> {
+    View::decode(&read(path, VIEW).ok()??).ok()
+}
+
+/// Whether anything of a node is there.
+pub(super) fn is_one(path: &Path) -> bool {
+    let segment = |name: std::ffi::OsString| name.to_str().is_some_and(|name| name.ends_with(".segment"));
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    path.join(IDENTITY).exists() || entries.map(|entry| entry.file_name()).any(segment)
+}
+
+/// As recorded; a directory that does not say is of version 1, or empty.
+fn format(path: &Path) -> Result<u32, DataDirError> {
+    let Some(bytes) = read(path, FORMAT)? else { return Ok(1) };
+    let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| DataDirError::Damaged { path: path.to_owned(), file: FORMAT })
+}
+
+/// In place, step by step from what is recorded to what this release writes; a crash in between is gone over again.
+fn upgrade(path: &Path) -> Result<(), DataDirError> {
+    let found = format(path)?;
+    if found >= FORMAT_NOW {
+        return Ok(());
+    }
+    write(path, FORMAT, format!("{FORMAT_NOW}\n").as_bytes())?;
+    tracing::info!(from = found, to = FORMAT_NOW, "the data directory is upgraded in place");
+    Ok(())
 }
 
 /// A new identity and incarnation. The identity comes last: with it the directory is complete.
@@ -197,6 +314,7 @@ fn draw(path: &Path) -> Result<Keypair, DataDirError> {
         .map_err(|_unsupported| DataDirError::Damaged { path: path.to_owned(), file: IDENTITY })?;
     let incarnation =
         random().map_err(|error| DataDirError::Io { path: path.to_owned(), file: INCARNATION, error })?;
+    write(path, FORMAT, format!("{FORMAT_NOW}\n").as_bytes())?;
     write(path, WORKERS, format!("{WORKER_COUNT}\n").as_bytes())?;
     write(path, INCARNATION, format!("{incarnation:016x}\n").as_bytes())?;
     write(path, IDENTITY, &bytes)?;
@@ -289,6 +407,25 @@ mod tests {
         write(root.path(), WORKERS, b"1\n").expect("written");
         write(root.path(), INCARNATION, b"7\n").expect("written");
         assert_ne!(DataDir::open(root.path(), false).expect("opens").incarnation(), Incarnation(7));
+    }
+
+    #[test]
+    fn another_format_is_refused_or_upgraded() {
+        let root = tempfile::tempdir().expect("a directory");
+        DataDir::check_format(root.path()).expect("an empty directory is any release's");
+        DataDir::open(root.path(), false).expect("opens");
+        assert_eq!(format(root.path()).expect("readable"), FORMAT_NOW);
+        fs::remove_file(root.path().join(FORMAT)).expect("removed");
+        DataDir::check_format(root.path()).expect("version 1");
+        DataDir::open(root.path(), true).expect("opens");
+        assert_eq!(format(root.path()).expect("readable"), FORMAT_NOW);
+        for (found, words) in
+            [("3", "newer release"), ("0", "a release in between"), ("x", "format in the data")]
+        {
+            write(root.path(), FORMAT, found.as_bytes()).expect("written");
+            let error = DataDir::check_format(root.path()).expect_err("refused").to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -69,7 +69,10 @@ impl DiskThreads {
         threads.push(Builder::new().name("sync".into()).spawn(move || {
             for mut commit in to_commit {
                 let began = Instant::now();
-                commit.run();
+                commit.write();
+                let written = Instant::now();
+                commit.sync();
+                counted.syncs.took(written.elapsed());
                 counted.commits.took(began.elapsed());
                 if committed.blocking_send(Done::Committed(commit)).is_err() {
                     break;
@@ -152,10 +155,16 @@ fn read(queue: &(Mutex<Queue>, Condvar), done: &mpsc::Sender<Done>, metrics: &Me
             waiting = queue.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         };
         drop(waiting);
+        let began = Instant::now();
         let ended = match job {
-            Job::Read(token, job) => Done::Read(token, job.run()),
+            Job::Read(token, job) => {
+                let read = job.run();
+                metrics.reads.took(began.elapsed());
+                Done::Read(token, read)
+            }
             Job::Reclaim(mut job) => {
                 job.run();
+                metrics.reclaims.took(began.elapsed());
                 Done::Reclaimed(job)
             }
         };

@@ -4,6 +4,7 @@
 //! small. Bounds: 64 connections, 8 KiB of request head, five seconds for each side.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +16,8 @@ use tokio_util::task::TaskTracker;
 
 use super::pages::Pages;
 
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at the same time.
+pub(super) const CONNECTIONS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 8 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An answer may take as long as a lookup in the directory does.
@@ -88,11 +90,13 @@ pub(super) async fn serve(socket: TcpListener, pages: Arc<Pages>, stop: Cancella
         // More than that are closed at once.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (pages, stop) = (Arc::clone(&pages), stop.clone());
+        pages.metrics.http_connections.fetch_add(1, Relaxed);
         tracker.spawn(async move {
             tokio::select! {
                 () = answer(stream, &pages) => {}
                 () = stop.cancelled() => {}
             }
+            pages.metrics.http_connections.fetch_sub(1, Relaxed);
             drop(place);
         });
     }

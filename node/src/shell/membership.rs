@@ -20,9 +20,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock::wall_ms;
 use super::config::Entry;
 use super::data_dir::{DataDir, DataDirError};
 use super::metrics::Metrics;
+use super::skew::{self, Clocks};
 use super::wire::{self, Frame};
 use super::worker::{PeerEvent, WorkerHandle};
 use crate::core::error::ErrorCode;
@@ -114,6 +116,7 @@ pub(super) struct Mesh {
     connected: BTreeMap<PeerId, Connected>,
     refusals: Refusals,
     metrics: Arc<Metrics>,
+    clocks: Arc<Clocks>,
 }
 
 /// A peer that is there.
@@ -165,6 +168,7 @@ impl Mesh {
         own: Seed,
         entry: Entry,
         metrics: Arc<Metrics>,
+        clocks: Arc<Clocks>,
     ) -> Result<Mesh, MembershipError> {
         let recorded = directory.founding()?;
         let seeds = match &entry {
@@ -192,6 +196,7 @@ impl Mesh {
             connected,
             refusals,
             metrics,
+            clocks,
         })
     }
 
@@ -357,6 +362,7 @@ impl Mesh {
             Event::Disconnected { peer } => {
                 self.metrics.disconnects.fetch_add(1, Relaxed);
                 self.connected.remove(peer);
+                self.clocks.forget(peer);
             }
             Event::Frame { class, frame, .. } => {
                 let counters = self.metrics.stream(wire::stream(*class));
@@ -367,6 +373,18 @@ impl Mesh {
                 self.metrics.refusals.fetch_add(1, Relaxed);
                 self.refusals.heard(*peer, self.transport.local_peer(), reason);
             }
+        }
+    }
+
+    fn tell_time(&self) {
+        for peer in self.connected.keys() {
+            self.transport.send(*peer, StreamClass::Control, wire::clock(wall_ms()));
+        }
+    }
+
+    fn compare(&self, peer: PeerId, theirs: i64) {
+        if let Some(connected) = self.connected.get(&peer) {
+            skew::tell(self.clocks.heard(peer, theirs, wall_ms()), &connected.address);
         }
     }
 
@@ -390,7 +408,7 @@ impl Mesh {
             Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
                 Some(Frame::Founding(message)) => Input::Message { from: peer.to_bytes(), message },
                 Some(Frame::Joined(answer)) => return Ok(Step::Joined(answer)),
-                Some(Frame::Node(..) | Frame::Join(_)) | None => return Ok(Step::Nothing),
+                Some(Frame::Node(..) | Frame::Join(_) | Frame::Clock(_)) | None => return Ok(Step::Nothing),
             },
         };
         let effects = self.founder.step(input);
@@ -434,11 +452,17 @@ impl Mesh {
         }
         let mut check = interval(REFUSED / 5);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clock = interval(skew::EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
                 event = self.events.recv() => event.ok_or(MembershipError::TransportEnded)?,
                 _ = check.tick() => {
                     self.check_refusals()?;
+                    continue;
+                }
+                _ = clock.tick() => {
+                    self.tell_time();
                     continue;
                 }
                 () = stop.cancelled() => break,
@@ -477,6 +501,10 @@ impl Mesh {
                                 drop(place);
                             });
                         }
+                        true
+                    }
+                    Some(Frame::Clock(theirs)) => {
+                        self.compare(peer, theirs);
                         true
                     }
                     Some(Frame::Join(_) | Frame::Joined(_)) | None => true,

@@ -2,36 +2,54 @@
 //!
 //! In reading order: [`config`] (what a person may set), [`data_dir`] (who this node is), [`membership`] (how it comes to a
 //! mesh), [`worker`] (the thread that owns the node), `disk` (the threads that wait for it), [`wire`] (frames between
-//! nodes), `publisher` (hints), [`http`] and `pages`, [`metrics`], and this file: start and stop.
+//! nodes), `publisher` (hints), `http` and `pages`, [`metrics`], and this file: start and stop. Beside them: [`listeners`],
+//! `signals`, `reload`, `log`, `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `advice` (what errors mean).
 //!
 //! ```text
-//! lock and recover the log -> identity -> listeners bound, ports.json -> mesh founded or joined -> node -> clients served
+//! format checked -> lock, log recovered -> identity -> listeners bound, ports.json -> mesh founded or joined -> node -> clients served
 //! SIGTERM: hand leadership over -> listeners closed, answers written -> threads end -> lock released, exit 0
+//! SIGHUP: configuration read again, the log level changed, what takes a restart named
 //! ```
 //!
 //! Invariants: only the worker touches the node, and it never waits for disk or network; every queue is bounded; every task
 //! is joined; a panic anywhere ends the process.
 
+mod advice;
 mod clock;
 pub mod config;
 pub mod data_dir;
 mod disk;
+mod elections;
+mod figures;
 mod http;
 mod index;
+pub mod listeners;
+mod log;
 pub mod membership;
 pub mod metrics;
+mod notify;
 mod offline;
+mod open_files;
 mod pages;
+mod process;
 mod publisher;
+mod reference;
 mod registry;
+mod reload;
+mod signals;
+mod skew;
+mod space;
 pub mod wire;
 mod worker;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use futures::future::join_all;
 use mesh::founding::{Addresses, Recorded, Seed};
 use mesh::liveness::LivenessConfig;
 use mesh::transport::{Transport, TransportConfig};
@@ -39,27 +57,31 @@ use storage::disk::file::FileDisk;
 use storage::{OpenError, Recovered, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::core::metadata::Registration;
 use crate::core::metadata::configs::{BrokerSettings, Defaults};
+use crate::core::metadata::endpoint::{endpoints, registered};
 use crate::core::{Identity, Node, NodeConfig, Setup};
 use crate::kafka::NodeHandle;
 use crate::kafka::connection::{Shared, serve_listener};
 use crate::kafka::limits::Limits;
 use crate::kafka::metrics::Metrics as KafkaMetrics;
 use clock::Clock;
-use config::{Config, Listen, LogFormat, Raw};
+use config::{Config, ConfigError, Listen, Raw, own_mesh};
 use data_dir::DataDir;
 use index::LazyIndex;
+use listeners::KafkaListener;
 use membership::{Member, MembershipError, Mesh, founding_of};
 use metrics::Metrics;
+use notify::Notifier;
 use pages::{Pages, Phase};
 use publisher::Hints;
+use reload::Reload;
+use signals::stop_on_signal;
+use skew::Clocks;
 use worker::{Parts, WorkerHandle};
 
 /// A node on real files.
@@ -67,10 +89,10 @@ type ShellNode = Node<FileDisk>;
 
 /// Exit code for a defect (EX_SOFTWARE of sysexits.h).
 const EXIT_DEFECT: i32 = 70;
-/// Exit code when a second signal came.
-const EXIT_SIGNAL: i32 = 130;
 /// Exit code for wrong flags, as clap's.
 const EXIT_USAGE: u8 = 2;
+/// Exit code when a host has no address (EX_UNAVAILABLE of sysexits.h).
+const EXIT_UNRESOLVED: u8 = 69;
 /// Requests of clients that may wait for the worker.
 const CALLS_MAX: usize = 4096;
 /// The most that a topic's max.message.bytes allows.
@@ -102,17 +124,21 @@ pub fn main() -> ExitCode {
     let command = Cli::command().mut_args(|argument| argument.hide_env(true));
     let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     if let Some(command) = &cli.offline {
-        return offline::run(command);
+        return offline::run(command, &Cli::command());
     }
-    let config = match Config::load(cli.flags) {
+    let config = match Config::load(cli.flags.clone()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("rafka-node: {error}\nSee rafka-node --help.");
-            return ExitCode::from(EXIT_USAGE);
+            // Worth another try: the name service may come up after the node.
+            let passes = matches!(error, ConfigError::Unresolved { .. });
+            return ExitCode::from(if passes { EXIT_UNRESOLVED } else { EXIT_USAGE });
         }
     };
-    start_log(&config);
+    let level = log::start(&config);
     end_on_panic();
+    clock::set_offset(config.clock_offset_ms);
+    check_open_files(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -120,7 +146,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(config)) {
+    match runtime.block_on(run(config, cli.flags, level)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("this node ends: {error:#}");
@@ -129,18 +155,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_log(config: &Config) {
-    // libp2p's own words are for its developers, unless a person asks for them.
-    let filter = match config.log_level.contains('=') {
-        true => EnvFilter::new(&config.log_level),
-        false => {
-            EnvFilter::new(format!("{},libp2p_swarm=warn,libp2p_kad=error,yamux=error", config.log_level))
-        }
-    };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
+fn check_open_files(config: &Config) {
+    if let Some(complaint) = open_files::complaint(open_files::raise(), config.max_connections) {
+        tracing::warn!("{complaint}");
     }
 }
 
@@ -159,59 +176,66 @@ fn end_on_panic() {
     }));
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process.
-fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let token = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if token.is_cancelled() {
-                tracing::warn!("a second signal: stopping at once");
-                std::process::exit(EXIT_SIGNAL);
-            }
-            tracing::info!("stopping: leadership is handed over first; a second signal stops at once");
-            token.cancel();
-        }
-    });
-    Ok(stop)
-}
-
 /// What a node opened before it knows its mesh.
 struct Opened {
     config: Config,
     directory: DataDir,
+    disk: FileDisk,
     store: Store<FileDisk>,
     recovered: Recovered,
-    kafka: TcpListener,
+    kafka: Vec<BoundListener>,
     addresses: Addresses,
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
-    let stop = stop_on_signal()?;
+/// A listener for Kafka clients that has its port.
+struct BoundListener {
+    name: String,
+    socket: TcpListener,
+    port: u16,
+}
+
+/// What everything that watches the node shares.
+struct Watched {
+    metrics: Arc<Metrics>,
+    kafka: Arc<KafkaMetrics>,
+    clocks: Arc<Clocks>,
+    phase: watch::Sender<Phase>,
+    notifier: Notifier,
+}
+
+async fn run(config: Config, flags: Raw, level: log::Level) -> anyhow::Result<()> {
+    let notifier = Notifier::from_environment();
+    let reloading = tokio::spawn(Reload::new(flags, &config, level, notifier.clone())?.run());
+    let stop = stop_on_signal(notifier.clone())?;
+    notifier.status("recovering the log");
     let (opened, http_socket) = open(config).await?;
-    let metrics = Arc::new(Metrics::default());
-    let kafka_metrics = Arc::new(KafkaMetrics::default());
     let (opened, transport, events) = connect(opened).await?;
-    let kafka_port = opened.kafka.local_addr()?.port();
-    opened.directory.set_ports(kafka_port, transport.listening().port(), http_socket.local_addr()?.port())?;
-    let (phase, watched) = watch::channel(Phase::Starting("looking for the mesh".into()));
+    let ports: Vec<(String, u16)> = opened.kafka.iter().map(|one| (one.name.clone(), one.port)).collect();
+    opened.directory.set_ports(&ports, transport.listening().port(), http_socket.local_addr()?.port())?;
+    let (phase, seen) = watch::channel(Phase::Starting("looking for the mesh".into()));
+    let watched = Watched {
+        metrics: Arc::default(),
+        kafka: Arc::default(),
+        clocks: Arc::default(),
+        phase,
+        notifier: notifier.clone(),
+    };
+    let vouching = tokio::spawn(notifier.vouch(seen.clone()));
     let pages = Pages {
-        phase: watched,
+        phase: seen,
         transport: transport.clone(),
-        metrics: Arc::clone(&metrics),
-        kafka: Arc::clone(&kafka_metrics),
+        metrics: Arc::clone(&watched.metrics),
+        kafka: Arc::clone(&watched.kafka),
+        clocks: Arc::clone(&watched.clocks),
     };
     let http_stop = CancellationToken::new();
     let serving_http = tokio::spawn(http::serve(http_socket, Arc::new(pages), http_stop.clone()));
-    let served = serve(opened, transport.clone(), events, metrics, kafka_metrics, phase, stop).await;
+    let served = serve(opened, transport.clone(), events, watched, stop).await;
     transport.stop().await;
     http_stop.cancel();
     serving_http.await?;
+    vouching.abort();
+    reloading.abort();
     match served {
         // Told to stop while it still waited for others: that is no failure.
         Err(error) if !matches!(error.downcast_ref(), Some(MembershipError::Stopped)) => Err(error),
@@ -232,20 +256,24 @@ async fn open(config: Config) -> anyhow::Result<(Opened, TcpListener)> {
         salt: data_dir::random()?,
         ..StoreConfig::default()
     };
-    let (store, recovered, directory) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+    let (disk, store, recovered, directory) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         let shown = path.display();
-        let disk = FileDisk::new(&path)
-            .map_err(|error| anyhow::anyhow!("the data directory {shown} cannot be used: {error}"))?;
+        DataDir::check_format(&path)?;
+        let disk = FileDisk::new(&path).map_err(|error| {
+            anyhow::anyhow!("the data directory {shown} cannot be used: {}", advice::disk(&path, &error))
+        })?;
         let index = Box::new(LazyIndex::new(&path));
         let note = || data_dir::begin_life(&path);
-        let (store, recovered) = Store::open_noting_damage(disk, store_config, index, note).map_err(|error| match error {
+        let (store, recovered) = Store::open_noting_damage(disk.clone(), store_config, index, note).map_err(|error| match error {
             OpenError::Locked => anyhow::anyhow!(
                 "another rafka-node runs on this data directory, {shown} is in use (locked): stop that one, or name another --data-dir"
             ),
-            error => anyhow::anyhow!("the data directory {shown} does not open: {error}"),
+            error => {
+                anyhow::anyhow!("the data directory {shown} does not open: {}", advice::opening(&path, &error))
+            }
         })?;
         let directory = DataDir::open(&path, store.logs().next().is_some())?;
-        Ok((store, recovered, directory))
+        Ok((disk, store, recovered, directory))
     })
     .await??;
     tracing::info!(
@@ -261,29 +289,48 @@ async fn open(config: Config) -> anyhow::Result<(Opened, TcpListener)> {
              others. Look at the disk (dmesg, smartctl)"
         );
     }
-    let kafka = bind("listen-kafka", &config.listen_kafka).await?;
+    let kafka = bind_kafka(&config.listeners).await?;
     let http = bind("listen-http", &config.listen_http).await?;
-    let advertised = |given: &Option<String>, listen: &Listen, port| {
-        given.clone().unwrap_or_else(|| listen.with_port(port))
-    };
-    let kafka_address = advertised(&config.advertise_kafka, &config.listen_kafka, kafka.local_addr()?.port());
     let http_port = http.local_addr()?.port();
-    let http_address = if config.listen_http.address.ip().is_unspecified() {
-        let host = kafka_address.rsplit_once(':').map_or("", |(host, _)| host);
-        format!("{host}:{http_port}")
+    let told =
+        config.listeners.iter().zip(&kafka).map(|(one, bound)| (one.name.as_str(), one.told(bound.port)));
+    let told: Vec<(&str, String)> = told.collect();
+    let http_address = if config.listen_http.is_unspecified() {
+        let first = told.first().and_then(|(_, address)| address.rsplit_once(':'));
+        format!("{}:{http_port}", first.map_or("", |(host, _)| host))
     } else {
         config.listen_http.with_port(http_port)
     };
-    let addresses = Addresses { mesh: String::new(), kafka: kafka_address, http: http_address };
-    Ok((Opened { config, directory, store, recovered, kafka, addresses }, http))
+    let addresses =
+        Addresses { mesh: String::new(), kafka: registered(told.into_iter()), http: http_address };
+    Ok((Opened { config, directory, disk, store, recovered, kafka, addresses }, http))
 }
 
+async fn bind_kafka(listeners: &[KafkaListener]) -> anyhow::Result<Vec<BoundListener>> {
+    let flag = if listeners.len() > 1 { "listeners" } else { "listen-kafka" };
+    let mut bound = Vec::new();
+    for one in listeners {
+        let socket = bind(flag, &one.listen).await?;
+        let port = socket.local_addr()?.port();
+        bound.push(BoundListener { name: one.name.clone(), socket, port });
+    }
+    Ok(bound)
+}
+
+/// Of the addresses that a host has, the first that the system gives.
 async fn bind(flag: &str, listen: &Listen) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen.address).await.map_err(|error| {
-        anyhow::anyhow!(
-            "--{flag}: cannot listen on {}: {error}; stop what listens there, or choose another port",
-            listen.address
-        )
+    let mut refused = None;
+    for address in &listen.addresses {
+        match TcpListener::bind(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => refused = refused.or(Some((*address, error))),
+        }
+    }
+    Err(match refused {
+        Some((address, error)) => {
+            anyhow::anyhow!("--{flag}: cannot listen on {address}: {}", advice::listening(address, &error))
+        }
+        None => anyhow::anyhow!("--{flag}: {} has no address", listen.host),
     })
 }
 
@@ -292,20 +339,18 @@ async fn connect(
 ) -> anyhow::Result<(Opened, Transport, tokio::sync::mpsc::Receiver<mesh::transport::Event>)> {
     let config = &opened.config;
     let secret = config.secret.unwrap_or_else(|| blake3::derive_key("rafka mesh secret 1", b""));
-    if config.secret.is_none() && !config.listen_mesh.address.ip().is_loopback() {
+    if config.secret.is_none() && !config.listen_mesh.is_loopback() {
         tracing::warn!(
-            listen_mesh = %config.listen_mesh.address,
+            listen_mesh = config.listen_mesh.with_port(config.listen_mesh.port()),
             "no --token-file: everyone who reaches the mesh port can join this mesh"
         );
     }
     let identity = opened.directory.keys().clone();
-    let mut transport = TransportConfig::new(identity, config.listen_mesh.address, secret);
-    transport.advertised = config
-        .advertise_mesh
-        .clone()
-        .unwrap_or_else(|| config.listen_mesh.with_port(config.listen_mesh.address.port()));
     // libp2p shares its ports (SO_REUSEPORT): without this look a second node on this address would take half of the connections.
-    drop(bind("listen-mesh", &config.listen_mesh).await?);
+    let looked = bind("listen-mesh", &config.listen_mesh).await?.local_addr()?;
+    let listen = SocketAddr::new(looked.ip(), config.listen_mesh.port());
+    let mut transport = TransportConfig::new(identity, listen, secret);
+    transport.advertised = config.advertise_mesh.clone().unwrap_or_else(|| own_mesh(&config.listen_mesh));
     transport.cluster = founded_cluster(&opened.directory)?;
     let (transport, events) = Transport::start(transport).await.map_err(|error| {
         anyhow::anyhow!("--listen-mesh: {error}; stop what listens there, or choose another port")
@@ -326,11 +371,10 @@ async fn serve(
     opened: Opened,
     transport: Transport,
     events: tokio::sync::mpsc::Receiver<mesh::transport::Event>,
-    metrics: Arc<Metrics>,
-    kafka_metrics: Arc<KafkaMetrics>,
-    phase: watch::Sender<Phase>,
+    watched: Watched,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Watched { metrics, kafka: kafka_metrics, clocks, phase, notifier } = watched;
     let own = Seed {
         peer_id: transport.local_peer().to_bytes(),
         incarnation: opened.directory.incarnation().0,
@@ -338,13 +382,13 @@ async fn serve(
         zone: opened.config.zone.clone(),
     };
     let entry = opened.config.entry.clone();
-    let mut mesh =
-        Mesh::new(transport.clone(), events, opened.directory.clone(), own, entry, Arc::clone(&metrics))?;
-    let member = establish(&mut mesh, &phase, &stop).await?;
+    let (directory, counted) = (opened.directory.clone(), Arc::clone(&metrics));
+    let mut mesh = Mesh::new(transport.clone(), events, directory, own, entry, counted, clocks)?;
+    let member = establish(&mut mesh, &phase, &notifier, &stop).await?;
     let (calls, inbox) = NodeHandle::new(CALLS_MAX, opened.config.queued_max_bytes);
     let hints = Arc::new(Hints::default());
     let record = member.record.clone();
-    let Opened { config, directory, store, recovered, kafka, addresses } = opened;
+    let Opened { config, directory, disk, store, recovered, kafka, addresses } = opened;
     let clock = Clock::start();
     let setup = setup(&member, &directory, &addresses, &config)?;
     let node_config = node_config(&config, &member, &addresses);
@@ -357,6 +401,7 @@ async fn serve(
         effects,
         clock,
         inbox,
+        calls: calls.clone(),
         transport: transport.clone(),
         hints: Arc::clone(&hints),
         metrics: Arc::clone(&metrics),
@@ -379,14 +424,25 @@ async fn serve(
         let (transport, metrics) = (transport.clone(), Arc::clone(&metrics));
         async move { hints.publish(&transport, &metrics).await }
     });
-    let shared = Shared {
-        listener: Arc::from("PLAINTEXT"),
-        handle: calls,
-        limits: Arc::new(limits(&config)),
-        metrics: kafka_metrics,
-        stop: kafka_stop.clone(),
-    };
-    let listening = tokio::spawn(serve_listener(kafka, shared));
+    let watching_space = tokio::spawn(space::watch(disk, config.reserve_bytes, Arc::clone(&metrics)));
+    let limits = Arc::new(limits(&config));
+    metrics.reserve_bytes.store(config.reserve_bytes, Relaxed);
+    metrics.connections_max.store(limits.connections_max as u64, Relaxed);
+    let listening: Vec<_> = kafka
+        .into_iter()
+        .map(|listener| {
+            let shared = Shared {
+                listener: Arc::from(listener.name),
+                handle: calls.clone(),
+                limits: Arc::clone(&limits),
+                metrics: Arc::clone(&kafka_metrics),
+                stop: kafka_stop.clone(),
+            };
+            tokio::spawn(serve_listener(listener.socket, shared))
+        })
+        .collect();
+    drop(calls);
+    notifier.ready();
 
     let mut pumping = pumping;
     let failed = tokio::select! {
@@ -398,11 +454,12 @@ async fn serve(
         hand_over(&worker, Duration::from_millis(config.stop_ms) + STOP_SLACK).await;
     }
     kafka_stop.cancel();
-    let closing = timeout(CLOSING, listening).await;
+    let closing = timeout(CLOSING, join_all(listening)).await;
     if closing.is_err() {
         tracing::debug!("some clients did not take their answers in time");
     }
     publishing.abort();
+    watching_space.abort();
     mesh_stop.cancel();
     worker.end().await;
     tokio::task::spawn_blocking(move || thread.join())
@@ -417,6 +474,7 @@ async fn serve(
 async fn establish(
     mesh: &mut Mesh,
     phase: &watch::Sender<Phase>,
+    notifier: &Notifier,
     stop: &CancellationToken,
 ) -> anyhow::Result<Member> {
     let (told, mut heard) = watch::channel(String::new());
@@ -427,6 +485,7 @@ async fn establish(
             member = &mut establishing => return Ok(member?),
             Ok(()) = heard.changed() => {
                 let text = heard.borrow_and_update().clone();
+                notifier.status(&text);
                 phase.send_replace(Phase::Starting(text));
             }
         }
@@ -484,14 +543,22 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         },
         settings: BrokerSettings {
             node: member.node.0,
-            listen: config.listen_kafka.address.to_string(),
-            advertised: addresses.kafka.clone(),
+            listen: named(
+                config.listeners.iter().map(|one| (&*one.name, one.listen.with_port(one.listen.port()))),
+            ),
+            advertised: named(endpoints(&addresses.kafka).map(|end| (end.listener, registry::shown(&end)))),
             zone: config.zone.clone(),
             data_dir: config.data_dir.display().to_string(),
         },
         stop_ms: config.stop_ms,
         ..NodeConfig::default()
     }
+}
+
+/// Listeners as Kafka writes them.
+fn named<'a>(listeners: impl Iterator<Item = (&'a str, String)>) -> String {
+    let all: Vec<String> = listeners.map(|(name, address)| format!("{name}://{address}")).collect();
+    all.join(",")
 }
 
 fn limits(config: &Config) -> Limits {

@@ -1,13 +1,18 @@
-//! `rafka-node storage inspect|verify`: a look at a data directory that no node uses.
+//! `rafka-node storage inspect|verify`: a look at a data directory that no node uses. Changes nothing.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
-use storage::Disk;
+use serde_json::{Value, json};
 use storage::disk::file::FileDisk;
-use storage::inspect::{SegmentReport, inspect};
+use storage::inspect::{LogReport, SegmentReport, inspect_telling, survey};
+use storage::{Disk, OpenError};
+
+use super::{data_dir, reference};
+use crate::core::log_meta;
+use crate::core::metadata::{METADATA_TOPIC_NAME, PartitionKey, View};
 
 /// What can be done offline.
 #[derive(Clone, Debug, Subcommand)]
@@ -15,14 +20,16 @@ pub(super) enum Offline {
     /// Look at a data directory while its node is stopped; changes nothing
     #[command(subcommand)]
     Storage(Storage),
+    /// Print every flag, every key of topics and of nodes as a page (docs/configuration.md)
+    Reference,
 }
 
 /// Looks at the segment log.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Storage {
-    /// Say what is in each segment file
+    /// Say which segments and logs there are: ranges of indexes and offsets, terms
     Inspect(Directory),
-    /// Check every frame; exit code 1 when something is damaged
+    /// Check every frame and every small file; exit code 1 when something is damaged
     Verify(Directory),
 }
 
@@ -32,52 +39,156 @@ pub(super) struct Directory {
     /// The node's data directory
     #[arg(value_name = "DIR")]
     data_dir: PathBuf,
-    /// One JSON object per segment
+    /// One JSON object with everything
     #[arg(long)]
     json: bool,
 }
 
+/// Everything that was found.
+struct Found {
+    segments: Vec<SegmentReport>,
+    logs: Vec<LogReport>,
+    view: Option<View>,
+    /// Of the directory as a whole, then of single logs.
+    problems: Vec<String>,
+}
+
 /// Does it, prints to standard output, and says how the process ends.
-pub(super) fn run(command: &Offline) -> ExitCode {
-    let Offline::Storage(command) = command;
+///
+/// `program` is the whole command line.
+pub(super) fn run(command: &Offline, program: &clap::Command) -> ExitCode {
+    let command = match command {
+        Offline::Storage(command) => command,
+        Offline::Reference => {
+            print!("{}", reference::page(program));
+            return ExitCode::SUCCESS;
+        }
+    };
     let (Storage::Inspect(directory) | Storage::Verify(directory)) = command;
-    let reports = match look(&directory.data_dir) {
-        Ok(reports) => reports,
+    let verify = matches!(command, Storage::Verify(_));
+    let found = match look(&directory.data_dir) {
+        Ok(found) => found,
         Err(error) => {
             eprintln!("rafka-node: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let verify = matches!(command, Storage::Verify(_));
-    for report in &reports {
-        if directory.json {
-            println!("{}", object(report));
-        } else if !verify {
-            println!("{}", line(report));
-        }
-        if !directory.json {
-            report.problems.iter().for_each(|problem| println!("{}: {problem}", report.file));
-        }
+    let damaged = found.damaged().count();
+    match (directory.json, verify) {
+        (true, _) => println!("{:#}", found.object()),
+        (false, true) => found.damaged().for_each(|problem| println!("{problem}")),
+        (false, false) => found.print(),
     }
-    let problems: usize = reports.iter().map(|report| report.problems.len()).sum();
-    let frames: u64 = reports.iter().map(|report| report.frames).sum();
-    eprintln!("{} segments, {frames} frames, {problems} problems", reports.len());
-    if verify && problems > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let frames: u64 = found.segments.iter().map(|report| report.frames).sum();
+    let (segments, logs) = (found.segments.len(), found.logs.len());
+    eprintln!("{segments} segments, {logs} logs, {frames} frames, {damaged} problems");
+    if verify && damaged > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn look(path: &Path) -> anyhow::Result<Vec<SegmentReport>> {
+fn look(path: &Path) -> anyhow::Result<Found> {
     let shown = path.display();
     anyhow::ensure!(path.is_dir(), "{shown} is not a directory");
+    anyhow::ensure!(data_dir::is_one(path), "{shown} is no data directory: nothing of a node is in it");
     let disk = FileDisk::new(path)?;
-    let Some(_lock) = disk.lock()? else {
-        anyhow::bail!("a rafka-node runs on {shown}: stop it first, or look at a copy");
+    let _lock = match disk.lock() {
+        Ok(None) => anyhow::bail!("a rafka-node runs on {shown}: stop it first, or look at a copy"),
+        // No node can run there.
+        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => None,
+        other => other?,
     };
-    Ok(inspect(&disk)?)
+    let segments = inspect_telling(&disk, progress)?;
+    let mut problems = data_dir::problems(path);
+    let logs = match survey(&disk) {
+        Ok(survey) => {
+            problems.extend(survey.problems);
+            survey.logs
+        }
+        Err(OpenError::Io(error)) => return Err(error.into()),
+        Err(refused) => {
+            problems.push(refused.to_string());
+            Vec::new()
+        }
+    };
+    Ok(Found { segments, logs, view: data_dir::view_of(path), problems })
 }
 
-fn line(report: &SegmentReport) -> String {
+/// For whoever waits at a terminal.
+fn progress(done: usize, all: usize) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\rsegment {} of {all} ", done + 1);
+        if done + 1 == all {
+            eprintln!();
+        }
+    }
+}
+
+impl Found {
+    fn damaged(&self) -> impl Iterator<Item = String> {
+        let of_segments = self
+            .segments
+            .iter()
+            .flat_map(|report| report.problems.iter().map(|problem| format!("{}: {problem}", report.file)));
+        let of_logs = self.logs.iter().filter_map(|log| {
+            let name = self.name(log);
+            let (index, offset) = log.missing_from?;
+            Some(format!(
+                "{name} (log {}): entries from index {index}, offset {offset} on are missing",
+                log.log.0
+            ))
+        });
+        self.problems.iter().cloned().chain(of_segments).chain(of_logs)
+    }
+
+    /// `topic/partition`, with the topic's id where its name is not known.
+    fn name(&self, log: &LogReport) -> String {
+        let Some((key, _)) = log_meta::decode(&log.meta) else { return "unreadable name".to_owned() };
+        let topic = match key.as_shard() {
+            Some(_) => METADATA_TOPIC_NAME.to_owned(),
+            None => self.topic(key),
+        };
+        format!("{topic}/{}", key.partition)
+    }
+
+    fn topic(&self, key: PartitionKey) -> String {
+        let known = self.view.as_ref().and_then(|view| Some(view.topic(key.topic)?.name.clone()));
+        known.unwrap_or_else(|| uuid::Uuid::from_bytes(key.topic.0).to_string())
+    }
+
+    fn print(&self) {
+        self.segments.iter().for_each(|report| println!("{}", segment_line(report)));
+        for log in &self.logs {
+            println!("{}", log_line(&self.name(log), log));
+            for range in &log.ranges {
+                println!(
+                    "    {:016x}.segment  indexes {}-{}  offsets {}-{}  {} B",
+                    range.segment,
+                    range.first_index,
+                    range.last_index,
+                    range.first_offset,
+                    range.next_offset,
+                    range.bytes
+                );
+            }
+        }
+        self.damaged().for_each(|problem| println!("damaged: {problem}"));
+    }
+
+    fn object(&self) -> Value {
+        json!({
+            "segments": self.segments.iter().map(segment_object).collect::<Vec<_>>(),
+            "logs": self.logs.iter().map(|log| log_object(&self.name(log), log)).collect::<Vec<_>>(),
+            "problems": self.damaged().collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn segment_line(report: &SegmentReport) -> String {
+    let torn = match report.torn_bytes {
+        0 => String::new(),
+        torn => format!("  {torn} B torn at the end"),
+    };
     format!(
-        "{}  {} B  boot {}  rounds {}-{}  sequences {}-{}  {} frames  {} entries  {} B of records{}{}{}",
+        "{}  {} B  boot {}  rounds {}-{}  sequences {}-{}  {} frames  {} entries  {} B of records{}{}{torn}",
         report.file,
         report.file_bytes,
         report.boot,
@@ -90,15 +201,26 @@ fn line(report: &SegmentReport) -> String {
         report.payload_bytes,
         if report.snapshot { "" } else { "  no whole snapshot" },
         if report.footer { "  sealed" } else { "" },
-        if report.torn_bytes > 0 {
-            format!("  {} B torn at the end", report.torn_bytes)
-        } else {
-            String::new()
-        },
     )
 }
 
-fn object(report: &SegmentReport) -> serde_json::Value {
+fn log_line(name: &str, log: &LogReport) -> String {
+    let terms: Vec<String> =
+        log.terms.iter().map(|(term, index, offset)| format!("{term} from {index}/{offset}")).collect();
+    format!(
+        "{name}  log {}  epoch {}{}  start {}/{}  end {}/{}  terms {}",
+        log.log.0,
+        log.epoch,
+        if log.suspect { "  suspect" } else { "" },
+        log.start.index,
+        log.start.next_offset,
+        log.last_index,
+        log.next_offset,
+        if terms.is_empty() { "-".to_owned() } else { terms.join(", ") },
+    )
+}
+
+fn segment_object(report: &SegmentReport) -> Value {
     json!({
         "file": report.file,
         "file_bytes": report.file_bytes,
@@ -112,5 +234,40 @@ fn object(report: &SegmentReport) -> serde_json::Value {
         "footer": report.footer,
         "torn_bytes": report.torn_bytes,
         "problems": report.problems,
+    })
+}
+
+fn log_object(name: &str, log: &LogReport) -> Value {
+    let replica = log_meta::decode(&log.meta).map(|(_, id)| id);
+    let terms: Vec<Value> = log
+        .terms
+        .iter()
+        .map(|(term, index, offset)| json!({ "term": term, "first_index": index, "first_offset": offset }))
+        .collect();
+    let ranges: Vec<Value> = log
+        .ranges
+        .iter()
+        .map(|range| {
+            json!({
+                "segment": format!("{:016x}.segment", range.segment),
+                "indexes": [range.first_index, range.last_index],
+                "offsets": [range.first_offset, range.next_offset],
+                "bytes": range.bytes,
+            })
+        })
+        .collect();
+    json!({
+        "partition": name,
+        "log": log.log.0,
+        "node_id": replica.map(|id| id.node.0),
+        "replica_epoch": log.epoch,
+        "suspect": log.suspect,
+        "start": { "index": log.start.index, "term": log.start.term, "next_offset": log.start.next_offset },
+        "last_index": log.last_index,
+        "next_offset": log.next_offset,
+        "checkpoint_index": log.checkpoint,
+        "terms": terms,
+        "ranges": ranges,
+        "missing_from": log.missing_from.map(|(index, offset)| json!({ "index": index, "offset": offset })),
     })
 }

@@ -1,13 +1,12 @@
 //! What the HTTP port says. Everything that needs the node is looked at between two of its steps.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
 use mesh::directory::{Hint, node_key, shard_key};
-use mesh::raft::{NodeId, Role};
+use mesh::raft::NodeId;
 use mesh::transport::{HopResult, Transport};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -15,12 +14,17 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::ShellNode;
+use super::figures;
 use super::http::{Answer, field};
-use super::metrics::{Metrics, figure};
+use super::metrics::{self, Metrics};
+use super::process;
 use super::publisher::key_of;
+use super::registry::{first_kafka, shown};
+use super::skew::Clocks;
 use super::worker::{NoAnswer, WorkerHandle};
-use crate::core::Standing;
-use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, PartitionKey, ShardId, View};
+use crate::core::metadata::endpoint::endpoints;
+use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, NodeInfo, PartitionKey, ShardId, View};
+use crate::exposition::Exposition;
 use crate::kafka::metrics::Metrics as KafkaMetrics;
 
 /// How long a lookup in the directory may take.
@@ -45,6 +49,7 @@ pub(super) struct Pages {
     pub(super) transport: Transport,
     pub(super) metrics: Arc<Metrics>,
     pub(super) kafka: Arc<KafkaMetrics>,
+    pub(super) clocks: Arc<Clocks>,
 }
 
 impl From<NoAnswer> for Answer {
@@ -106,22 +111,31 @@ impl Pages {
     }
 
     async fn figures(&self) -> Answer {
-        let mut out = String::with_capacity(32 << 10);
-        let version = env!("CARGO_PKG_VERSION");
-        let _infallible =
-            writeln!(out, "# TYPE rafka_node_info gauge\nrafka_node_info{{version=\"{version}\"}} 1");
+        let mut out = Exposition::default();
+        out.gauge("rafka_node_info", "The release of this node.").of("version", env!("CARGO_PKG_VERSION"), 1);
+        process::render(&mut out);
         self.kafka.render(&mut out);
         self.metrics.render(&mut out);
-        if let Ok(worker) = self.worker()
-            && let Ok(text) = worker.inspect(node_figures).await
-        {
-            out.push_str(&text);
+        let (bytes, peers) = self.transport.unsent_bytes();
+        metrics::unsent(&mut out, bytes, peers);
+        let worker = self.worker().ok();
+        if let Some(worker) = &worker {
+            worker.render_queues(&self.metrics, &mut out);
         }
-        Answer { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: out }
+        let clocks = self.clocks.offsets();
+        if let Some(worker) = worker
+            && let Ok(figures) = worker.inspect(move |node| with_clocks(node, &clocks)).await
+        {
+            out.append(figures);
+        }
+        Answer { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body: out.finish() }
     }
 
     async fn nodes(&self) -> Result<Value, Answer> {
-        Ok(self.worker()?.inspect(nodes).await?)
+        let clocks = self.clocks.offsets();
+        let clocks: BTreeMap<Vec<u8>, i64> =
+            clocks.into_iter().map(|(peer, ms)| (peer.to_bytes(), ms)).collect();
+        Ok(self.worker()?.inspect(move |node| nodes(node, &clocks)).await?)
     }
 
     async fn partitions(&self, query: &str) -> Result<Value, Answer> {
@@ -225,7 +239,7 @@ fn known(node: &ShellNode, key: PartitionKey) -> Value {
         return Value::Null;
     };
     let addresses =
-        node.view().node(info.leader).map(|leader| vec![leader.mesh.clone(), leader.kafka.clone()]);
+        node.view().node(info.leader).map(|leader| vec![leader.mesh.clone(), first_kafka(leader)]);
     json!({
         "leader": info.leader.0,
         "term": info.term.0,
@@ -243,13 +257,13 @@ fn peers(view: &View) -> BTreeMap<PeerId, i32> {
 }
 
 /// All partitions that this node knows of, shards included.
-fn descriptors(view: &View) -> impl Iterator<Item = &Descriptor> {
+pub(super) fn descriptors(view: &View) -> impl Iterator<Item = &Descriptor> {
     let shards = ShardId::all().filter_map(|shard| view.shard(shard));
     shards.chain(view.topics().flat_map(|topic| view.partitions(topic.id)))
 }
 
 /// Why clients should not be sent here yet.
-fn unready(node: &ShellNode) -> Option<String> {
+pub(super) fn unready(node: &ShellNode) -> Option<String> {
     let (view, me) = (node.view(), node.identity());
     let registered =
         view.node(me.node).is_some_and(|info| info.incarnation == me.incarnation && !info.kafka.is_empty());
@@ -287,7 +301,7 @@ fn partition_name(view: &View, key: PartitionKey) -> String {
     format!("{topic}/{}", key.partition)
 }
 
-fn nodes(node: &ShellNode) -> Value {
+fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>) -> Value {
     let (view, me, live) = (node.view(), node.identity().node, node.live());
     let (mut leads, mut replicas) = (BTreeMap::new(), BTreeMap::new());
     for descriptor in descriptors(view) {
@@ -309,7 +323,9 @@ fn nodes(node: &ShellNode) -> Value {
                 "peer_id": PeerId::from_bytes(&info.peer_id).map(|peer| peer.to_string()).unwrap_or_default(),
                 "incarnation": format!("{:016x}", info.incarnation.0),
                 "boot": if id == me { node.boot() } else { node.told(id).map_or(0, |(boot, _)| boot) },
-                "kafka": info.kafka,
+                "kafka": first_kafka(info),
+                "listeners": listeners(info),
+                "clock_offset_ms": clocks.get(&info.peer_id),
                 "mesh": info.mesh,
                 "http": info.http,
                 "zone": info.zone,
@@ -321,6 +337,26 @@ fn nodes(node: &ShellNode) -> Value {
         })
         .collect();
     json!({ "cluster_id": view.cluster_id(), "node_id": me.0, "nodes": listed })
+}
+
+fn with_clocks(node: &ShellNode, clocks: &BTreeMap<PeerId, i64>) -> Exposition {
+    let mut out = figures::of(node);
+    let ids = peers(node.view());
+    let mut family = out.gauge(
+        "rafka_mesh_clock_offset_seconds",
+        "How far the clock of another node is ahead of this one's, the time on the way included.",
+    );
+    for (id, ms) in clocks.iter().filter_map(|(peer, ms)| Some((ids.get(peer)?, ms))) {
+        let sign = if *ms < 0 { "-" } else { "" };
+        let ms = ms.unsigned_abs();
+        family.of("node", id, format_args!("{sign}{}.{:03}", ms / 1000, ms % 1000));
+    }
+    out
+}
+
+/// Where a node's clients reach it, by listener.
+fn listeners(info: &NodeInfo) -> Value {
+    endpoints(&info.kafka).map(|end| (end.listener.to_owned(), Value::from(shown(&end)))).collect()
 }
 
 fn partitions(node: &ShellNode, name: &str) -> Option<Value> {
@@ -348,58 +384,6 @@ fn partitions(node: &ShellNode, name: &str) -> Option<Value> {
         .collect();
     let id = Uuid::from_bytes(topic.id.0).to_string();
     Some(json!({ "topic": name, "topic_id": id, "partitions": listed }))
-}
-
-const STANDINGS: [(&str, Standing); 5] = [
-    ("creating", Standing::Creating),
-    ("member", Standing::Member),
-    ("suspect", Standing::Suspect),
-    ("learner", Standing::Learner),
-    ("removed", Standing::Removed),
-];
-
-fn node_figures(node: &ShellNode) -> String {
-    let mut out = String::new();
-    let (mut leads, mut behind) = (0_u64, 0_u64);
-    let mut standings = [0_u64; STANDINGS.len()];
-    for replica in node.replicas() {
-        leads += u64::from(replica.role == Some(Role::Leader));
-        behind += replica.last.0.saturating_sub(replica.commit.0);
-        if let Some(place) = STANDINGS.iter().position(|(_, standing)| *standing == replica.standing) {
-            standings[place] += 1;
-        }
-    }
-    let _infallible = writeln!(out, "# TYPE rafka_replica_count gauge");
-    for ((name, _), count) in STANDINGS.iter().zip(standings) {
-        let _infallible = writeln!(out, "rafka_replica_count{{standing=\"{name}\"}} {count}");
-    }
-    let stats = node.store().stats();
-    let (view, live) = (node.view(), node.live());
-    let leaderless =
-        descriptors(view).filter(|descriptor| node.leader(descriptor.key).is_none()).count() as u64;
-    for (name, kind, value) in [
-        ("replica_leads", "gauge", leads),
-        ("replica_uncommitted_entries", "gauge", behind),
-        ("partition_leaderless", "gauge", leaderless),
-        ("topic_count", "gauge", view.topics().count() as u64),
-        ("node_registered", "gauge", view.nodes().count() as u64),
-        ("node_live", "gauge", live.len() as u64),
-        ("node_boot", "gauge", node.boot()),
-        ("storage_disk_bytes", "gauge", stats.disk_bytes),
-        ("storage_live_bytes", "gauge", stats.live_bytes),
-        ("storage_free_bytes", "gauge", stats.free_bytes),
-        ("storage_segments", "gauge", stats.segments),
-        ("storage_staged_bytes", "gauge", stats.staged_bytes),
-        ("storage_commits_total", "counter", stats.commits),
-        ("storage_written_bytes_total", "counter", stats.written_bytes),
-        ("storage_reclaim_copied_bytes_total", "counter", stats.copied_bytes),
-        ("storage_reads_memory_total", "counter", stats.reads_memory),
-        ("storage_reads_disk_total", "counter", stats.reads_disk),
-        ("storage_read_bytes_total", "counter", stats.read_bytes),
-    ] {
-        figure(&mut out, name, kind, value);
-    }
-    out
 }
 
 #[cfg(test)]

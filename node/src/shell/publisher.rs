@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::clock::wall_ms;
 use super::metrics::Metrics;
+use super::registry::first_kafka;
 use crate::core::Node;
 use crate::core::message::LeaderInfo;
 use crate::core::metadata::PartitionKey;
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How long a hint is worth something; published again well before.
 const HINT_MS: u64 = 3_600_000;
 /// Hints that may wait; what does not fit is published with the next round of all.
-const WAITING_MAX: usize = 100_000;
+pub(super) const WAITING_MAX: usize = 100_000;
 
 /// A hint and its key.
 pub(super) type Keyed = ([u8; 32], Hint);
@@ -47,6 +48,10 @@ impl Hints {
         self.changed.notify_one();
     }
 
+    fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take(&self) -> Option<Keyed> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
@@ -57,6 +62,7 @@ impl Hints {
             while let Some((key, hint)) = self.take() {
                 transport.publish_hint(key, &hint).await;
                 metrics.hints.fetch_add(1, Relaxed);
+                metrics.hints_waiting.store(self.waiting() as u64, Relaxed);
                 sleep(PAUSE).await;
             }
             self.changed.notified().await;
@@ -87,7 +93,7 @@ pub(super) fn hint_of(node: &Node<FileDisk>, info: &LeaderInfo) -> Option<Keyed>
         leader: info.leader.0,
         expires_ms: expires_ms(),
         replicas: descriptor.replicas.iter().map(|replica| replica.node.0).collect(),
-        addresses: leader.map(|leader| vec![leader.mesh.clone(), leader.kafka.clone()]).unwrap_or_default(),
+        addresses: leader.map(|leader| vec![leader.mesh.clone(), first_kafka(leader)]).unwrap_or_default(),
     };
     Some((key_of(info.key), hint))
 }
@@ -99,7 +105,7 @@ pub(super) fn hints_of(node: &Node<FileDisk>) -> Vec<Keyed> {
     let mut hints: Vec<Keyed> =
         led.filter(|info| info.leader == me).filter_map(|info| hint_of(node, info)).collect();
     if let Some(info) = node.view().node(me) {
-        let addresses = vec![info.mesh.clone(), info.kafka.clone(), info.http.clone()];
+        let addresses = vec![info.mesh.clone(), first_kafka(info), info.http.clone()];
         let (epoch, term, expires_ms) = (node.boot(), 0, expires_ms());
         let hint = Hint { epoch, term, leader: me.0, expires_ms, replicas: vec![me.0], addresses };
         hints.push((node_key(me.0), hint));

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use libp2p::PeerId;
 use mesh::raft::NodeId;
 
-use crate::core::metadata::View;
+use crate::core::metadata::endpoint::{Endpoint, endpoints};
+use crate::core::metadata::{NodeInfo, View};
 use crate::core::request::Broker;
+use crate::kafka::listeners::Brokers;
 
 /// The nodes of a view.
 #[derive(Debug, Default)]
@@ -45,31 +47,30 @@ impl Registry {
     }
 }
 
-/// The nodes of a view as Kafka clients reach them.
-pub(super) fn brokers(view: &View) -> Vec<Broker> {
-    let of = |info: &crate::core::metadata::NodeInfo| {
-        let (host, port) = split(&info.kafka)?;
-        let rack = (!info.zone.is_empty()).then(|| info.zone.clone());
-        Some(Broker { node: info.node.0, host, port, rack })
+/// The nodes of a view as Kafka clients reach them, by listener.
+pub(super) fn brokers(view: &View) -> Brokers {
+    let of = |info: &NodeInfo| {
+        let (node, zone, kafka) = (info.node.0, info.zone.clone(), info.kafka.clone());
+        let ends: Vec<(String, Broker)> = endpoints(&kafka)
+            .map(|end| {
+                let rack = (!zone.is_empty()).then(|| zone.clone());
+                (end.listener.to_owned(), Broker { node, host: end.host.to_owned(), port: end.port, rack })
+            })
+            .collect();
+        ends
     };
-    view.nodes().filter_map(of).collect()
+    Brokers::new(view.nodes().flat_map(of))
 }
 
-/// `host:port` in its parts, the host without brackets.
-pub(super) fn split(address: &str) -> Option<(String, u16)> {
-    let (host, port) = address.rsplit_once(':')?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    Some((host.to_owned(), port.parse().ok()?))
+/// A registered node's first listener for Kafka clients as `host:port`; empty while it has none.
+pub(super) fn first_kafka(info: &NodeInfo) -> String {
+    endpoints(&info.kafka).next().map(|end| shown(&end)).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_two_parts() {
-        assert_eq!(split("[::1]:9092"), Some(("::1".into(), 9092)));
-        assert_eq!(split("node-1:1"), Some(("node-1".into(), 1)));
-        assert_eq!(split("node-1"), None);
+/// `host:port`, a host of IPv6 in brackets.
+pub(super) fn shown(end: &Endpoint<'_>) -> String {
+    match end.host.contains(':') {
+        true => format!("[{}]:{}", end.host, end.port),
+        false => format!("{}:{}", end.host, end.port),
     }
 }

@@ -6,6 +6,7 @@
 //! | 2 | a founding message | control |
 //! | 3 | a request to join | rpc |
 //! | 4 | the answer to it | rpc |
+//! | 5 | the sender's clock, i64 milliseconds since 1970 | control |
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ const NODE: u8 = 1;
 const FOUNDING: u8 = 2;
 const JOIN: u8 = 3;
 const JOINED: u8 = 4;
+const CLOCK: u8 = 5;
 
 /// What a decoder may allocate for one frame, above its bytes.
 const DECODE_BYTES_MAX: usize = FRAME_BYTES_MAX + (16 << 20);
@@ -39,6 +41,8 @@ pub enum Frame {
     Join(JoinRequest),
     /// What became of that.
     Joined(JoinAnswer),
+    /// The sender's clock, milliseconds since 1970.
+    Clock(i64),
 }
 
 /// A frame that cannot be read.
@@ -113,6 +117,11 @@ pub fn joined(answer: &JoinAnswer) -> Bytes {
     tagged(JOINED, &answer.encode())
 }
 
+/// This node's clock as a frame.
+pub fn clock(wall_ms: i64) -> Bytes {
+    tagged(CLOCK, &wall_ms.to_le_bytes())
+}
+
 /// Reads a frame.
 ///
 /// # Errors
@@ -135,6 +144,9 @@ pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
         FOUNDING => Message::decode(body).map(Frame::Founding).ok_or_else(unreadable),
         JOIN => JoinRequest::decode(body).map(Frame::Join).ok_or_else(unreadable),
         JOINED => JoinAnswer::decode(body).map(Frame::Joined).ok_or_else(unreadable),
+        CLOCK => {
+            body.try_into().map(|ms| Frame::Clock(i64::from_le_bytes(ms))).map_err(|_length| unreadable())
+        }
         other => Err(failed(format!("kind {other} is of a newer release"))),
     }
 }
@@ -177,6 +189,12 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_comes_back() {
+        assert!(matches!(decode(&clock(-7)), Ok(Frame::Clock(-7))));
+        assert!(decode(&clock(7)[..8]).is_err());
+    }
+
+    #[test]
     fn cut_and_longer_frames_are_refused() {
         let frame = encode(LIFE, &append(20)).expect("it fits");
         assert!((0..frame.len()).all(|cut| decode(&frame[..cut]).is_err()));
@@ -187,7 +205,7 @@ mod tests {
 
     quickcheck! {
         fn hostile_bytes_do_no_harm(bytes: Vec<u8>, at: usize, flip: u8) -> bool {
-            for tag in 0..6 {
+            for tag in 0..7 {
                 let _ = decode(&[&[tag], &bytes[..]].concat());
             }
             let mut frame = encode(LIFE, &append(20)).expect("it fits").to_vec();

@@ -27,16 +27,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::advice;
 use super::clock::Clock;
 use super::disk::{DONE_MAX, DiskThreads, Done};
+use super::elections::Roles;
+use super::http::CONNECTIONS_MAX;
 use super::metrics::Metrics;
-use super::publisher::{Hints, hint_of, hints_of};
+use super::publisher::{Hints, WAITING_MAX, hint_of, hints_of};
 use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{RequestId, Response};
 use crate::core::{Effect, Input, Node, OLD_COPY};
-use crate::kafka::{Call, Inbox};
+use crate::exposition::Exposition;
+use crate::kafka::{Call, Inbox, NodeHandle};
 
 /// Inputs taken of each queue before the others get their turn.
 const BATCH: usize = 256;
@@ -92,10 +96,41 @@ pub(super) struct NoAnswer;
 pub(super) struct WorkerHandle {
     commands: mpsc::Sender<Command>,
     peers: mpsc::Sender<PeerEvent>,
+    done: mpsc::WeakSender<Done>,
+    calls: NodeHandle,
     stopped: CancellationToken,
 }
 
 impl WorkerHandle {
+    /// What waits in front of the worker and beside it, and what may.
+    pub(super) fn render_queues(&self, metrics: &Metrics, out: &mut Exposition) {
+        fn waits<T>(queue: &mpsc::Sender<T>) -> (u64, u64) {
+            let max = queue.max_capacity();
+            ((max - queue.capacity()) as u64, max as u64)
+        }
+        let load = self.calls.load();
+        let done = self.done.upgrade().map_or((0, DONE_MAX as u64), |done| waits(&done));
+        let queues = [
+            ("calls", (load.calls as u64, load.calls_max as u64)),
+            ("peers", waits(&self.peers)),
+            ("commands", waits(&self.commands)),
+            ("disk_done", done),
+            ("disk_jobs", (metrics.disk_jobs.load(Relaxed), load.calls_max as u64)),
+            ("hints", (metrics.hints_waiting.load(Relaxed), WAITING_MAX as u64)),
+            ("http", (metrics.http_connections.load(Relaxed), CONNECTIONS_MAX as u64)),
+        ];
+        let mut family = out.gauge("rafka_queue_length", "What waits, by queue.");
+        for (name, (length, _)) in queues {
+            family.of("queue", name, length);
+        }
+        let mut family = out.gauge("rafka_queue_limit", "What may wait, by queue.");
+        for (name, (_, limit)) in queues {
+            family.of("queue", name, limit);
+        }
+        out.gauge("rafka_node_queued_bytes", "Bytes of requests that are read or worked on.").is(load.bytes);
+        out.gauge("rafka_node_queued_bytes_limit", "As many may be (--queued-max-bytes).").is(load.bytes_max);
+    }
+
     /// Looks at the node between two steps. Bounded: the look must be short, and waits at most two seconds for its turn.
     ///
     /// # Errors
@@ -142,6 +177,8 @@ pub(super) struct Parts {
     pub(super) effects: Vec<Effect<FileDisk>>,
     pub(super) clock: Clock,
     pub(super) inbox: Inbox,
+    /// The other end of the inbox, to see how full it is.
+    pub(super) calls: NodeHandle,
     pub(super) transport: Transport,
     pub(super) hints: Arc<Hints>,
     pub(super) metrics: Arc<Metrics>,
@@ -156,9 +193,10 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
     let (commands, to_do) = mpsc::channel(COMMANDS_MAX);
     let (peers, heard) = mpsc::channel(PEERS_MAX);
     let (done, ended) = mpsc::channel(DONE_MAX);
+    let weak = done.downgrade();
     let disk = DiskThreads::start(parts.directory, done, Arc::clone(&parts.metrics))?;
     let stopped = CancellationToken::new();
-    let handle = WorkerHandle { commands, peers, stopped: stopped.clone() };
+    let handle = WorkerHandle { commands, peers, done: weak, calls: parts.calls, stopped: stopped.clone() };
     let now = Instant::now();
     let worker = Worker {
         node: parts.node,
@@ -173,6 +211,7 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         disk,
         stopped,
         registry: Registry::default(),
+        roles: Roles::default(),
         connected: BTreeSet::new(),
         pending: BTreeMap::new(),
         next_request: 0,
@@ -200,6 +239,7 @@ struct Worker {
     disk: DiskThreads,
     stopped: CancellationToken,
     registry: Registry,
+    roles: Roles,
     connected: BTreeSet<PeerId>,
     pending: BTreeMap<u64, oneshot::Sender<Response>>,
     next_request: u64,
@@ -235,7 +275,11 @@ impl Worker {
         let mut calls_open = true;
         loop {
             self.wait(&mut round, &mut calls_open).await;
-            if !self.work(&mut round) {
+            let began = Instant::now();
+            let goes_on = self.work(&mut round);
+            let busy = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.metrics.busy_us.fetch_add(busy, Relaxed);
+            if !goes_on {
                 break;
             }
         }
@@ -299,6 +343,7 @@ impl Worker {
     fn step(&mut self, input: Input<FileDisk>) {
         self.metrics.steps.fetch_add(1, Relaxed);
         let effects = self.node.step(self.clock.now(), input);
+        self.roles.observe(&self.node, &self.metrics.elections);
         self.perform(effects);
     }
 
@@ -436,8 +481,9 @@ fn fail(reason: &str) -> ! {
     }
     tracing::error!(
         reason,
-        "this node stops: its disk failed. Nothing acknowledged is lost while the other replicas are there. Look at the disk \
-         (dmesg, df, smartctl), then start the node again; if the disk is gone, give it an empty --data-dir and --join"
+        "this node stops: its disk failed. Nothing acknowledged is lost while the other replicas are there. {} If the disk is \
+         gone, give the node an empty --data-dir and --join",
+        advice::failed(reason)
     );
     std::process::exit(EXIT_DISK);
 }

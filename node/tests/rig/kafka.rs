@@ -31,7 +31,27 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     pub(crate) fn connect(node: &Process) -> Kafka {
-        Kafka { bootstrap: node.kafka_address(), connections: BTreeMap::new() }
+        Kafka::at(node.kafka_address())
+    }
+
+    pub(crate) fn at(bootstrap: String) -> Kafka {
+        Kafka { bootstrap, connections: BTreeMap::new() }
+    }
+
+    /// The brokers that are told: node and `host:port`.
+    pub(crate) fn brokers(&mut self) -> Vec<(i32, String)> {
+        let metadata = self.metadata(None).expect("an answer");
+        let brokers = metadata.brokers.iter();
+        let mut all: Vec<_> = brokers.map(|one| (one.node_id.0, at(&one.host, one.port))).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Leader and error of each partition.
+    pub(crate) fn leaders(&mut self, topic: &str) -> Vec<(i32, i16)> {
+        let metadata = self.metadata(Some(topic)).expect("an answer");
+        let partitions = metadata.topics.first().map(|topic| topic.partitions.as_slice()).unwrap_or_default();
+        partitions.iter().map(|one| (one.leader_id.0, one.error_code)).collect()
     }
 
     /// One request; nothing when the connection breaks.
@@ -95,7 +115,7 @@ impl Kafka {
                 let found =
                     metadata.topics.first()?.partitions.iter().find(|p| p.partition_index == partition)?;
                 let broker = metadata.brokers.iter().find(|broker| broker.node_id == found.leader_id)?;
-                Some(format!("{}:{}", broker.host.as_str(), broker.port))
+                Some(at(&broker.host, broker.port))
             });
             leader.is_some()
         });
@@ -199,4 +219,11 @@ fn records(mut bytes: Bytes) -> Vec<Vec<u8>> {
         values.extend(batch.records.into_iter().map(|record| record.value.unwrap_or_default().to_vec()));
     }
     values
+}
+
+fn at(host: &StrBytes, port: i32) -> String {
+    match host.contains(':') {
+        true => format!("[{}]:{port}", host.as_str()),
+        false => format!("{}:{port}", host.as_str()),
+    }
 }

@@ -65,15 +65,21 @@ impl Rig {
             data: self.root.path().join(name),
             log: self.root.path().join(format!("{name}.log")),
             arguments: Vec::new(),
+            wrapper: Vec::new(),
+            variables: Vec::new(),
         }
     }
 
     /// Three seeds, started.
     pub(crate) fn three(&self) -> Vec<Process> {
+        self.three_with(&[])
+    }
+
+    pub(crate) fn three_with(&self, arguments: &[&str]) -> Vec<Process> {
         let seeds: Vec<String> = (0..3).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let list = seeds.join(",");
         let start = |(name, own): (&&str, &String)| {
-            self.node(name).args(&["--listen-mesh", own, "--seeds", &list]).start()
+            self.node(name).args(&["--listen-mesh", own, "--seeds", &list]).args(arguments).start()
         };
         ["s1", "s2", "s3"].iter().zip(&seeds).map(start).collect()
     }
@@ -92,9 +98,41 @@ pub(crate) struct Setup {
     data: PathBuf,
     log: PathBuf,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Setup {
+    /// A shell script that ends with `exec "$@"`: the node.
+    pub(crate) fn within(mut self, script: &str) -> Setup {
+        self.wrapper = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
+        self
+    }
+
+    /// As [`Setup::within`], with mounts of its own. Nothing when the system does not let this user.
+    pub(crate) fn within_mounts(mut self, script: &str) -> Option<Setup> {
+        let unshare = ["unshare", "--mount", "--map-root-user"];
+        let allowed = Command::new(unshare[0]).args(&unshare[1..]).arg("true").stderr(Stdio::null()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            eprintln!("not shown: this user may not mount");
+            return None;
+        }
+        self = self.within(script);
+        self.wrapper.splice(0..0, unshare.map(str::to_owned));
+        Some(self)
+    }
+
+    /// An environment variable.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Setup {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where the data is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.data
+    }
+
     pub(crate) fn args(mut self, arguments: &[&str]) -> Setup {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
@@ -108,22 +146,34 @@ impl Setup {
 
     /// Whether `storage verify` finds nothing wrong with the directory.
     pub(crate) fn verify(&self) -> bool {
+        self.offline(&["verify"]).0 == 0
+    }
+
+    /// `storage` with these words: exit code, what it prints, and what it says beside.
+    pub(crate) fn offline(&self, words: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rafka-node"));
-        let ended = command.args(["storage", "verify"]).arg(&self.data).stderr(Stdio::null()).status();
-        ended.expect("it runs").success()
+        let ended = command.arg("storage").args(words).arg(&self.data).output().expect("it runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (ended.status.code().unwrap_or(-1), text(ended.stdout), text(ended.stderr))
     }
 
     /// As [`Setup::start`], while another process may use the directory.
     pub(crate) fn start_beside(self) -> Process {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rafka-node"));
-        command.arg("--data-dir").arg(&self.data);
+        let node = env!("CARGO_BIN_EXE_rafka-node").to_owned();
+        let mut words = self.wrapper.iter().chain([&node]);
+        let mut command = Command::new(words.next().expect("the node at least"));
+        command.args(words).arg("--data-dir").arg(&self.data).envs(self.variables.clone());
         for flag in ["--listen-kafka", "--listen-mesh", "--listen-http"] {
-            if !self.arguments.iter().any(|argument| argument == flag) {
+            let named = flag == "--listen-kafka" && self.arguments.iter().any(|one| one == "--listeners");
+            if !named && !self.arguments.iter().any(|argument| argument == flag) {
                 command.args([flag, "127.0.0.1:0"]);
             }
         }
-        command.args(["--heartbeat-ms", "100", "--stop-ms", "10000"]).args(&self.arguments);
+        command.args(["--heartbeat-ms", "100"]).args(&self.arguments);
+        if !self.arguments.iter().any(|argument| argument == "--stop-ms") {
+            command.args(["--stop-ms", "10000"]);
+        }
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
         Process { child, setup: self }
@@ -156,7 +206,22 @@ impl Process {
     }
 
     fn ports(&self) -> Option<Value> {
-        read_ports(&self.setup.data)
+        read_ports(&self.seen(&self.setup.data))
+    }
+
+    /// A path as the process sees it, whatever it mounted.
+    pub(crate) fn seen(&self, path: &Path) -> PathBuf {
+        let root = format!("/proc/{}/root{}", self.pid(), path.display());
+        if Path::new(&root).exists() { root.into() } else { path.to_owned() }
+    }
+
+    /// The port of a named listener.
+    pub(crate) fn listener(&self, name: &str) -> u16 {
+        port_in(&self.ports().expect("it is ready")["listeners"], name)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn address(&self, name: &str) -> String {
@@ -203,12 +268,22 @@ impl Process {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(&mut self) -> Ended {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        self.signal("TERM");
         self.wait()
     }
 
-    fn wait(&mut self) -> Ended {
+    /// A signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.pid().to_string());
+        assert!(Command::new("kill").args([signal, pid]).status().expect("kill runs").success());
+    }
+
+    /// Waits until the log says it.
+    pub(crate) fn says(&self, words: &str) {
+        until(&format!("{words:?} in {}", self.setup.log.display()), || self.log().contains(words));
+    }
+
+    pub(crate) fn wait(&mut self) -> Ended {
         let mut ended = None;
         until("the end of a process", || {
             ended = self.child.try_wait().expect("it can be asked");

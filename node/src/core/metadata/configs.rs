@@ -248,6 +248,16 @@ pub fn check_topic(configs: &[(String, Option<String>)]) -> Result<BTreeMap<Stri
     Ok(set)
 }
 
+/// Which values a topic's key takes, in words; `None` of an unknown key.
+pub fn allowed(name: &str) -> Option<String> {
+    Some(match find(name)?.allowed {
+        Allowed::Range(low, i64::MAX) => format!("{low} or more"),
+        Allowed::Range(low, high) => format!("{low} to {high}"),
+        Allowed::Default(why) => format!("the default only: {why}"),
+        Allowed::Flag => "true or false".to_owned(),
+    })
+}
+
 fn find(name: &str) -> Option<&'static Key> {
     TOPIC.iter().find(|key| key.name == name)
 }

@@ -9,6 +9,7 @@
 //! Reading order and interface:
 //!
 //! - [`descriptor`]: [`PartitionKey`], [`ShardId`], [`Descriptor`], [`Topic`], [`NodeInfo`], [`Founding`].
+//! - [`endpoint`]: the listeners of a node in one text.
 //! - [`command`]: [`Command`] with `encode`/`decode`; byte table there.
 //! - [`shard`]: [`Shard`]: `founded(shard, &founding)`, `apply(index, &payload) -> Outcome`, `version()`,
 //!   `snapshot()`, `restore(&bytes)`, `update_since(version)`, `confirms_removal(key, triple)`.
@@ -29,6 +30,7 @@
 pub mod command;
 pub mod configs;
 pub mod descriptor;
+pub mod endpoint;
 pub mod lifecycle;
 pub mod plan;
 pub mod shard;
@@ -42,6 +44,7 @@ pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
     NodeInfo, PartitionKey, SHARDS, ShardId, Topic,
 };
+pub use endpoint::endpoints;
 pub use shard::{Outcome, Shard};
 pub use update::{Change, ShardUpdate};
 pub use view::{Merge, View};

@@ -8,9 +8,9 @@ use crate::core::request::ConfigEntry;
 pub struct BrokerSettings {
     /// The node's id.
     pub node: i32,
-    /// `host:port` on which it listens for Kafka clients.
+    /// Where it listens for Kafka clients, `NAME://host:port` with commas between.
     pub listen: String,
-    /// `host:port` that it tells clients.
+    /// What it tells clients, in the same form.
     pub advertised: String,
     /// Its zone; may be empty.
     pub zone: String,
@@ -35,7 +35,7 @@ const fn fixed(name: &'static str, kind: Kind, documentation: &'static str) -> K
 
 /// Every key of a node, by name.
 const KEYS: &[Key] = &[
-    set("advertised.listeners", Kind::Text, "Address for clients."),
+    set("advertised.listeners", Kind::Text, "Addresses for clients, by listener."),
     set("auto.create.topics.enable", Kind::Boolean, "Whether asking for an unknown topic creates it."),
     set("broker.id", Kind::Int, "The node's committed id."),
     set("broker.rack", Kind::Text, "The node's zone."),
@@ -61,13 +61,13 @@ const KEYS: &[Key] = &[
 
 fn value(name: &str, settings: &BrokerSettings, defaults: &Defaults) -> Option<String> {
     Some(match name {
-        "advertised.listeners" => format!("PLAINTEXT://{}", settings.advertised),
+        "advertised.listeners" => settings.advertised.clone(),
         "auto.create.topics.enable" => defaults.auto_create_topics.to_string(),
         "broker.id" | "node.id" => settings.node.to_string(),
         "broker.rack" if settings.zone.is_empty() => return None,
         "broker.rack" => settings.zone.clone(),
         "default.replication.factor" => defaults.replication_factor.to_string(),
-        "listeners" => format!("PLAINTEXT://{}", settings.listen),
+        "listeners" => settings.listen.clone(),
         "log.cleanup.policy" => "delete".into(),
         "log.dirs" => settings.data_dir.clone(),
         "log.message.timestamp.type" => "CreateTime".into(),
