@@ -458,3 +458,34 @@ fn a_survey_finds_every_log_and_what_is_missing() {
     assert!(survey.problems.iter().any(|problem| problem.contains("is missing")), "{survey:?}");
     assert_eq!(survey.logs[0].missing_from, Some((1, 0)));
 }
+
+#[test]
+fn a_survey_has_nothing_to_say_of_a_directory_that_reclaim_went_through() {
+    let disk = FakeDisk::default();
+    let mut store = filled(&disk, 1);
+    let other = LogId(8);
+    store.write(Write::Create { log: other, epoch: 1, meta: Bytes::new() }).expect("new");
+    for n in 1..=300 {
+        append(&mut store, 500).expect("room");
+        if n % 10 == 0 {
+            let kept = Entry { index: n / 10, base_offset: n as i64 / 10 - 1, ..entry(&store, 100) };
+            store.write(Write::Append { log: other, entries: vec![kept] }).expect("room");
+        }
+        commit(&mut store);
+    }
+    let before = disk.list().expect("no fault").len();
+    let start = LogStart { index: 290, term: 1, next_offset: 290 };
+    store.write(Write::Trim { log: LOG, start }).expect("valid");
+    commit(&mut store);
+    let mut copied = 0;
+    while let Some(mut job) = store.begin_reclaim() {
+        job.run();
+        copied += store.finish_reclaim(job).expect("no fault").copied_bytes;
+        commit(&mut store);
+    }
+    assert!(copied > 0 && disk.list().expect("no fault").len() < before, "nothing was reclaimed");
+    drop(store);
+    let survey = storage::inspect::survey(&disk).expect("no fault");
+    assert_eq!((survey.problems.as_slice(), survey.logs.len()), (&[][..], 2));
+    assert!(survey.logs.iter().all(|log| log.missing_from.is_none()), "{survey:?}");
+}
