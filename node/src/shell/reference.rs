@@ -99,11 +99,12 @@ fn flag(argument: &Arg, text: &mut String) {
 }
 
 fn code(text: &str) -> String {
-    format!("`{}`", text.replace('|', "\\|"))
+    format!("`{text}`")
 }
 
 fn row(text: &mut String, cells: &[&str]) {
     // Writing to a String does not fail.
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     let _infallible = writeln!(text, "| {} |", cells.join(" | "));
 }
 
