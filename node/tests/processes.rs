@@ -10,6 +10,8 @@ mod refused;
 mod rig;
 #[path = "processes/signals.rs"]
 mod signals;
+#[path = "processes/spans.rs"]
+mod spans;
 
 use rig::{Ended, Kafka, Rig};
 

@@ -25,7 +25,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::field::Empty;
+use tracing::{Span, debug_span};
 
+use super::REQUESTS;
 use super::handle::{ClientContext, NodeHandle, Stopped};
 use super::limits::Limits;
 use super::listeners::localize;
@@ -229,13 +232,15 @@ struct Slot {
     api: Api,
     started: Instant,
     answer: Answer,
+    span: Span,
     _flight: Flight,
     _permits: Permits,
 }
 
 enum Answer {
     Ready(Bytes),
-    Pending(Header, oneshot::Receiver<Response>),
+    /// The span lasts until the node has answered.
+    Pending(Header, oneshot::Receiver<Response>, Span),
 }
 
 struct Permits {
@@ -310,13 +315,16 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         let started = Instant::now();
         // A place in the order comes first: what reaches the node is bounded by it.
         let place = self.slots.reserve().await.map_err(|_writer_ended| End::Closed)?;
+        let span;
         let (api, flight, answer) = match decoded {
             Decoded::Close(reason) => return Err(reason.into()),
             Decoded::Immediate { header, frame } => {
+                span = self.span(&header, held);
                 (header.api, self.shared.metrics.requested(header.api), Answer::Ready(frame))
             }
             Decoded::Request { header, request } => {
                 let flight = self.shared.metrics.requested(header.api);
+                span = self.span(&header, held);
                 if let Request::Fetch { max_bytes, .. } = request {
                     let response = reserve(&self.bytes, max_bytes.min(self.bytes_max - held)).await?;
                     permits._connection.merge(response);
@@ -324,12 +332,31 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 if *header.client_id != *self.client.client_id {
                     self.client.client_id = Arc::from(header.client_id.as_str());
                 }
+                let waiting = debug_span!(target: REQUESTS, parent: &span, "answer");
                 let reply = self.shared.handle.send(request, self.client.clone()).await?;
-                (header.api, flight, Answer::Pending(header, reply))
+                (header.api, flight, Answer::Pending(header, reply, waiting))
             }
         };
-        place.send(Slot { api, started, answer, _flight: flight, _permits: permits });
+        place.send(Slot { api, started, answer, span, _flight: flight, _permits: permits });
         Ok(())
+    }
+
+    /// Of a request until its response is written; for `shell::otlp`.
+    fn span(&self, header: &Header, bytes: u32) -> Span {
+        debug_span!(
+            target: REQUESTS,
+            "request",
+            messaging.system = "kafka",
+            rafka.api = header.api.name(),
+            rafka.api.version = i64::from(header.version),
+            rafka.correlation_id = i64::from(header.correlation_id),
+            rafka.listener = &*self.shared.listener,
+            rafka.request.bytes = u64::from(bytes),
+            rafka.response.bytes = Empty,
+            rafka.errors = Empty,
+            messaging.client.id = header.client_id,
+            client.address = %self.client.address,
+        )
     }
 }
 
@@ -350,13 +377,17 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
         while let Some(slot) = self.queued.recv().await {
             let (frame, errors) = match slot.answer {
                 Answer::Ready(frame) => (Some(frame), 0),
-                Answer::Pending(header, reply) => {
+                Answer::Pending(header, reply, waiting) => {
                     let response = reply.await.map_err(|_dropped| End::Dropped)?;
+                    drop(waiting);
                     let errors = errors(&response);
                     (self.encoded(header, response)?, errors)
                 }
             };
+            slot.span.record("rafka.errors", errors);
             if let Some(frame) = frame {
+                slot.span.record("rafka.response.bytes", frame.len() as u64);
+                let _writing = debug_span!(target: REQUESTS, parent: &slot.span, "write");
                 self.write(&frame).await?;
             }
             self.shared.metrics.answered(slot.api, errors, slot.started.elapsed());

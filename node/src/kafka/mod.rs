@@ -19,4 +19,7 @@ pub mod metrics;
 pub mod serve;
 mod tables;
 
+/// Target of the spans of requests.
+pub const REQUESTS: &str = "rafka::request";
+
 pub use handle::{Call, ClientContext, Inbox, NodeHandle};

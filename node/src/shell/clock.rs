@@ -36,12 +36,21 @@ impl Clock {
     }
 }
 
-/// Milliseconds since 1970; 0 while the system's clock is before that.
-pub(super) fn wall_ms() -> i64 {
+/// Nanoseconds since 1970, for spans; 0 while the system's clock is before that.
+pub(super) fn wall_ns() -> u64 {
+    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn since_1970() -> Duration {
     #[expect(clippy::disallowed_methods, reason = "the shell reads the clock and hands it to the core")]
     let now = SystemTime::now();
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(OFFSET_MS.load(Relaxed)).max(0)
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Milliseconds since 1970; 0 while the system's clock is before that.
+pub(super) fn wall_ms() -> i64 {
+    let ms = i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX);
+    ms.saturating_add(OFFSET_MS.load(Relaxed)).max(0)
 }
 
 /// A drill: from now on the clock reads wrong by that much.

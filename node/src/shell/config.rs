@@ -10,6 +10,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::listeners::{self, Given, KafkaListener};
+use super::otlp::Endpoint;
 use crate::core::metadata::descriptor::TOPIC_PARTITIONS_MAX;
 
 /// What `--help` ends with.
@@ -125,6 +126,12 @@ pub struct Raw {
     /// error, warn, info, debug or trace; or per module, as in info,mesh=debug [default: info]
     #[arg(long, env = "RAFKA_LOG_LEVEL", value_name = "LEVEL", help_heading = "Process")]
     pub log_level: Option<String>,
+    /// Collector of OpenTelemetry that gets a span of each request, as http://HOST:4318 (OTLP, JSON over HTTP) [default: none]
+    #[arg(long, env = "RAFKA_OTLP_ENDPOINT", value_name = "URL", help_heading = "Process")]
+    pub otlp_endpoint: Option<String>,
+    /// Of so many requests one is traced [default: 1]
+    #[arg(long, env = "RAFKA_OTLP_SAMPLE", value_name = "N", help_heading = "Process")]
+    pub otlp_sample: Option<u64>,
 
     /// Between two heartbeats of nodes and of leaders [default: 200]
     #[arg(long, env = "RAFKA_HEARTBEAT_MS", value_name = "MS", help_heading = "Advanced")]
@@ -163,7 +170,7 @@ impl Raw {
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
             advertised_listeners, seeds, join, token_file, zone, weight,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
-            socket_request_max_bytes, queued_max_bytes, log_format, log_level, heartbeat_ms, suspect_ms, election_ms, stop_ms,
+            socket_request_max_bytes, queued_max_bytes, log_format, log_level, otlp_endpoint, otlp_sample, heartbeat_ms, suspect_ms, election_ms, stop_ms,
             clock_offset_ms)
     }
 }
@@ -246,6 +253,8 @@ pub struct Config {
     pub queued_max_bytes: u32,
     pub log_format: LogFormat,
     pub log_level: String,
+    pub otlp_endpoint: Option<Endpoint>,
+    pub otlp_sample: u64,
     pub heartbeat_ms: u64,
     pub suspect_ms: u64,
     pub election_ms: u64,
@@ -399,6 +408,8 @@ impl Config {
                 Some(other) => return Err(wrong("log-format", other, "it is text or json")),
             },
             log_level: log_level(raw.log_level)?,
+            otlp_endpoint: raw.otlp_endpoint.map(|text| collector(&text)).transpose()?,
+            otlp_sample: within("otlp-sample", raw.otlp_sample.unwrap_or(1), 1, u64::MAX)?,
             heartbeat_ms,
             suspect_ms: at_least_three(
                 "suspect-ms",
@@ -573,6 +584,16 @@ fn zone(given: Option<String>) -> Result<String, ConfigError> {
     if right { Ok(zone) } else { Err(wrong("zone", zone, "it is at most 200 visible ASCII characters")) }
 }
 
+fn collector(text: &str) -> Result<Endpoint, ConfigError> {
+    Endpoint::parse(text).ok_or_else(|| {
+        wrong(
+            "otlp-endpoint",
+            text,
+            "write http://HOST:PORT, for example http://127.0.0.1:4318; there is no TLS",
+        )
+    })
+}
+
 fn log_level(given: Option<String>) -> Result<String, ConfigError> {
     let level = given.unwrap_or_else(|| "info".to_owned());
     let known = |level: &str| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
@@ -639,6 +660,10 @@ mod tests {
             ("segment-bytes = 7", ["--segment-bytes", "RAFKA_SEGMENT_BYTES", "\"7\"", "65536"]),
             ("election-ms = 100", ["--election-ms", "RAFKA_ELECTION_MS", "\"100\"", "600"]),
             ("advertise-mesh = 'a b:1'", ["--advertise-mesh", "RAFKA_ADVERTISE_MESH", "a b:1", "HOST:PORT"]),
+            (
+                "otlp-endpoint = 'https://a:1'",
+                ["--otlp-endpoint", "RAFKA_OTLP_ENDPOINT", "https", "http://HOST:PORT"],
+            ),
             ("zone = 'a b'", ["--zone", "RAFKA_ZONE", "a b", "visible"]),
         ] {
             let error = check(text).expect_err(text).to_string();

@@ -3,7 +3,7 @@
 //! In reading order: [`config`] (what a person may set), [`data_dir`] (who this node is), [`membership`] (how it comes to a
 //! mesh), [`worker`] (the thread that owns the node), `disk` (the threads that wait for it), [`wire`] (frames between
 //! nodes), `publisher` (hints), `http` and `pages`, [`metrics`], and this file: start and stop. Beside them: [`listeners`],
-//! `signals`, `reload`, `log`, `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `advice` (what errors mean).
+//! `signals`, `reload`, `log`, `otlp` (spans of requests), `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `advice` (what errors mean).
 //!
 //! ```text
 //! format checked -> lock, log recovered -> identity -> listeners bound, ports.json -> mesh founded or joined -> node -> clients served
@@ -30,6 +30,7 @@ pub mod metrics;
 mod notify;
 mod offline;
 mod open_files;
+pub mod otlp;
 mod pages;
 mod process;
 mod publisher;
@@ -135,7 +136,14 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if passes { EXIT_UNRESOLVED } else { EXIT_USAGE });
         }
     };
-    let level = log::start(&config);
+    let seed = match data_dir::random() {
+        Ok(seed) => seed,
+        Err(error) => {
+            eprintln!("rafka-node: this system has no randomness: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = log::start(&config, seed);
     end_on_panic();
     clock::set_offset(config.clock_offset_ms);
     check_open_files(&config);
@@ -146,7 +154,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(config, cli.flags, level)) {
+    match runtime.block_on(run(config, cli.flags, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("this node ends: {error:#}");
@@ -203,9 +211,13 @@ struct Watched {
     notifier: Notifier,
 }
 
-async fn run(config: Config, flags: Raw, level: log::Level) -> anyhow::Result<()> {
+async fn run(config: Config, flags: Raw, log: log::Log) -> anyhow::Result<()> {
     let notifier = Notifier::from_environment();
-    let reloading = tokio::spawn(Reload::new(flags, &config, level, notifier.clone())?.run());
+    let reloading = tokio::spawn(Reload::new(flags, &config, log.level, notifier.clone())?.run());
+    let tracing = log.spans.zip(config.otlp_endpoint.clone()).map(|(spans, endpoint)| {
+        let node = config.listeners.first().map(|one| one.told(one.listen.port())).unwrap_or_default();
+        tokio::spawn(otlp::send(spans, endpoint, node, Arc::clone(&log.dropped)))
+    });
     let stop = stop_on_signal(notifier.clone())?;
     notifier.status("recovering the log");
     let (opened, http_socket) = open(config).await?;
@@ -227,6 +239,7 @@ async fn run(config: Config, flags: Raw, level: log::Level) -> anyhow::Result<()
         metrics: Arc::clone(&watched.metrics),
         kafka: Arc::clone(&watched.kafka),
         clocks: Arc::clone(&watched.clocks),
+        spans_dropped: log.dropped,
     };
     let http_stop = CancellationToken::new();
     let serving_http = tokio::spawn(http::serve(http_socket, Arc::new(pages), http_stop.clone()));
@@ -235,6 +248,7 @@ async fn run(config: Config, flags: Raw, level: log::Level) -> anyhow::Result<()
     http_stop.cancel();
     serving_http.await?;
     vouching.abort();
+    tracing.inspect(|sending| sending.abort());
     reloading.abort();
     match served {
         // Told to stop while it still waited for others: that is no failure.

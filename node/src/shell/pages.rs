@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -17,6 +18,7 @@ use super::ShellNode;
 use super::figures;
 use super::http::{Answer, field};
 use super::metrics::{self, Metrics};
+use super::otlp::Dropped;
 use super::process;
 use super::publisher::key_of;
 use super::registry::{first_kafka, shown};
@@ -50,6 +52,7 @@ pub(super) struct Pages {
     pub(super) metrics: Arc<Metrics>,
     pub(super) kafka: Arc<KafkaMetrics>,
     pub(super) clocks: Arc<Clocks>,
+    pub(super) spans_dropped: Dropped,
 }
 
 impl From<NoAnswer> for Answer {
@@ -116,6 +119,11 @@ impl Pages {
         process::render(&mut out);
         self.kafka.render(&mut out);
         self.metrics.render(&mut out);
+        out.counter(
+            "rafka_trace_spans_dropped_total",
+            "Spans that the collector of --otlp-endpoint did not get.",
+        )
+        .is(self.spans_dropped.load(Relaxed));
         let (bytes, peers) = self.transport.unsent_bytes();
         metrics::unsent(&mut out, bytes, peers);
         let worker = self.worker().ok();
