@@ -420,3 +420,22 @@ fn a_lookup_survives_a_peer_that_is_gone_and_an_emptied_directory() {
         until_found(&fresh, key, &hint(1, 1, 1)).await;
     });
 }
+
+#[test]
+fn a_listener_of_every_address_is_reached_by_both_families() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return eprintln!("not shown: this machine has no IPv6");
+    }
+    run(async {
+        let mut everywhere = config(&Keypair::generate_ed25519());
+        everywhere.listen = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+        let mut host = Peer::start(everywhere).await;
+        let port = host.transport.listening().port();
+        for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}"), format!("localhost:{port}")] {
+            let mut guest = Peer::new().await;
+            guest.transport.dial(address);
+            guest.until_connected(host.id()).await;
+            host.until_connected(guest.id()).await;
+        }
+    });
+}

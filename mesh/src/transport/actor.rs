@@ -14,7 +14,7 @@ use libp2p::swarm::{ConnectionId, DialError, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -296,9 +296,10 @@ impl Actor {
     fn is_own(&self, reached: &Multiaddr) -> bool {
         let own = self.listening;
         let plain: Multiaddr = reached.iter().take(2).collect();
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
         plain == multiaddr(own)
             || (own.ip().is_unspecified()
-                && plain == multiaddr(SocketAddr::new(std::net::Ipv4Addr::LOCALHOST.into(), own.port())))
+                && loopback.iter().any(|ip| plain == multiaddr(SocketAddr::new(*ip, own.port()))))
     }
 }
 

@@ -9,7 +9,7 @@ use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::{self, NetworkBehaviour, StreamProtocol, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Transport as _, kad, multiaddr::Protocol, noise, ping, tcp, yamux};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A peer whose ping stays unanswered this long is cut off. Below a second this misfires under load.
@@ -92,11 +92,19 @@ fn kademlia(config: &TransportConfig, local: PeerId) -> kad::Behaviour<kad::stor
     kad
 }
 
-/// Listens and waits until the port is known.
+/// Listens and waits until the port is known. libp2p's sockets of IPv6 take no IPv4: every address of this machine takes two.
 pub(super) async fn listen(
     swarm: &mut Swarm<Behaviour>,
     address: SocketAddr,
 ) -> Result<SocketAddr, TransportError> {
+    let listening = listen_at(swarm, address).await?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        listen_at(swarm, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), listening.port())).await?;
+    }
+    Ok(listening)
+}
+
+async fn listen_at(swarm: &mut Swarm<Behaviour>, address: SocketAddr) -> Result<SocketAddr, TransportError> {
     let failed = |reason: String| TransportError::Listen { address, reason };
     let listener = swarm.listen_on(multiaddr(address)).map_err(|error| failed(innermost(&error)))?;
     loop {
