@@ -128,7 +128,7 @@ impl Live {
             let bytes: Vec<u64> = self.samples.iter().map(|(_, sample)| sample.bytes).collect();
             let tail = &bytes[bytes.len().saturating_sub(CURVE_SECONDS)..];
             let best = output::bytes(bytes.iter().copied().max().unwrap_or(0) as f64);
-            text.push_str(&format!("\n  now   {}\n  MB/s  {}  best {best}/s", words(now), curve(tail)));
+            text.push_str(&format!("\n  now   {}\n  rate  {}  best {best}/s", words(now), curve(tail)));
         }
         bar.set_message(text);
     }

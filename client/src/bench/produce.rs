@@ -203,9 +203,10 @@ impl Senders {
         let under_way = || self.producers.iter().any(|producer| producer.in_flight_count() > 0);
         while under_way() && began.elapsed() < DRAIN {
             if stop.requested() {
-                self.producers
-                    .iter()
-                    .for_each(|producer| producer.purge(PurgeConfig::default().queue().inflight()));
+                for producer in &self.producers {
+                    producer.context().counts().given_up = true;
+                    producer.purge(PurgeConfig::default().queue().inflight());
+                }
                 return;
             }
             clock::pause(Duration::from_millis(20));

@@ -31,6 +31,8 @@ pub(super) struct Counts {
     pub(super) errors: BTreeMap<String, u64>,
     /// The measured time is over: only errors count.
     pub(super) closed: bool,
+    /// What is still under way was given up by the user: nothing counts any more.
+    pub(super) given_up: bool,
 }
 
 impl Tally {
@@ -82,6 +84,7 @@ impl ProducerContext for Tally {
         let now = self.now();
         let mut counts = self.counts();
         match delivery {
+            _ if counts.given_up => {}
             Ok(_) if counts.closed => {}
             Ok(message) => {
                 let bytes = message.key().map_or(0, <[u8]>::len) + message.payload().map_or(0, <[u8]>::len);
