@@ -153,24 +153,28 @@ pub async fn serve_listener(socket: TcpListener, shared: Shared) {
             accepted = socket.accept() => accepted,
             () = shared.stop.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, address)) if tracker.len() < shared.limits.connections_max => {
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::error!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Open::admit(&shared.metrics, shared.limits.connections_max) {
+            Some(open) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%address, %error, "no TCP_NODELAY");
                 }
                 let shared = shared.clone();
                 tracker.spawn(async move {
-                    serve_connection(stream, address, &shared).await.log(address, &shared.metrics);
+                    serve_admitted(stream, address, &shared, open).await.log(address, &shared.metrics);
                 });
             }
-            Ok((_, address)) => {
+            None => {
                 shared.metrics.connections_refused_total.fetch_add(1, Relaxed);
                 shared.metrics.closed(Closed::TooMany);
                 tracing::warn!(%address, max = shared.limits.connections_max, "too many connections");
-            }
-            Err(error) => {
-                tracing::error!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -183,9 +187,14 @@ pub async fn serve_connection<S>(stream: S, address: SocketAddr, shared: &Shared
 where
     S: AsyncRead + AsyncWrite,
 {
-    shared.metrics.connections_total.fetch_add(1, Relaxed);
-    shared.metrics.connections.fetch_add(1, Relaxed);
-    let _open = Open(&shared.metrics);
+    let open = Open::count(&shared.metrics);
+    serve_admitted(stream, address, shared, open).await
+}
+
+async fn serve_admitted<S>(stream: S, address: SocketAddr, shared: &Shared, _open: Open) -> End
+where
+    S: AsyncRead + AsyncWrite,
+{
     let (read, write) = tokio::io::split(stream);
     // One more is in the writer's hands.
     let (slots, queued) = mpsc::channel(shared.limits.connection_requests_max.max(2) - 1);
@@ -219,9 +228,26 @@ where
     end
 }
 
-struct Open<'a>(&'a Metrics);
+/// A connection, counted among those of all listeners for as long as it is open.
+struct Open(Arc<Metrics>);
 
-impl Drop for Open<'_> {
+impl Open {
+    fn count(metrics: &Arc<Metrics>) -> Open {
+        metrics.connections_total.fetch_add(1, Relaxed);
+        metrics.connections.fetch_add(1, Relaxed);
+        Open(Arc::clone(metrics))
+    }
+
+    /// Nothing when there are as many as may be.
+    fn admit(metrics: &Arc<Metrics>, max: usize) -> Option<Open> {
+        let room = |open: u64| (open < max as u64).then_some(open + 1);
+        metrics.connections.fetch_update(Relaxed, Relaxed, room).ok()?;
+        metrics.connections_total.fetch_add(1, Relaxed);
+        Some(Open(Arc::clone(metrics)))
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
     }

@@ -15,7 +15,7 @@ pub struct Limits {
     pub connection_bytes_max: u32,
     /// Requests in flight on one connection.
     pub connection_requests_max: usize,
-    /// Connections of one listener; more are closed at once.
+    /// Connections of all listeners together; more are closed at once.
     pub connections_max: usize,
     /// How long a connection may be silent between requests (`connections.max.idle.ms`).
     pub idle_timeout: Duration,

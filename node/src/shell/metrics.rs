@@ -46,7 +46,7 @@ pub struct Metrics {
     pub disk_free_bytes: AtomicU64,
     /// Below so many free bytes no records are taken.
     pub reserve_bytes: AtomicU64,
-    /// Clients that may be connected to one listener.
+    /// Clients that may be connected.
     pub connections_max: AtomicU64,
     /// Hints put into the directory.
     pub hints: AtomicU64,
@@ -151,7 +151,7 @@ impl Metrics {
             "Requests of clients that the node works on, waiting fetches among them.",
         )
         .is(self.calls.load(Relaxed));
-        out.gauge("rafka_kafka_connections_limit", "Clients that may be connected to one listener.")
+        out.gauge("rafka_kafka_connections_limit", "Clients that may be connected.")
             .is(self.connections_max.load(Relaxed));
         out.gauge("rafka_http_connections", "Connections to the HTTP port.")
             .is(self.http_connections.load(Relaxed));

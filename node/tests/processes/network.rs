@@ -1,6 +1,8 @@
 //! Several listeners, addresses of IPv6, names, and clocks that differ.
 
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use crate::rig::{Ended, Kafka, Process, Rig, free_port, until};
 
@@ -67,6 +69,34 @@ fn each_connection_is_told_the_addresses_of_its_listener() {
     for node in &mut nodes {
         assert_eq!(node.stop(), Ended::Code(0));
     }
+}
+
+#[test]
+fn the_limit_on_clients_is_one_for_all_listeners() {
+    let rig = Rig::new();
+    let arguments = ["--listeners", "A://127.0.0.1:0,B://127.0.0.1:0", "--max-connections", "2"];
+    let mut node = rig.node("a").args(&arguments).start();
+    node.ready();
+    let at = |name: &str| TcpStream::connect(("127.0.0.1", node.listener(name))).expect("it listens");
+    let open = |count: u64| {
+        let line = format!("rafka_kafka_connections {count}");
+        until(&line, || node.get("/metrics").1.lines().any(|found| found == line));
+    };
+    let (first, second) = (at("A"), at("B"));
+    open(2);
+    let mut third = at("B");
+    third.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
+    let closed = match third.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    assert!(closed, "at once");
+    drop(first);
+    open(1);
+    assert_eq!(Kafka::connect(&node).brokers().len(), 1);
+    drop(second);
+    assert!(node.log().contains("too many connections"), "{}", node.log());
+    assert_eq!(node.stop(), Ended::Code(0));
 }
 
 #[test]
