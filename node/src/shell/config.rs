@@ -675,6 +675,17 @@ mod tests {
     }
 
     #[test]
+    fn the_example_for_a_service_is_right() {
+        // But for the token, which is another file, and the directory, which the unit names.
+        let text = include_str!("../../../deploy/node.toml").replace("token-file", "# token-file");
+        let config = check(&text).and_then(reachable).expect("allowed");
+        let names: Vec<&str> = config.listeners.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["INSIDE", "OUTSIDE"]);
+        let own = config.advertise_mesh.expect("given");
+        assert!(matches!(&config.entry, Entry::Seeds(seeds) if seeds.len() == 3 && seeds.contains(&own)));
+    }
+
+    #[test]
     fn one_address_has_one_spelling() {
         let config = check("seeds = '[0:0::1]:9192,Node-1.Example:9192'\nadvertise-mesh = '[::1]:9192'")
             .expect("allowed");
