@@ -100,6 +100,18 @@ fn half_a_create_is_none() {
     clean(17_952_819_570_179);
 }
 
+/// A misdirected write was the last round of a log: a commit without bytes was counted as the round after it.
+#[test]
+fn a_later_round_follows_a_misdirected_one() {
+    clean(17_952_822_904_655);
+}
+
+/// A misdirected write showed after a topic was made without one of its three: with two of three gone no majority is left.
+#[test]
+fn damage_shows_while_all_else_is_well() {
+    clean(17_952_822_905_338);
+}
+
 /// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {

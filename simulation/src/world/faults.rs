@@ -514,7 +514,8 @@ impl World {
 
     fn check_doom(&mut self, host: usize, life: u64) {
         let Some(commits) = self.hosts[host].doomed.filter(|_| self.is_life(host, life)) else { return };
-        if self.hosts[host].commits < commits {
+        // The start after it ends a life: damage like any other, so everything else is well by then.
+        if self.hosts[host].commits < commits || self.not_whole(None).is_some() {
             self.queue.push(self.now + 200 * MS, Event::Undo(Undo::CheckDoom { host, life }));
             return;
         }

@@ -74,7 +74,8 @@ pub(super) struct Host {
     pub(super) stalled_until: Micros,
     /// Why the node may say that its disk failed.
     pub(super) excuse: Option<&'static str>,
-    /// A misdirected write is under way: leave the process alone until this many commits ended.
+    /// A misdirected write is under way: leave the process alone until this many commits ended. The one in flight may be written already,
+    /// the next one goes astray, and a round after it tells that from a torn tail.
     pub(super) doomed: Option<u64>,
     /// Splits that keep clients away.
     pub(super) clients_cut: u32,
