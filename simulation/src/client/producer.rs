@@ -66,8 +66,8 @@ struct Lane {
 }
 
 enum Producing {
-    Needs { bump: Option<(i64, i16)>, not_before: Micros },
-    Asking { bump: Option<(i64, i16)>, call: RequestId },
+    Needs { not_before: Micros },
+    Asking { call: RequestId },
     As { id: i64, epoch: i16 },
 }
 
@@ -93,7 +93,7 @@ impl Producer {
         Self {
             profile,
             topics,
-            state: Producing::Needs { bump: None, not_before: start },
+            state: Producing::Needs { not_before: start },
             lanes: BTreeMap::new(),
             calls: BTreeMap::new(),
             records: 0,
@@ -104,16 +104,16 @@ impl Producer {
     }
 
     fn identify(&mut self, port: &mut Port<'_>) {
-        let Producing::Needs { bump, not_before } = self.state else { return };
+        let Producing::Needs { not_before } = self.state else { return };
         if port.now < not_before
             || (self.finishing && self.lanes.values().all(|lane| lane.waiting.is_empty()))
         {
             return;
         }
-        let (producer_id, producer_epoch) = bump.unwrap_or((-1, -1));
         let host = port.any_host();
-        let call = port.ask(host, Request::InitProducerId { producer_id, producer_epoch }, 3 * SECOND);
-        self.state = Producing::Asking { bump, call };
+        let request = Request::InitProducerId { producer_id: -1, producer_epoch: -1 };
+        let call = port.ask(host, request, 3 * SECOND);
+        self.state = Producing::Asking { call };
     }
 
     fn make(&mut self, port: &mut Port<'_>) {
@@ -190,14 +190,18 @@ impl Producer {
         }
     }
 
-    /// Goes on under another identity; whatever is in flight stays unknown.
+    /// Goes on under another identity, whatever is in flight stays unknown: under the next epoch of the same id, as Java's producer does
+    /// by itself (KIP-360), or under a new id, as librdkafka does.
     fn abandon(&mut self, port: &mut Port<'_>) {
         let Producing::As { id, epoch } = self.state else { return };
-        let bump = (self.profile.bumps && epoch < i16::MAX).then_some((id, epoch));
-        self.state = Producing::Needs { bump, not_before: port.now + 20 * MS };
+        let bumped = epoch.checked_add(1).filter(|_| self.profile.bumps);
+        self.state = match bumped {
+            Some(epoch) => Producing::As { id, epoch },
+            None => Producing::Needs { not_before: port.now + 20 * MS },
+        };
         // Of a topic that stays, if there is one: nobody is fenced where the topic is gone.
         let given_up = self.lanes.iter().rev().find_map(|(key, lane)| Some((key, lane.waiting.front()?)));
-        if let (Some((key, waiting)), Some(_)) = (given_up, bump) {
+        if let (Some((key, waiting)), Some(_)) = (given_up, bumped) {
             let at = port.now + port.random.within(100, 3000) * MS;
             self.late = Some((at, key.clone(), waiting.batch.clone()));
         }
@@ -264,11 +268,10 @@ impl Producer {
     }
 
     fn identified(&mut self, port: &mut Port<'_>, error: ErrorCode, id: i64, epoch: i16) {
-        let Producing::Asking { bump, .. } = self.state else { return };
+        let Producing::Asking { .. } = self.state else { return };
         self.state = match error {
             ErrorCode::None => Producing::As { id, epoch },
-            error if retriable(error) => Producing::Needs { bump, not_before: port.now + 100 * MS },
-            _ => Producing::Needs { bump: None, not_before: port.now + 100 * MS },
+            _ => Producing::Needs { not_before: port.now + 100 * MS },
         };
     }
 
@@ -326,10 +329,10 @@ impl Actor for Producer {
         if self.topics.broken(id) {
             return self.turn(port);
         }
-        if let Producing::Asking { bump, call } = self.state
+        if let Producing::Asking { call } = self.state
             && call == id
         {
-            self.state = Producing::Needs { bump, not_before: port.now + 100 * MS };
+            self.state = Producing::Needs { not_before: port.now + 100 * MS };
         }
         self.failed(port, id);
         self.turn(port);

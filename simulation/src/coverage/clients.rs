@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use node::core::error::ErrorCode;
-use node::core::request::{FetchResult, Request, RequestId, Response};
+use node::core::request::{FetchResult, ProducerStamp, Request, RequestId, Response};
 
 use super::{Fact, Scene, Situation, Tally, Watch};
 use crate::queue::Micros;
@@ -40,7 +40,12 @@ impl Clients {
                 let offsets = partitions.iter().map(|part| part.offset).collect();
                 self.fetches.insert(id, Fetching { since: now, offsets });
             }
-            Request::InitProducerId { producer_id: 0.., .. } => _ = self.bumps.insert(id),
+            Request::Produce { partitions, .. } => {
+                let bumped = |stamp: ProducerStamp| stamp.epoch > 0 && stamp.base_sequence == 0;
+                if partitions.iter().filter_map(|part| part.batch.producer).any(bumped) {
+                    self.bumps.insert(id);
+                }
+            }
             _ => {}
         }
     }
@@ -49,15 +54,14 @@ impl Clients {
         match response {
             Response::Produce { partitions } => {
                 partitions.iter().for_each(|part| produced(part.error, tally));
+                let written = partitions.iter().any(|part| part.error == ErrorCode::None);
+                tally.count_if(self.bumps.remove(&id) && written, BUMPED);
             }
             Response::Fetch { partitions } => {
                 let Some(fetching) = self.fetches.remove(&id) else { return };
                 for (offset, part) in fetching.offsets.iter().zip(partitions) {
                     fetched(now > fetching.since, *offset, part, tally);
                 }
-            }
-            Response::InitProducerId { error, .. } => {
-                tally.count_if(self.bumps.remove(&id) && *error == ErrorCode::None, BUMPED);
             }
             Response::CreateTopics { topics } => {
                 topics
