@@ -43,7 +43,9 @@ pub const ANONYMOUS: &str = "User:ANONYMOUS";
 /// A frame holds at least API key, version and correlation id.
 const FRAME_BYTES_MIN: u32 = 8;
 /// What is allocated for a frame before its bytes arrive; a larger one grows with them.
-const FRAME_BYTES_AHEAD: usize = 1 << 20;
+const FRAME_BYTES_AHEAD: u32 = 16 << 10;
+/// After [`Limits::stall_timeout`] a larger frame must have come at no less than a KiB in this time.
+const FRAME_KIB_TIME: Duration = Duration::from_millis(250);
 /// Small requests are read together; a large one goes past this buffer.
 const READ_BUFFER_BYTES: usize = 4096;
 /// How long what is in flight may take to be answered once no more is read.
@@ -78,9 +80,12 @@ pub enum End {
     /// Nothing came for [`Limits::idle_timeout`].
     #[error("no request for too long")]
     Idle,
-    /// A request half sent or a response half read, and no progress for [`Limits::stall_timeout`].
+    /// A request half sent or a response half read, and no progress for [`Limits::stall_timeout`], or hardly any.
     #[error("the client stopped in the middle of a frame")]
     Stalled,
+    /// No room for the rest of a frame came free for [`Limits::stall_timeout`].
+    #[error("the requests of all clients fill this node's memory for them (queued-max-bytes)")]
+    Crowded,
     /// No frame can be this long or short.
     #[error(
         "a frame of {bytes} bytes: allowed are {FRAME_BYTES_MIN} to {bytes_max} (socket.request.max.bytes)"
@@ -123,6 +128,7 @@ impl End {
             End::Stopping => Closed::Stopping,
             End::Idle => Closed::Idle,
             End::Stalled => Closed::Stalled,
+            End::Crowded => Closed::Crowded,
             End::FrameSize { .. } => Closed::FrameSize,
             End::Request(_) => Closed::Request,
             End::Response(_) | End::Dropped => Closed::Response,
@@ -136,7 +142,7 @@ impl End {
             End::Closed | End::Stopping | End::Idle | End::Socket(_) => {
                 tracing::debug!(%address, reason = %self, "connection closed");
             }
-            End::Stalled | End::FrameSize { .. } | End::Request(_) | End::Dropped => {
+            End::Stalled | End::Crowded | End::FrameSize { .. } | End::Request(_) | End::Dropped => {
                 metrics.connections_refused_total.fetch_add(1, Relaxed);
                 tracing::warn!(%address, reason = %self, "connection closed by this node");
             }
@@ -312,29 +318,40 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         }
         let held = bytes.min(self.bytes_max);
         let connection = reserve(&self.bytes, held).await?;
-        let node = self.shared.handle.reserve(bytes).await?;
-        let frame = self.frame(bytes).await?;
+        let (frame, node) = self.frame(bytes).await?;
         self.shared.metrics.received_bytes_total.fetch_add(u64::from(bytes) + 4, Relaxed);
         let permits = Permits { _connection: connection, _node: node };
         self.decoded(decode_request(frame, &self.shared.limits), permits, held).await
     }
 
-    async fn frame(&mut self, bytes: u32) -> Result<Bytes, End> {
-        let bytes = bytes as usize;
-        let mut frame = BytesMut::with_capacity(bytes.min(FRAME_BYTES_AHEAD));
-        while frame.len() < bytes {
-            let left = bytes - frame.len();
-            if frame.capacity() == frame.len() {
-                frame.reserve(left.min(frame.len()));
+    /// Reads a frame. The node's memory is taken for what came and as much again, not for what is promised: a few clients that send large
+    /// frames a byte at a time would keep everybody else waiting.
+    async fn frame(&mut self, bytes: u32) -> Result<(Bytes, OwnedSemaphorePermit), End> {
+        let (handle, stall_timeout) = (&self.shared.handle, self.shared.limits.stall_timeout);
+        let began = Instant::now();
+        let mut held = bytes.min(FRAME_BYTES_AHEAD);
+        let mut permit = handle.reserve(0, held).await?;
+        let mut frame = BytesMut::with_capacity(held as usize);
+        while frame.len() < bytes as usize {
+            if frame.len() == held as usize {
+                let more = (bytes - held).min(held);
+                let wait = timeout(stall_timeout, handle.reserve(held, more)).await;
+                permit.merge(wait.map_err(|_elapsed| End::Crowded)??);
+                held += more;
+                frame.reserve(more as usize);
             }
-            let mut rest = (&mut self.stream).take(left as u64);
-            match timeout(self.shared.limits.stall_timeout, rest.read_buf(&mut frame)).await {
+            let mut rest = (&mut self.stream).take(u64::from(held) - frame.len() as u64);
+            match timeout(stall_timeout, rest.read_buf(&mut frame)).await {
                 Err(_elapsed) => return Err(End::Stalled),
                 Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                 Ok(read) => read?,
             };
+            let allowed = stall_timeout + FRAME_KIB_TIME * (frame.len() >> 10).try_into().unwrap_or(u32::MAX);
+            if bytes > FRAME_BYTES_AHEAD && frame.len() < bytes as usize && began.elapsed() > allowed {
+                return Err(End::Stalled);
+            }
         }
-        Ok(frame.freeze())
+        Ok((frame.freeze(), permit))
     }
 
     async fn decoded(&mut self, decoded: Decoded, mut permits: Permits, held: u32) -> Result<(), End> {

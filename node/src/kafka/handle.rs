@@ -82,13 +82,13 @@ impl NodeHandle {
         (NodeHandle { calls: sender, bytes, bytes_max, brokers: watched }, Inbox { calls, brokers })
     }
 
-    /// Waits until `bytes` more may be held by requests; the permit gives them back when dropped. One request larger than
-    /// the whole bound passes alone. Cancellation safe.
+    /// Waits until a request that holds `held` bytes may hold `bytes` more; the permit gives them back when dropped. One request larger
+    /// than the whole bound passes alone. Cancellation safe.
     ///
     /// # Errors
     /// [`Stopped`] when the node takes no more calls.
-    pub async fn reserve(&self, bytes: u32) -> Result<OwnedSemaphorePermit, Stopped> {
-        let bytes = bytes.min(self.bytes_max);
+    pub async fn reserve(&self, held: u32, bytes: u32) -> Result<OwnedSemaphorePermit, Stopped> {
+        let bytes = bytes.min(self.bytes_max.saturating_sub(held));
         Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(|_closed| Stopped)
     }
 

@@ -8,8 +8,18 @@ use super::serve::Api;
 use crate::exposition::{Durations, Exposition};
 
 const APIS: usize = Api::ALL.len();
-const CLOSED: [&str; 9] =
-    ["client", "stopping", "idle", "stalled", "frame_size", "request", "response", "socket", "too_many"];
+const CLOSED: [&str; 10] = [
+    "client",
+    "stopping",
+    "idle",
+    "stalled",
+    "crowded",
+    "frame_size",
+    "request",
+    "response",
+    "socket",
+    "too_many",
+];
 
 /// Why a connection was closed, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +32,8 @@ pub enum Closed {
     Idle,
     /// The client stopped in the middle of a frame.
     Stalled,
+    /// The memory for requests was full for too long.
+    Crowded,
     /// A frame of a length that is not allowed.
     FrameSize,
     /// A request that cannot be answered.

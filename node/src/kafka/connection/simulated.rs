@@ -103,7 +103,7 @@ async fn run(seed: u64) -> Result<Vec<String>, String> {
     timeout(RUN, judge(running, &world, stops.is_some()))
         .await
         .map_err(|_elapsed| "it hangs".to_owned())??;
-    let given_back = shared.handle.reserve(bounds.node_bytes);
+    let given_back = shared.handle.reserve(0, bounds.node_bytes);
     if timeout(Duration::ZERO, given_back).await.is_err() {
         return Err("bytes are held by nobody".into());
     }

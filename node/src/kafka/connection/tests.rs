@@ -283,6 +283,33 @@ async fn silence_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn large_frames_a_byte_at_a_time_keep_nobody_waiting_and_end() {
+    let mut slow = rig(Limits::default());
+    slow.client.write_u32(90 << 20).await.unwrap();
+    tokio::task::yield_now().await;
+    let all_but_a_little = (1 << 30) - (1 << 20);
+    let others = slow.shared.handle.reserve(0, all_but_a_little);
+    assert!(timeout(Duration::from_secs(1), others).await.is_ok(), "what is promised is not taken");
+    let trickle = async {
+        while slow.client.write_u8(0).await.is_ok() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let (end, ()) = tokio::join!(slow.served, trickle);
+    assert!(matches!(end.unwrap(), End::Stalled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_finds_no_room_is_given_up() {
+    let mut rig = rig(Limits::default());
+    let held = rig.shared.handle.reserve(0, (1 << 30) - FRAME_BYTES_AHEAD).await;
+    rig.client.write_u32(1 << 20).await.unwrap();
+    rig.client.write_all(&[0; 64 << 10]).await.unwrap();
+    assert!(matches!(rig.served.await.unwrap(), End::Crowded));
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_left() {
     let Rig { mut client, mut inbox, served, .. } =
         rig(Limits { connection_requests_max: 1_000, ..Limits::default() });
