@@ -1,0 +1,230 @@
+"""A node under people who mean it no good, and a well-behaved client beside them. Each kind of trouble lasts a while; meanwhile and afterwards
+the node must live, stay within its memory, serve the client about as fast as before, and say in its log why it closed connections."""
+import argparse
+import json
+import os
+import random
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import frames
+from mesh import Rafka
+
+TOPIC = "hostile"
+SPACE = 8 << 30
+
+
+def attacker(work):
+    """A thread that opens connections and lets `work(socket, rng)` misuse them until told to stop."""
+
+    def run(address, stop, number, counts):
+        rng = random.Random(number)
+        while not stop.is_set():
+            try:
+                with socket.create_connection(address, 5) as s:
+                    s.settimeout(1)
+                    counts["connections"] += 1
+                    work(s, rng, stop)
+            except OSError:
+                counts["closed by the node"] += 1
+                stop.wait(0.002)
+
+    return run
+
+
+def drain(s):
+    try:
+        while s.recv(65536):
+            pass
+    except OSError:
+        pass
+
+
+def spoiled(s, rng, stop):
+    """Random, truncated, bit-flipped and inflated frames of every API."""
+    source = frames.well_formed(TOPIC)
+    for _ in range(20):
+        s.sendall(frames.spoil(source, rng))
+        time.sleep(0.001)
+    s.shutdown(socket.SHUT_WR)
+    s.settimeout(0.05)
+    drain(s)
+
+
+def lies(s, rng, stop):
+    """Batches whose counts disagree with their bytes, control batches, decompression bombs, array lengths of gigabytes."""
+    for frame in rng.sample(LIES, 4):
+        s.sendall(frame)
+    s.sendall(frames.frame(3, 1, b"\x7f\xff\xff\xff"))
+    s.settimeout(0.2)
+    drain(s)
+
+
+def idle(s, rng, stop):
+    """Connections that say nothing, or half a frame and then nothing."""
+    held = [s]
+    while len(held) < 500 and not stop.is_set():
+        try:
+            another = socket.create_connection(s.getpeername(), 2)
+            another.sendall(b"\0\0\1\0" if rng.random() < 0.5 else b"")
+            held.append(another)
+        except OSError:
+            break
+        time.sleep(0.001)
+    stop.wait(5)
+    for one in held[1:]:
+        one.close()
+
+
+def flood(s, rng, stop):
+    """Connections opened and reset as fast as one can."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    time.sleep(0.001)
+
+
+def slow_reader(s, rng, stop):
+    """Asks for everything, again and again, and reads nothing."""
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    fetch = frames.well_formed(TOPIC)[5]
+    for _ in range(2000):
+        s.sendall(fetch)
+        if stop.is_set():
+            return
+    stop.wait(30)
+
+
+def slow_writer(s, rng, stop):
+    """A large frame, a byte at a time."""
+    s.sendall(b"\5\0\0\0")
+    while not stop.is_set():
+        s.sendall(b"x")
+        stop.wait(0.05)
+
+
+def rubbish(s, rng, stop):
+    """Random bytes and half handshakes, at the mesh port as well."""
+    if rng.random() < 0.5:
+        s.sendall(b"\x13/multistream/1.0.0\n")
+        time.sleep(0.01)
+    if rng.random() < 0.5:
+        s.sendall(b"\x07/noise\n" + rng.randbytes(40))
+    s.sendall(rng.randbytes(rng.choice([1, 100, 10000])))
+    s.settimeout(0.05)
+    drain(s)
+
+
+LIES = frames.batches_that_lie(TOPIC)
+# name, work, threads, port
+KINDS = [
+    ("spoiled frames", spoiled, 4, "kafka"),
+    ("lying batches", lies, 4, "kafka"),
+    ("idle and half sent", idle, 8, "kafka"),
+    ("connection flood", flood, 4, "kafka"),
+    ("slow readers", slow_reader, 50, "kafka"),
+    ("slow writers", slow_writer, 50, "kafka"),
+    ("rubbish", rubbish, 4, "kafka"),
+    ("rubbish at the mesh port", rubbish, 4, "mesh"),
+    ("idle at the mesh port", idle, 2, "mesh"),
+    ("flood at the mesh port", flood, 2, "mesh"),
+]
+
+
+def p99(target, seconds):
+    command = [os.environ["LOAD_BIN"], "produce", "--bootstrap", target.bootstrap(), "--topic", TOPIC, "--rate", "2", "--batch", "4096"]
+    done = subprocess.run(command + ["--seconds", str(seconds), "--warm", "1"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the well-behaved client failed: {done.stderr[-600:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    if found["failed"]:
+        raise RuntimeError(f"{found['failed']} requests of the well-behaved client failed")
+    return found["p99_ms"]
+
+
+def hurt(target, kind, seconds):
+    name, work, threads, port = kind
+    host = "127.0.0.1"
+    address = (host, target.port + 1 if port == "kafka" else target.port + 101)
+    stop, counts = threading.Event(), {"connections": 0, "closed by the node": 0}
+    hostile = [threading.Thread(target=attacker(work), args=(address, stop, n, counts), daemon=True) for n in range(threads)]
+    for thread in hostile:
+        thread.start()
+    time.sleep(0.5)
+    peak = [target.resident_mib(1)]
+
+    def watch():
+        while not stop.wait(0.2):
+            peak.append(target.resident_mib(1))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        during = p99(target, max(2, seconds - 2))
+    finally:
+        stop.set()
+    for thread in [*hostile, watcher]:
+        thread.join(10)
+    return during, max(peak), counts
+
+
+def reasons(target, begin):
+    with open(target.log_path(1), errors="replace") as log:
+        log.seek(begin)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read())
+    return len(re.findall(r"closed by this node|too many connections|connection closed|refused", text)), len(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=15, help="of each kind; 600 is the full form")
+    parser.add_argument("--memory-mib", type=int, default=512, help="the node's bound: queued requests, caches and a base")
+    parser.add_argument("--only", default="", help="kinds whose names contain this")
+    options = parser.parse_args()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
+    # One slow client may hold a frame for this long; the default would outlast a short run.
+    arguments = ["--queued-max-bytes", str(256 << 20)]
+    target = Rafka(f"{os.environ['RUN_DIR']}/rafka", 1, arguments)
+    failures = []
+    try:
+        target.start(1)
+        resource.prlimit(target.pids[1], resource.RLIMIT_AS, (SPACE, SPACE))
+        target.ready(1)
+        create = [os.environ["RAFKA_BIN"], "--bootstrap", target.bootstrap(), "topic", "create", TOPIC, "--partitions", "1", "--replication-factor", "1"]
+        subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        p99(target, 3)
+        # Two cores, shared with the attackers: what matters is the worst of what the client saw alone.
+        alone = max(p99(target, 5) for _ in range(3))
+        print(f"a well-behaved client alone: p99 {alone:.1f} ms; the node: {target.resident_mib(1):.0f} MiB; address space bound 8 GiB")
+        print(f"{'kind':26} {'p99 ms':>7} {'times':>6} {'peak MiB':>9} {'connections':>12} {'closed':>8} {'log lines why':>14}")
+        for kind in [kind for kind in KINDS if options.only in kind[0]]:
+            begin = os.path.getsize(target.log_path(1))
+            during, peak, counts = hurt(target, kind, options.seconds)
+            why, size = reasons(target, begin)
+            print(f"{kind[0]:26} {during:7.1f} {during / alone:6.1f} {peak:9.0f} {counts['connections']:12} {counts['closed by the node']:8} {why:14}")
+            sys.stdout.flush()
+            if target.unexpected_exits():
+                failures.append(f"{kind[0]}: the node ended: {target.unexpected_exits()}\n{target.tail(1)}")
+                break
+            if peak > options.memory_mib:
+                failures.append(f"{kind[0]}: {peak:.0f} MiB are more than {options.memory_mib}")
+            if during > 3 * alone:
+                failures.append(f"{kind[0]}: p99 {during:.1f} ms beside {alone:.1f} ms alone")
+            if size > 64 << 20:
+                failures.append(f"{kind[0]}: {size >> 20} MiB of log")
+        if not target.unexpected_exits() and not target.stop(1):
+            failures.append("the node did not stop cleanly afterwards")
+    finally:
+        target.close()
+    for failure in failures:
+        print(f"FAILED {failure}")
+    print(f"RESULT hostile test: {'failed' if failures else 'passed'}")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
