@@ -45,6 +45,7 @@ apt_name() {
     java) echo default-jre-headless ;;
     mvn) echo maven ;;
     cc) echo gcc libc6-dev ;;
+    c++) echo g++ ;;
     python3) echo python3 python3-venv ;;
     losetup | mount) echo mount ;;
     mkfs.ext4) echo e2fsprogs ;;

@@ -112,6 +112,12 @@ fn damage_shows_while_all_else_is_well() {
     clean(17_952_822_905_338);
 }
 
+/// With acks=1 a deposed leader acknowledged what the next leader had taken again, elsewhere.
+#[test]
+fn an_acknowledgement_by_one_may_be_of_the_past() {
+    clean(17_952_867_920_647);
+}
+
 /// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {

@@ -98,6 +98,8 @@ pub(crate) struct Sent {
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledged {
     pub(crate) host: usize,
+    /// In which it leads.
+    pub(crate) term: Term,
     pub(crate) batch: BatchId,
     pub(crate) acks: Acks,
     pub(crate) base_offset: i64,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use node::core::request::Acks;
 
+use super::ledger::Place;
 use super::{Acknowledged, Check, First, Group, Ledger, Sent, Verdict, violated};
 use crate::batch::BatchId;
 
@@ -76,12 +77,16 @@ impl Check for Producers {
     }
 
     fn acknowledged(&mut self, ledger: &Ledger, fact: &Acknowledged) -> Verdict {
-        // acks=1 promises a sync on the leader only, so the batch may yet be lost. It may not turn up elsewhere, but for a
-        // deleted topic of the same name, to which it was sent before.
+        // acks=1 promises a sync on the leader only, so the batch may yet be lost. It may not turn up elsewhere, but under a later leader,
+        // to which it was sent again, or in a deleted topic of the same name, to which it was sent before.
         let places = ledger.places(fact.batch);
         let exists = |group| ledger.descriptors.of(ledger.key(group)).is_some();
         let told = places.iter().any(|place| place.base_offset == fact.base_offset);
-        let may_be_lost = fact.acks == Acks::Leader && !places.iter().any(|place| exists(place.group));
+        let later = |place: &Place| {
+            ledger.entry(place.group, place.index).is_some_and(|entry| entry.term > fact.term)
+        };
+        let gone = |place: &Place| !exists(place.group) || later(place);
+        let may_be_lost = fact.acks == Acks::Leader && places.iter().all(gone);
         if told || may_be_lost {
             return Ok(());
         }
@@ -105,6 +110,9 @@ fn advance(sequence: i32, by: u32) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use mesh::raft::Term;
+    use node::core::metadata::{PartitionKey, ShardId};
+
     use super::super::doctored::{batch, fact, ledger, records};
     use super::*;
 
@@ -138,8 +146,12 @@ mod tests {
         }
 
         fn acknowledge(&mut self, record: u64, acks: Acks, base_offset: i64) -> Verdict {
-            let batch = BatchId { client: 1, record };
-            self.check.acknowledged(&self.ledger, &Acknowledged { host: 1, batch, acks, base_offset })
+            self.acknowledge_in(1, record, acks, base_offset)
+        }
+
+        fn acknowledge_in(&mut self, term: u32, record: u64, acks: Acks, base_offset: i64) -> Verdict {
+            let (term, batch) = (Term(term), BatchId { client: 1, record });
+            self.check.acknowledged(&self.ledger, &Acknowledged { host: 1, term, batch, acks, base_offset })
         }
     }
 
@@ -175,6 +187,18 @@ mod tests {
     fn a_batch_that_nobody_sent_is_found() {
         let mut history = History::new();
         assert_eq!(history.commit(0, 0).unwrap_err().check, SENT);
+    }
+
+    #[test]
+    fn one_leader_may_acknowledge_late_what_the_next_has_elsewhere() {
+        let mut history = History::new();
+        // A partition that certainly exists, though nobody sends there.
+        history.group = history.ledger.group(PartitionKey::of_shard(ShardId(3)));
+        history.send(0, 0);
+        assert_eq!(history.commit(0, 0).unwrap_err().check, SENT);
+        assert_eq!(history.acknowledge_in(1, 0, Acks::Leader, 5).unwrap_err().check, KEPT);
+        assert!(history.acknowledge_in(0, 0, Acks::Leader, 5).is_ok(), "committed in term 1");
+        assert_eq!(history.acknowledge_in(0, 0, Acks::All, 5).unwrap_err().check, KEPT);
     }
 
     #[test]

@@ -342,15 +342,16 @@ impl World {
                         continue;
                     }
                     self.stats.acknowledged += u64::from(*count);
-                    let fact =
-                        Acknowledged { host, batch: *batch, acks: *acks, base_offset: result.base_offset };
                     self.cover_acknowledged(host, *batch);
-                    let topic = self.topic_of(host, &result.topic);
-                    if topic.is_some_and(|topic| {
-                        self.is_deleted(PartitionKey { topic, partition: result.partition })
-                    }) {
+                    let partition = result.partition;
+                    let key =
+                        self.topic_of(host, &result.topic).map(|topic| PartitionKey { topic, partition });
+                    if key.is_some_and(|key| self.is_deleted(key)) {
                         continue;
                     }
+                    let term = key.and_then(|key| Some(self.view(host, key)?.term)).unwrap_or_default();
+                    let (batch, acks, base_offset) = (*batch, *acks, result.base_offset);
+                    let fact = Acknowledged { host, term, batch, acks, base_offset };
                     for check in &mut self.checks {
                         check.acknowledged(&self.ledger, &fact)?;
                     }
