@@ -7,8 +7,7 @@ use super::report::Report;
 use super::tally::Tally;
 use crate::clock;
 use crate::error::CliError;
-use crate::kafka;
-use crate::produce::{Acks, Compression, PARTITIONER, idempotence};
+use crate::produce::{Acks, Compression, batching};
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::Args;
@@ -234,25 +233,13 @@ fn producer(
     acks: Acks,
     tally: Tally,
 ) -> Result<ThreadedProducer<Tally>, CliError> {
-    let property = settings.property(&["enable.idempotence"]).map(|value| value == "true");
-    let idempotent = idempotence(acks, property.filter(|_| acks == Acks::All))?;
     let bytes_max = (u64::from(args.size) + 4096).max(1_000_000).to_string();
-    let defaults = [
-        PARTITIONER,
-        ("linger.ms", "5"),
-        ("batch.size", "1000000"),
-        ("message.max.bytes", &bytes_max),
+    let sizes = [
+        ("message.max.bytes", bytes_max.as_str()),
         ("queue.buffering.max.messages", "100000"),
         ("queue.buffering.max.kbytes", "65536"),
-        ("request.timeout.ms", "8000"),
-        ("delivery.timeout.ms", "120000"),
     ];
-    let mut fixed =
-        vec![("acks", acks.name()), ("enable.idempotence", if idempotent { "true" } else { "false" })];
-    fixed.extend(args.compression.map(|codec| ("compression.type", codec.name())));
-    kafka::config(settings, &defaults, &fixed)
-        .create_with_context(tally)
-        .map_err(|error| kafka::cannot_start(&error))
+    batching(settings, (acks, None), args.compression, &sizes, tally)
 }
 
 /// One sending thread.

@@ -19,7 +19,7 @@ use ledger::Ledger;
 use progress::Progress;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -152,32 +152,28 @@ const RECORD_BYTES_MAX: usize = 100 << 20;
 /// The partitioner of Java's clients: murmur2 of the key, and records without key spread in turns of a batch each.
 pub(crate) const PARTITIONER: (&str, &str) = ("partitioner", "murmur2_random");
 
-fn producer(
+/// Starts a producer that writes in batches. `sizes` are defaults as well: a profile may change them.
+pub(crate) fn batching<C: ProducerContext + 'static>(
     settings: &Settings,
-    args: &ProduceArgs,
-    acks: Acks,
-    ledger: Ledger,
-) -> Result<ThreadedProducer<Ledger>, CliError> {
+    (acks, idempotent): (Acks, Option<bool>),
+    compression: Option<Compression>,
+    sizes: &[(&str, &str)],
+    context: C,
+) -> Result<ThreadedProducer<C>, CliError> {
     let property = settings.property(&["enable.idempotence"]).map(|value| value == "true");
-    let idempotent = idempotence(acks, args.idempotent.or(property.filter(|_| acks == Acks::All)))?;
-    let bytes_max = (RECORD_BYTES_MAX + 4096).to_string();
-    let defaults = [
+    let idempotent = idempotence(acks, idempotent.or(property.filter(|_| acks == Acks::All)))?;
+    let common = [
         PARTITIONER,
         ("linger.ms", "5"),
         ("batch.size", "1000000"),
-        ("batch.num.messages", "50000"),
-        ("message.max.bytes", &bytes_max),
-        // The ledger holds back earlier; these only keep librdkafka from doing so.
-        ("queue.buffering.max.messages", "1000000"),
-        ("queue.buffering.max.kbytes", "1048576"),
         ("request.timeout.ms", "8000"),
         ("delivery.timeout.ms", "120000"),
     ];
     let mut fixed =
         vec![("acks", acks.name()), ("enable.idempotence", if idempotent { "true" } else { "false" })];
-    fixed.extend(args.compression.map(|codec| ("compression.type", codec.name())));
-    kafka::config(settings, &defaults, &fixed)
-        .create_with_context(ledger)
+    fixed.extend(compression.map(|codec| ("compression.type", codec.name())));
+    kafka::config(settings, &[&common, sizes].concat(), &fixed)
+        .create_with_context(context)
         .map_err(|error| kafka::cannot_start(&error))
 }
 
@@ -188,7 +184,15 @@ pub(crate) fn run(settings: &Settings, args: &ProduceArgs) -> Result<(), CliErro
     idempotence(acks, args.idempotent)?;
     let source = Source::open(args.file.as_deref())?;
     let ledger = Ledger::new(settings, args.report.as_deref())?;
-    let producer = producer(settings, args, acks, ledger)?;
+    let bytes_max = (RECORD_BYTES_MAX + 4096).to_string();
+    let sizes = [
+        ("batch.num.messages", "50000"),
+        ("message.max.bytes", bytes_max.as_str()),
+        // The ledger holds back earlier; these only keep librdkafka from doing so.
+        ("queue.buffering.max.messages", "1000000"),
+        ("queue.buffering.max.kbytes", "1048576"),
+    ];
+    let producer = batching(settings, (acks, args.idempotent), args.compression, &sizes, ledger)?;
     let partitions;
     {
         let _waiting = Waiting::new(settings, format!("asking for topic \"{}\"", args.topic));
