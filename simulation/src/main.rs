@@ -33,7 +33,7 @@ struct Arguments {
     /// The first of them; drawn from the clock and printed when left out (1 for mutants).
     #[arg(long)]
     from: Option<u64>,
-    /// A named scenario: mixed, steady, elastic, outages, splits, damage.
+    /// A named scenario; a wrong name is answered with all of them and what they are for.
     #[arg(long, default_value = "mixed")]
     scenario: Kind,
     /// Virtual minutes with faults per seed.
@@ -91,16 +91,15 @@ struct Parts {
 }
 
 impl Parts {
-    fn case(&self, kind: Kind, seed: u64, minutes: u64) -> Result<Case, String> {
+    fn case(&self, seed: u64, options: Options) -> Result<Case, String> {
         Ok(Case {
-            kind,
             salt: self.salt,
             seconds: self.seconds,
             faults: self.faults.as_deref().map(parse_list::<Kept>).transpose()?,
             clients: self.clients.as_deref().map(parse_list::<Number>).transpose()?,
             topics: self.topics.as_deref().map(parse_list::<Number>).transpose()?,
             plain: self.plain.as_deref().map(parse_list::<Oddity>).transpose()?.unwrap_or_default(),
-            ..Case::of(seed, minutes)
+            ..options.case(seed)
         })
     }
 }
@@ -121,7 +120,7 @@ fn main() -> ExitCode {
     let minutes = arguments.minutes.max(1);
     let options = Options { kind: arguments.scenario, minutes, telling: Telling::Silent };
     let passed = if let Some(seed) = arguments.seed {
-        match arguments.parts.case(options.kind, seed, minutes) {
+        match arguments.parts.case(seed, options) {
             Ok(case) => one(&case, &arguments),
             Err(what) => {
                 eprintln!("{what}");
@@ -197,7 +196,7 @@ fn many(arguments: &Arguments, options: Options) -> bool {
     );
     let wall = begun.elapsed().as_secs_f64();
     if let Some((seed, _)) = totals.failed.first() {
-        let case = Case { kind: options.kind, ..Case::of(*seed, options.minutes) };
+        let case = options.case(*seed);
         explain(&case, None);
         let outcome = run_case(&case, Telling::Silent);
         if let Some(failure) = outcome.failure.as_ref().filter(|_| arguments.shrink) {

@@ -23,6 +23,13 @@ pub struct Options {
     pub telling: Telling,
 }
 
+impl Options {
+    /// All of a seed in this scenario.
+    pub fn case(&self, seed: u64) -> Case {
+        Case { kind: self.kind, ..Case::of(seed, self.minutes) }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self { kind: Kind::default(), minutes: 2, telling: Telling::Silent }
@@ -82,7 +89,7 @@ fn catch_panics() {
 
 /// Runs one seed on this thread.
 pub fn run(seed: u64, options: Options) -> Outcome {
-    run_case(&Case { kind: options.kind, ..Case::of(seed, options.minutes) }, options.telling)
+    run_case(&options.case(seed), options.telling)
 }
 
 /// Runs what is left of a seed on this thread.
