@@ -16,7 +16,8 @@ import zipfile
 
 VERSION = "4.3.1"
 SERVED = ["Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator", "ApiVersions", "CreateTopics", "DeleteTopics",
-          "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "DescribeCluster"]
+          "DeleteRecords", "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "DescribeLogDirs", "CreatePartitions",
+          "ElectLeaders", "DescribeCluster", "DescribeTopicPartitions"]
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "float64": 8, "uuid": 16}
 LAST = 32767
 
@@ -58,8 +59,11 @@ def kind(field, structs):
         return "Blob"
     inner = field.get("fields") or structs.get(name)
     assert inner, f"unknown type {name}"
-    assert field.get("list") or "nullableVersions" not in field, f"nullable struct {name}"
-    return f"Struct(&[{', '.join(row(f, structs) for f in inner)}])"
+    shape = "Struct"
+    if "nullableVersions" in field and not field.get("list"):
+        assert field["nullableVersions"] == field["versions"] and "tag" not in field, f"sometimes nullable struct {name}"
+        shape = "Maybe"
+    return f"{shape}(&[{', '.join(row(f, structs) for f in inner)}])"
 
 
 def row(field, structs):
@@ -75,7 +79,7 @@ def write():
     print("//! Fields, types and versions of the requests served. Written by `scripts/kafka-tables.py` from the message")
     print(f"//! schemas of Apache Kafka {VERSION}; not edited by hand.")
     print()
-    print("use super::bounds::Kind::{Array, Blob, Fixed, Struct, Text};")
+    print("use super::bounds::Kind::{Array, Blob, Fixed, Maybe, Struct, Text};")
     print("use super::bounds::{Schema, field, tagged};")
     print()
     print("/// One schema for each API that is served, by rising API key.")

@@ -1,18 +1,20 @@
 //! Requests about topics, nodes and producer ids: what needs no partition of one's own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mesh::raft::Time;
 use storage::Disk;
 
 use super::error::ErrorCode;
 use super::metadata::configs::TopicConfig;
+use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
 use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
-    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, MetadataResult,
-    MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId, TopicMetadata, TopicRef,
+    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
+    LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId,
+    TopicMetadata, TopicRef,
 };
 use super::shards::Purpose;
 use super::{after_ms, request::ConfigResult};
@@ -31,12 +33,20 @@ pub(crate) struct AdminCall {
 
 enum Waiting {
     Create(Vec<Creating>),
+    Grow(Vec<Growing>),
     Delete(Vec<(DeleteTopicResult, bool)>),
     Register,
 }
 
 struct Creating {
     result: CreateTopicResult,
+    step: CreateStep,
+}
+
+struct Growing {
+    result: GrowResult,
+    topic: TopicId,
+    count: i32,
     step: CreateStep,
 }
 
@@ -74,10 +84,19 @@ impl<D: Disk> Node<D> {
                     resources.into_iter().map(|resource| self.describe_config(resource)).collect();
                 self.respond(id, Response::DescribeConfigs { resources });
             }
+            Request::CreatePartitions { topics, validate_only, timeout_ms } => {
+                self.create_partitions(id, topics, validate_only, timeout_ms);
+            }
+            Request::DescribeLogDirs { partitions } => {
+                let dir = self.describe_log_dir(partitions);
+                self.respond(id, Response::DescribeLogDirs(dir));
+            }
             Request::RegisterNode(registration) => self.register_other(id, registration),
             Request::Produce { .. }
             | Request::Fetch { .. }
             | Request::ListOffsets { .. }
+            | Request::DeleteRecords { .. }
+            | Request::ElectLeaders { .. }
             | Request::OffsetForLeaderEpoch { .. } => unreachable!("Node::request serves these itself"),
         }
     }
@@ -209,6 +228,47 @@ impl<D: Disk> Node<D> {
         self.finish_admin(id);
     }
 
+    fn create_partitions(
+        &mut self,
+        id: RequestId,
+        topics: Vec<GrowTopic>,
+        validate_only: bool,
+        timeout_ms: u32,
+    ) {
+        let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
+        let mut live = self.liveness.live();
+        live.insert(self.identity.node);
+        let mut growing = Vec::with_capacity(topics.len());
+        let mut commands = Vec::new();
+        for (at, topic) in topics.into_iter().enumerate() {
+            let GrowTopic { name, count, .. } = topic.clone();
+            let plan = match self.absent(&name) {
+                ErrorCode::LeaderNotAvailable if self.view.topic_named(&name).is_none() => {
+                    Err(Refusal::new(ErrorCode::NotController, ErrorCode::NotController.text()))
+                }
+                _ => plan_growth(&topic, &self.view, &live),
+            };
+            let (error, message, step) = match &plan {
+                Ok(_) if validate_only => (ErrorCode::None, None, CreateStep::Done),
+                Ok(_) => (ErrorCode::None, None, CreateStep::Asked),
+                Err(refusal) => (refusal.error, Some(refusal.message.clone()), CreateStep::Done),
+            };
+            let mut known = TopicId::default();
+            if let Ok(Command::AddPartitions { topic, .. }) = &plan {
+                known = *topic;
+            }
+            growing.push(Growing { result: GrowResult { name, error, message }, topic: known, count, step });
+            commands.extend(plan.ok().filter(|_| !validate_only).map(|command| (at, known, command)));
+        }
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Grow(growing) }));
+        self.creations.insert(id);
+        self.set_timer(deadline, Timer::Call(id));
+        for (at, topic, command) in commands {
+            self.submit(ShardId::of_topic(topic), &command, Purpose::Topic { call: id, at });
+        }
+        self.finish_admin(id);
+    }
+
     fn plan_result(&mut self, topic: &CreateTopic) -> (CreateTopicResult, Option<(ShardId, Command)>) {
         match self.plan(topic) {
             Ok(plan) => (plan.result, Some((plan.shard, plan.command))),
@@ -292,6 +352,11 @@ impl<D: Disk> Node<D> {
                     topic.result.message = message;
                 }
             }
+            Waiting::Grow(topics) => {
+                let topic = &mut topics[at];
+                topic.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
+                (topic.result.error, topic.result.message) = (error, message);
+            }
             Waiting::Delete(topics) => {
                 topics[at].0.error = error;
                 topics[at].0.message = message;
@@ -305,7 +370,10 @@ impl<D: Disk> Node<D> {
     /// Views or leaders moved: calls that wait for a topic to be served look again.
     pub(crate) fn topics_moved(&mut self) {
         for id in self.creations.clone() {
-            self.finish_admin(id);
+            match self.calls.get(&id) {
+                Some(Call::Election(_)) => self.finish_election(id),
+                _ => self.finish_admin(id),
+            }
         }
     }
 
@@ -328,6 +396,14 @@ impl<D: Disk> Node<D> {
                 }
                 topics.iter().any(|topic| topic.step != CreateStep::Done)
             }
+            Waiting::Grow(topics) => {
+                for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Created) {
+                    if self.has_partitions(topic.topic, topic.count) {
+                        topic.step = CreateStep::Done;
+                    }
+                }
+                topics.iter().any(|topic| topic.step != CreateStep::Done)
+            }
             Waiting::Delete(topics) => topics.iter().any(|(_, open)| *open),
             Waiting::Register => true,
         };
@@ -345,6 +421,10 @@ impl<D: Disk> Node<D> {
             Waiting::Create(topics) => {
                 Response::CreateTopics { topics: topics.into_iter().map(|topic| topic.result).collect() }
             }
+            Waiting::Grow(topics) => {
+                let topics = topics.into_iter().map(|topic| topic.result).collect();
+                Response::CreatePartitions { topics }
+            }
             Waiting::Delete(topics) => {
                 Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
             }
@@ -360,6 +440,11 @@ impl<D: Disk> Node<D> {
         let Some(Call::Admin(mut call)) = self.calls.remove(&id) else { return };
         match &mut call.kind {
             Waiting::Create(topics) => {
+                for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Asked) {
+                    topic.result.error = ErrorCode::RequestTimedOut;
+                }
+            }
+            Waiting::Grow(topics) => {
                 for topic in topics.iter_mut().filter(|topic| topic.step == CreateStep::Asked) {
                     topic.result.error = ErrorCode::RequestTimedOut;
                 }
@@ -403,6 +488,14 @@ impl<D: Disk> Node<D> {
         descriptors.peek().is_some()
             && known.partitions > 0
             && descriptors.all(|descriptor| self.partition_metadata(descriptor).error == ErrorCode::None)
+    }
+
+    /// Whether a topic has that many partitions, all created and led as far as this node knows; a topic that is gone has them too,
+    /// for nobody need wait for it.
+    fn has_partitions(&self, topic: TopicId, count: i32) -> bool {
+        let Some(known) = self.view.topic(topic) else { return true };
+        known.partitions >= count
+            && self.view.partitions(topic).all(|d| self.partition_metadata(d).error == ErrorCode::None)
     }
 
     /// Idempotent producers without a transactional id get a new id each time, as Kafka does.
@@ -472,6 +565,37 @@ impl<D: Disk> Node<D> {
                 result_of(4, name, error, entries)
             }
         }
+    }
+
+    /// What of users' partitions is stored here. Partitions that are not here are left out, as Kafka does.
+    fn describe_log_dir(&self, wanted: Option<BTreeMap<String, BTreeSet<i32>>>) -> LogDir {
+        let asked = |name: &str, partition: i32| {
+            let of_topic = |wanted: &BTreeMap<String, BTreeSet<i32>>| {
+                wanted.get(name).is_some_and(|partitions| partitions.contains(&partition))
+            };
+            wanted.as_ref().is_none_or(of_topic)
+        };
+        let mut replicas = Vec::new();
+        for partition in self.partitions.values() {
+            let PartitionKey { topic, partition: number } = partition.key;
+            let (Some(topic), Some(state)) = (self.view.topic(topic), self.store.log(partition.log)) else {
+                continue;
+            };
+            if !asked(&topic.name, number) {
+                continue;
+            }
+            let committed = partition.replica.as_ref().and_then(|replica| {
+                replica
+                    .high_watermark()
+                    .or_else(|| self.store.end_offset(partition.log, replica.commit_index().0))
+            });
+            let lag = committed.map_or(0, |committed| (state.next_offset - committed).max(0));
+            let bytes = i64::try_from(state.bytes).unwrap_or(i64::MAX);
+            replicas.push(LogDirReplica { topic: topic.name.clone(), partition: number, bytes, lag });
+        }
+        replicas.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let usable_bytes = i64::try_from(self.store.stats().free_bytes).unwrap_or(i64::MAX);
+        LogDir { path: self.config.settings.data_dir.clone(), usable_bytes, replicas }
     }
 
     fn absent(&self, name: &str) -> ErrorCode {

@@ -24,12 +24,17 @@ fn field<const N: usize>(batch: &Bytes, at: usize) -> Option<[u8; N]> {
     batch.get(at..at + N)?.try_into().ok()
 }
 
-/// The first record at or after a time: its offset in the batch and its timestamp. `None` when there is none, and for a
-/// compressed batch, which nobody unpacks for this: its first offset is near enough, and never too late.
-pub(crate) fn first_record_at(batch: &[u8], timestamp_ms: i64) -> Option<(i64, i64)> {
-    let attributes = i16::from_be_bytes(batch.get(ATTRIBUTES..ATTRIBUTES + 2)?.try_into().ok()?);
+/// Whether the records of a batch are packed.
+pub(crate) fn is_compressed(batch: &[u8]) -> bool {
+    let attributes = batch.get(ATTRIBUTES..).and_then(|rest| rest.first_chunk::<2>());
+    attributes.is_some_and(|attributes| i16::from_be_bytes(*attributes) & CODEC_MASK != 0)
+}
+
+/// The first record at or after a time that is not below `least` in its batch: its offset there and its timestamp. `None`
+/// when there is none, and for a compressed batch.
+pub(crate) fn first_record_at(batch: &[u8], timestamp_ms: i64, least: i64) -> Option<(i64, i64)> {
     let base = i64::from_be_bytes(batch.get(BASE_TIMESTAMP..BASE_TIMESTAMP + 8)?.try_into().ok()?);
-    if attributes & CODEC_MASK != 0 {
+    if is_compressed(batch) {
         return None;
     }
     let mut rest = batch.get(RECORDS..)?;
@@ -38,8 +43,9 @@ pub(crate) fn first_record_at(batch: &[u8], timestamp_ms: i64) -> Option<(i64, i
         let (record, next) = rest.split_at_checked(length)?;
         let mut fields = record.get(1..)?;
         let timestamp = base.checked_add(varint(&mut fields)?)?;
-        if timestamp >= timestamp_ms {
-            return Some((varint(&mut fields)?, timestamp));
+        let delta = varint(&mut fields)?;
+        if timestamp >= timestamp_ms && delta >= least {
+            return Some((delta, timestamp));
         }
         rest = next;
     }
@@ -81,11 +87,13 @@ mod tests {
 
     #[test]
     fn records_are_found_by_time() {
-        assert_eq!(first_record_at(&batch(0), 0), Some((0, 1_000)));
-        assert_eq!(first_record_at(&batch(0), 1_001), Some((1, 1_010)));
-        assert_eq!(first_record_at(&batch(0), 1_300), Some((2, 1_300)));
-        assert_eq!(first_record_at(&batch(0), 1_301), None);
-        assert_eq!(first_record_at(&batch(1), 0), None, "compressed");
+        assert_eq!(first_record_at(&batch(0), 0, 0), Some((0, 1_000)));
+        assert_eq!(first_record_at(&batch(0), 0, 1), Some((1, 1_010)));
+        assert_eq!(first_record_at(&batch(0), 1_001, 0), Some((1, 1_010)));
+        assert_eq!(first_record_at(&batch(0), 1_300, 0), Some((2, 1_300)));
+        assert_eq!(first_record_at(&batch(0), 1_301, 0), None);
+        assert_eq!(first_record_at(&batch(0), 0, 3), None);
+        assert_eq!(first_record_at(&batch(1), 0, 0), None, "compressed");
     }
 
     quickcheck::quickcheck! {
@@ -93,7 +101,7 @@ mod tests {
             let mut hostile = batch(0);
             hostile.truncate(RECORDS);
             hostile.extend(bytes);
-            first_record_at(&hostile, at).is_none_or(|(_, timestamp)| timestamp >= at)
+            first_record_at(&hostile, at, 0).is_none_or(|(_, timestamp)| timestamp >= at)
         }
     }
 }

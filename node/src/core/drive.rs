@@ -162,8 +162,8 @@ impl<D: Disk> Node<D> {
             }
         }
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        if let Applied::Topic(producers) = &mut partition.state {
-            producers.commit(commit);
+        if let Applied::Topic(topic) = &mut partition.state {
+            topic.producers.commit(commit);
         }
         partition.applied = partition.applied.max(commit);
         self.checkpoint_if_due(log);
@@ -195,18 +195,20 @@ impl<D: Disk> Node<D> {
 
     /// A committed log start: everything up to it goes, on every replica.
     fn apply_log_start(&mut self, log: LogId, entry: &Pending) {
-        let Some(start) = decode_log_start(&entry.payload) else { return };
+        let Some((start, first_offset)) = decode_log_start(&entry.payload) else { return };
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         partition.applied = partition.applied.max(Index(entry.index.0 - 1));
-        if let Applied::Topic(producers) = &mut partition.state {
-            producers.commit(partition.applied);
+        if let Applied::Topic(topic) = &mut partition.state {
+            topic.producers.commit(partition.applied);
+            topic.first_offset = topic.first_offset.max(first_offset);
         }
         partition.trimming = None;
         let current = self.store.log(log).map(|state| start_to_raft(state.start));
-        if current.is_none_or(|current| current.index >= start.index) || start.index > partition.applied {
-            return;
+        let trims = current.is_some_and(|current| current.index < start.index);
+        if trims && start.index <= partition.applied {
+            self.trim(log, start);
         }
-        self.trim(log, start);
+        self.answer_started(log, entry.index);
     }
 
     /// Everything up to `start` goes on this replica.
@@ -237,7 +239,9 @@ impl<D: Disk> Node<D> {
             for (index, waiters) in on_sync {
                 waiting.entry(index).or_default().extend(waiters);
             }
+            let on_start = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_start);
             self.fail_produces(log, waiting);
+            self.fail_deletions(on_start);
             self.shard_led(log, false);
         }
         if let Some(term) = term
@@ -304,21 +308,54 @@ fn stream_of(message: &Message) -> Stream {
 ///
 /// | bytes | what |
 /// |---|---|
-/// | 1 | version, 1 |
+/// | 1 | version: 2 when the first offset that clients may read lies inside of a batch, else 1 |
 /// | 8, 4, 8 | index, term, next offset; little-endian |
-pub(crate) fn encode_log_start(start: raft::LogStart) -> Vec<u8> {
-    let mut out = vec![1];
+/// | 8 | in version 2: that first offset |
+pub(crate) fn encode_log_start(start: raft::LogStart, first_offset: i64) -> Vec<u8> {
+    let inside = first_offset > start.next_offset;
+    let mut out = vec![if inside { 2 } else { 1 }];
     out.extend(start.index.0.to_le_bytes());
     out.extend(start.term.0.to_le_bytes());
     out.extend(start.next_offset.to_le_bytes());
+    if inside {
+        out.extend(first_offset.to_le_bytes());
+    }
     out
 }
 
-fn decode_log_start(bytes: &[u8]) -> Option<raft::LogStart> {
-    let (1, rest) = (*bytes.first()?, bytes.get(1..21)?) else { return None };
-    Some(raft::LogStart {
-        index: Index(u64::from_le_bytes(rest.get(..8)?.try_into().ok()?)),
-        term: raft::Term(u32::from_le_bytes(rest.get(8..12)?.try_into().ok()?)),
-        next_offset: i64::from_le_bytes(rest.get(12..)?.try_into().ok()?),
-    })
+/// The log start, and the first offset that clients may read.
+fn decode_log_start(bytes: &[u8]) -> Option<(raft::LogStart, i64)> {
+    let (version, rest) = bytes.split_first()?;
+    let (index, rest) = rest.split_first_chunk::<8>()?;
+    let (term, rest) = rest.split_first_chunk::<4>()?;
+    let (next_offset, rest) = rest.split_first_chunk::<8>()?;
+    let start = raft::LogStart {
+        index: Index(u64::from_le_bytes(*index)),
+        term: raft::Term(u32::from_le_bytes(*term)),
+        next_offset: i64::from_le_bytes(*next_offset),
+    };
+    match version {
+        1 => Some((start, start.next_offset)),
+        2 => Some((start, i64::from_le_bytes(*rest.first_chunk::<8>()?))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    quickcheck::quickcheck! {
+        fn log_starts_survive_their_bytes(index: u64, term: u32, next_offset: i64, first_offset: i64) -> bool {
+            let start = raft::LogStart { index: Index(index), term: raft::Term(term), next_offset };
+            let bytes = encode_log_start(start, first_offset);
+            let short = (0..bytes.len()).all(|end| decode_log_start(&bytes[..end]).is_none());
+            short && decode_log_start(&bytes) == Some((start, first_offset.max(next_offset)))
+        }
+
+        fn hostile_log_starts_never_panic(bytes: Vec<u8>) -> bool {
+            let _ = decode_log_start(&bytes);
+            true
+        }
+    }
 }

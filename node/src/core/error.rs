@@ -56,15 +56,20 @@ codes! {
     InvalidProducerEpoch = 47, "The producer's epoch is old.";
     KafkaStorageError = 56, "The disk of this node failed.";
     UnknownProducerId = 59, "The producer's state is not known here.";
-    FetchSessionIdNotFound = 70, "This node keeps no such fetch session; every request names its partitions.";
+    FetchSessionIdNotFound = 70, "This node keeps no such fetch session: begin a new one.";
+    InvalidFetchSessionEpoch = 71, "The request is not the next one of its fetch session.";
     ListenerNotFound = 72, "The leader has no listener of the name that the client came by.";
     FencedLeaderEpoch = 74, "The leader epoch of the request is old.";
     UnknownLeaderEpoch = 75, "The leader epoch of the request is newer than this node knows.";
     UnsupportedCompressionType = 76, "This version of the request cannot carry the compression of the batch.";
     OffsetNotAvailable = 78, "The new leader does not know its high watermark yet.";
+    PreferredLeaderNotAvailable = 80, "The preferred leader is down or not in sync.";
+    EligibleLeadersNotAvailable = 83, "No replica that has all that was acknowledged is up.";
+    ElectionNotNeeded = 84, "The partition is led as it should be.";
     ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
     InvalidRecord = 87, "A record does not pass the broker's checks.";
     UnknownTopicId = 100, "No topic has this id.";
     InconsistentTopicId = 103, "The topic id does not belong to this name.";
+    FetchSessionTopicIdError = 106, "The fetch session began with topic names and goes on with ids, or the other way round.";
     UnsupportedEndpointType = 115, "There are no controllers to ask for.";
 }

@@ -8,7 +8,9 @@ use storage::{Disk, LogId, Read, ReadError, ReadFrom};
 
 use super::error::ErrorCode;
 use super::node::{Call, Node, Reading, Timer};
-use super::request::{FetchPartition, FetchResult, RequestId, Response, StoredBatch, TopicId, TopicRef};
+use super::request::{
+    FetchPartition, FetchResult, LeaderHint, RequestId, Response, StoredBatch, TopicId, TopicRef,
+};
 use super::shards::Confirming;
 use super::{Effect, after_ms};
 
@@ -66,7 +68,7 @@ impl<D: Disk> Node<D> {
                     results.push(result);
                 }
                 Look::Nothing(result) => {
-                    hurry |= result.error != ErrorCode::None;
+                    hurry |= result.error != ErrorCode::None || result.diverging.is_some();
                     results.push(result);
                 }
                 Look::Ready(result, bytes) => {
@@ -121,9 +123,7 @@ impl<D: Disk> Node<D> {
             Ok(found) => found,
             Err(error) => {
                 result.error = error;
-                if error == ErrorCode::NotLeaderOrFollower || error == ErrorCode::FencedLeaderEpoch {
-                    result.leader = self.hint(&wanted.topic, wanted.partition);
-                }
+                result.leader = self.fetch_hint(error, &wanted.topic, wanted.partition);
                 return Look::Nothing(result);
             }
         };
@@ -157,11 +157,19 @@ impl<D: Disk> Node<D> {
         check_epoch(wanted.leader_epoch, replica.term().0)?;
         let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let high_watermark = replica.high_watermark();
+        let log_start_offset = self.log_start_offset(log);
         // Until an entry of its term commits a new leader may not have applied the last log start either.
         if high_watermark.is_some() {
-            result.log_start_offset = state.start.next_offset;
+            result.log_start_offset = log_start_offset;
         }
-        if wanted.offset < state.start.next_offset || wanted.offset > state.next_offset {
+        if let Ok(last_epoch) = u32::try_from(wanted.last_epoch) {
+            result.diverging = self.divergence(log, last_epoch, wanted.offset)?;
+            if result.diverging.is_some() {
+                result.high_watermark = high_watermark.unwrap_or(-1);
+                return Ok((log, wanted.offset));
+            }
+        }
+        if wanted.offset < log_start_offset || wanted.offset > state.next_offset {
             result.high_watermark = high_watermark.unwrap_or(-1);
             return Err(ErrorCode::OffsetOutOfRange);
         }
@@ -169,6 +177,30 @@ impl<D: Disk> Node<D> {
         // -1 until then: any other value would tell the client that it has reached the end.
         result.high_watermark = high_watermark.unwrap_or(-1);
         Ok((log, high_watermark.unwrap_or(wanted.offset)))
+    }
+
+    /// Where the reader's history leaves this log's, given the epoch of the last record that it read (KIP-595).
+    fn divergence(&self, log: LogId, last_epoch: u32, offset: i64) -> Result<Option<(i32, i64)>, ErrorCode> {
+        match self.epoch_end_of(log, last_epoch) {
+            Ok(None) | Err(ErrorCode::OffsetNotAvailable) => Ok(None),
+            Ok(Some((epoch, end_offset))) => {
+                let same = i64::from(epoch) >= i64::from(last_epoch) && end_offset >= offset;
+                Ok((!same).then_some((epoch, end_offset)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whom a client should ask instead (KIP-951): with an old epoch that may be this node itself.
+    fn fetch_hint(&self, error: ErrorCode, topic: &TopicRef, partition: i32) -> Option<LeaderHint> {
+        match error {
+            ErrorCode::NotLeaderOrFollower => self.hint(topic, partition),
+            ErrorCode::FencedLeaderEpoch => {
+                let known = self.leaders.get(&self.key_of(topic, partition).ok()?)?;
+                Some(LeaderHint { node: known.leader.0, leader_epoch: known.term.leader_epoch().ok()? })
+            }
+            _ => None,
+        }
     }
 
     pub(crate) fn read_done(&mut self, token: u64, result: Result<Vec<storage::Entry>, ReadError>) {
@@ -234,13 +266,13 @@ impl<D: Disk> Node<D> {
             // Leadership or the topic is gone: what was read says nothing any more.
             Err(error) => {
                 (result.error, result.high_watermark, result.log_start_offset) = (error, -1, -1);
+                result.leader = self.fetch_hint(error, &result.topic, result.partition);
                 return result.batches.clear();
             }
         };
-        let Some(state) = self.store.log(log) else { return };
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         if let Some(high_watermark) = replica.and_then(|replica| replica.high_watermark()) {
-            result.log_start_offset = result.log_start_offset.max(state.start.next_offset);
+            result.log_start_offset = result.log_start_offset.max(self.log_start_offset(log));
             result.high_watermark = result.high_watermark.max(high_watermark);
         }
     }

@@ -70,6 +70,7 @@ impl<D: Disk> Node<D> {
             self.hand_over();
         }
         self.resend_forwards();
+        self.urge_elections();
         self.expire_producer_ids();
         let leads: Vec<ShardId> = self.shard_leads.keys().copied().collect();
         leads.into_iter().for_each(|shard| self.lead_shard(shard));

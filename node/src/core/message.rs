@@ -81,6 +81,13 @@ pub enum PeerMessage {
     RemovalConfirmed(Vec<(PartitionKey, ReplicaId)>),
     /// "You speak as one of the past: this process of your data directory came after you."
     Outlived(Life),
+    /// "Let this replica lead instead of you": a wish of a client, refused unless the descriptor prefers it.
+    HandOver {
+        /// The partition.
+        key: PartitionKey,
+        /// Who shall lead.
+        to: ReplicaId,
+    },
 }
 
 /// Who leads a partition.

@@ -9,7 +9,9 @@
 
 mod admin;
 mod batch;
+mod deletions;
 mod drive;
+mod elections;
 pub mod error;
 mod fetch;
 mod lifecycle;

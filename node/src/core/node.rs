@@ -120,6 +120,8 @@ pub(crate) enum Call {
     Produce(ProduceCall),
     Fetch(FetchCall),
     Admin(super::admin::AdminCall),
+    Deletion(super::deletions::DeletionCall),
+    Election(super::elections::ElectionCall),
 }
 
 /// For whom a disk read is.
@@ -176,7 +178,7 @@ pub struct Node<D: Disk> {
     pub(crate) touched: Vec<LogId>,
     pub(crate) announce_at: Time,
     pub(crate) liveness_at: Option<Time>,
-    /// CreateTopics calls that wait until their topics are led.
+    /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
     pub(crate) out: Vec<Effect<D>>,
 }
@@ -387,6 +389,12 @@ impl<D: Disk> Node<D> {
                 let partitions = partitions.into_iter().map(|part| self.epoch_end(part)).collect();
                 self.respond(id, Response::OffsetForLeaderEpoch { partitions });
             }
+            Request::DeleteRecords { timeout_ms, partitions } => {
+                self.delete_records(id, timeout_ms, partitions);
+            }
+            Request::ElectLeaders { election, partitions, timeout_ms } => {
+                self.elect_leaders(id, election, partitions, timeout_ms);
+            }
             admin => self.admin(id, admin),
         }
     }
@@ -424,6 +432,7 @@ impl<D: Disk> Node<D> {
             PeerMessage::Report { shard, reports } => self.shard_reports(from, shard, reports),
             PeerMessage::AskRemoval { shard, replicas } => self.removal_asked(from, shard, replicas),
             PeerMessage::RemovalConfirmed(replicas) => self.removal_confirmed(replicas),
+            PeerMessage::HandOver { key, to } => self.hand_over_to(key, to),
         }
     }
 
@@ -499,6 +508,8 @@ impl<D: Disk> Node<D> {
             Some(Call::Produce(_)) => self.produce_due(id),
             Some(Call::Fetch(_)) => self.fetch_due(id),
             Some(Call::Admin(_)) => self.admin_due(id),
+            Some(Call::Deletion(_)) => self.deletion_due(id),
+            Some(Call::Election(_)) => self.finish_election(id),
             None => {}
         }
     }
@@ -508,6 +519,8 @@ impl<D: Disk> Node<D> {
             Some(Call::Fetch(call)) => self.unwatch(id, &call),
             Some(Call::Produce(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
             Some(Call::Admin(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
+            Some(Call::Deletion(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
+            Some(Call::Election(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
             None => {}
         }
     }

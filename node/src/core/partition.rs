@@ -13,11 +13,48 @@ use super::metadata::{Founding, PartitionKey, Shard};
 use super::producers::Producers;
 use super::request::RequestId;
 
+/// What the committed entries of a topic's partition say.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// Idempotent producers.
+    pub(crate) producers: Producers,
+    /// Records below this offset are deleted, even where their batch is still stored; see [`super::deletions`].
+    pub(crate) first_offset: i64,
+}
+
+/// Version of a checkpoint that begins with the first offset.
+const FIRST_OFFSET: u8 = 2;
+
+impl TopicState {
+    /// The producers, after version 2 and the first offset (i64, little-endian) when that is not 0.
+    fn encode(&self) -> Vec<u8> {
+        let producers = self.producers.encode();
+        if self.first_offset == 0 {
+            return producers;
+        }
+        let mut out = vec![FIRST_OFFSET];
+        out.extend(self.first_offset.to_le_bytes());
+        out.extend(producers);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let Some((&FIRST_OFFSET, rest)) = bytes.split_first() else {
+            return Some(Self { producers: Producers::decode(bytes)?, first_offset: 0 });
+        };
+        let (first_offset, producers) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            producers: Producers::decode(producers)?,
+            first_offset: i64::from_le_bytes(*first_offset),
+        })
+    }
+}
+
 /// The state that committed entries build.
 #[derive(Debug)]
 pub(crate) enum Applied {
-    /// A topic's partition: its producers.
-    Topic(Producers),
+    /// A topic's partition.
+    Topic(TopicState),
     /// A metadata shard: its state machine.
     Shard(Box<Shard>),
 }
@@ -26,8 +63,16 @@ impl Applied {
     /// As bytes, for a checkpoint.
     pub(crate) fn encode(&self) -> Bytes {
         match self {
-            Self::Topic(producers) => producers.encode().into(),
+            Self::Topic(topic) => topic.encode().into(),
             Self::Shard(shard) => shard.snapshot().into(),
+        }
+    }
+
+    /// The first offset that clients may read, as far as this state says; 0 for a shard.
+    pub(crate) fn first_offset(&self) -> i64 {
+        match self {
+            Self::Topic(topic) => topic.first_offset,
+            Self::Shard(_) => 0,
         }
     }
 
@@ -36,8 +81,8 @@ impl Applied {
         Some(match (key.as_shard(), bytes) {
             (Some(shard), None) => Self::Shard(Box::new(Shard::founded(shard, founding))),
             (Some(_), Some(bytes)) => Self::Shard(Box::new(Shard::restore(bytes).ok()?)),
-            (None, None) => Self::Topic(Producers::default()),
-            (None, Some(bytes)) => Self::Topic(Producers::decode(bytes)?),
+            (None, None) => Self::Topic(TopicState::default()),
+            (None, Some(bytes)) => Self::Topic(TopicState::decode(bytes)?),
         })
     }
 }
@@ -50,7 +95,7 @@ pub(crate) struct Pending {
     pub(crate) payload: Bytes,
 }
 
-/// Who waits for an entry: part `part` of a produce call.
+/// Who waits for an entry: part `part` of a produce or DeleteRecords call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waiter {
     pub(crate) call: RequestId,
@@ -75,6 +120,8 @@ pub(crate) struct Partition {
     pub(crate) on_commit: BTreeMap<Index, Vec<Waiter>>,
     /// acks=1.
     pub(crate) on_sync: BTreeMap<Index, Vec<Waiter>>,
+    /// DeleteRecords that wait for their log-start entry.
+    pub(crate) on_start: BTreeMap<Index, Vec<Waiter>>,
     pub(crate) fetches: BTreeSet<RequestId>,
     /// Entries read from disk for a follower that lags.
     pub(crate) loaded: Vec<raft::Entry>,
@@ -100,10 +147,11 @@ impl Partition {
             applied: Index(0),
             checkpointed: Index(0),
             unsaved_bytes: 0,
-            state: Applied::Topic(Producers::default()),
+            state: Applied::Topic(TopicState::default()),
             pending: VecDeque::new(),
             on_commit: BTreeMap::new(),
             on_sync: BTreeMap::new(),
+            on_start: BTreeMap::new(),
             fetches: BTreeSet::new(),
             loaded: Vec::new(),
             loading: false,
@@ -124,10 +172,10 @@ impl Partition {
             self.unsaved_bytes += entry.payload.len();
             match entry.kind {
                 EntryKind::Records => {
-                    if let (Applied::Topic(producers), Some(stamp)) =
+                    if let (Applied::Topic(topic), Some(stamp)) =
                         (&mut self.state, producer_stamp(&entry.payload))
                     {
-                        producers.append(entry.index, stamp, entry.record_count, entry.base_offset);
+                        topic.producers.append(entry.index, stamp, entry.record_count, entry.base_offset);
                     }
                 }
                 EntryKind::Command | EntryKind::LogStart => self.pending.push_back(Pending {
@@ -147,8 +195,8 @@ impl Partition {
         while self.pending.back().is_some_and(|last| last.index >= from) {
             self.pending.pop_back();
         }
-        if let Applied::Topic(producers) = &mut self.state {
-            producers.truncate(from);
+        if let Applied::Topic(topic) = &mut self.state {
+            topic.producers.truncate(from);
         }
     }
 }

@@ -70,8 +70,8 @@ impl<D: Disk> Node<D> {
             return Err((ErrorCode::MessageTooLarge, Some(text)));
         }
         self.enough_replicas(partition, acks, limits.min_insync_replicas as usize)?;
-        if let (Some(stamp), Applied::Topic(producers)) = (part.batch.producer, &partition.state) {
-            match producers.check(stamp, part.batch.record_count) {
+        if let (Some(stamp), Applied::Topic(topic)) = (part.batch.producer, &partition.state) {
+            match topic.producers.check(stamp, part.batch.record_count) {
                 Verdict::New => {}
                 Verdict::Refused(error) => {
                     self.confirm(log, Confirming::Refusal { waiter, error });
@@ -234,6 +234,8 @@ impl<D: Disk> Node<D> {
         self.fail_produces(partition.log, waiting);
         let waiting = std::mem::take(&mut partition.on_sync);
         self.fail_produces(partition.log, waiting);
+        let waiting = std::mem::take(&mut partition.on_start);
+        self.fail_deletions(waiting);
     }
 
     pub(crate) fn produce_due(&mut self, id: RequestId) {
@@ -289,7 +291,7 @@ impl<D: Disk> Node<D> {
 
     fn log_start(&self, topic: &TopicRef, partition: i32) -> i64 {
         let log = self.key_of(topic, partition).ok().and_then(|key| self.by_key.get(&key));
-        log.and_then(|log| self.store.log(*log)).map_or(-1, |state| state.start.next_offset)
+        log.map_or(-1, |log| self.log_start_offset(*log))
     }
 }
 

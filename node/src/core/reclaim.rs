@@ -63,7 +63,7 @@ impl<D: Disk> Node<D> {
         {
             return self.trim(log, start);
         }
-        let payload = encode_log_start(start).into();
+        let payload = encode_log_start(start, start.next_offset).into();
         let proposal = Proposal { kind: EntryKind::LogStart, record_count: 0, timestamp_ms: -1, payload };
         if let Ok((index, _)) = self.propose(log, proposal)
             && let Some(partition) = self.partitions.get_mut(&log)

@@ -3,6 +3,8 @@
 //! The Kafka layer decodes, bounds and checks frames, then hands these values to [`Node::step`](super::Node::step);
 //! each request is answered by exactly one response with the same [`RequestId`], unless it is cancelled.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,25 @@ pub enum Request {
     DescribeConfigs {
         resources: Vec<ConfigResource>,
     },
+    CreatePartitions {
+        topics: Vec<GrowTopic>,
+        validate_only: bool,
+        timeout_ms: u32,
+    },
+    DeleteRecords {
+        timeout_ms: u32,
+        partitions: Vec<DeleteRecordsPartition>,
+    },
+    /// `partitions` is `None` for all of them.
+    ElectLeaders {
+        election: ElectionType,
+        partitions: Option<Vec<ElectPartition>>,
+        timeout_ms: u32,
+    },
+    /// `partitions` is `None` for all that are on this node.
+    DescribeLogDirs {
+        partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
+    },
     /// Not Kafka's: a node asks a member to enter it into the registry.
     RegisterNode(Registration),
 }
@@ -124,6 +145,8 @@ pub struct FetchPartition {
     pub offset: i64,
     /// Leader epoch the client knows, -1 when it does not (KIP-320).
     pub leader_epoch: i32,
+    /// Leader epoch of the record before `offset` as the client read it, -1 when it does not say (KIP-595).
+    pub last_epoch: i32,
     pub max_bytes: u32,
 }
 
@@ -166,6 +189,42 @@ pub struct CreateTopic {
     pub replication_factor: i16,
     pub assignment: Vec<(i32, Vec<i32>)>,
     pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic that shall have more partitions: `count` in all. `assignment` gives the nodes of each new one, `None` leaves
+/// that to placement.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct GrowTopic {
+    pub name: String,
+    pub count: i32,
+    pub assignment: Option<Vec<Vec<i32>>>,
+}
+
+/// One partition of a DeleteRecords. Records below `offset` go; -1 stands for the high watermark.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct DeleteRecordsPartition {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// Who shall be elected (KIP-460).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElectionType {
+    /// The first of the replicas, if it is in sync.
+    Preferred,
+    /// Whoever is up. Never done here.
+    Unclean,
+}
+
+/// One partition of an ElectLeaders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "obvious")]
+pub struct ElectPartition {
+    pub topic: String,
+    pub partition: i32,
 }
 
 /// What DescribeConfigs asks about. `keys` is `None` for all.
@@ -214,6 +273,16 @@ pub enum Response {
     DescribeConfigs {
         resources: Vec<ConfigResult>,
     },
+    CreatePartitions {
+        topics: Vec<GrowResult>,
+    },
+    DeleteRecords {
+        partitions: Vec<DeleteRecordsResult>,
+    },
+    ElectLeaders {
+        partitions: Vec<ElectResult>,
+    },
+    DescribeLogDirs(LogDir),
     /// `node` is -1 on error.
     RegisterNode {
         error: ErrorCode,
@@ -267,7 +336,7 @@ pub struct FetchResult {
     pub high_watermark: i64,
     pub log_start_offset: i64,
     pub batches: Vec<StoredBatch>,
-    /// With OFFSET_OUT_OF_RANGE by truncation (KIP-595): epoch and its end offset.
+    /// The client read what is not in this log: the newest epoch that it shares, and where that ends (KIP-595). Without an error.
     pub diverging: Option<(i32, i64)>,
     pub leader: Option<LeaderHint>,
 }
@@ -282,6 +351,20 @@ pub struct ListOffsetsResult {
     pub timestamp: i64,
     pub offset: i64,
     pub leader_epoch: i32,
+    /// Where the record is when it lies in a compressed batch; until somebody unpacked that, `timestamp` and `offset` are
+    /// no later than the record's.
+    pub search: Option<Search>,
+}
+
+/// The first record at or after a time, in one of these batches.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// Its timestamp is at least this, in milliseconds.
+    pub at_ms: i64,
+    /// Its offset is at least this: the log start.
+    pub from: i64,
+    /// Where to look, in this order.
+    pub batches: Vec<StoredBatch>,
 }
 
 /// One partition of an OffsetForLeaderEpoch response.
@@ -361,6 +444,60 @@ pub struct DeleteTopicResult {
     pub topic_id: TopicId,
     pub error: ErrorCode,
     pub message: Option<String>,
+}
+
+/// The outcome of one topic's growth.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct GrowResult {
+    pub name: String,
+    pub error: ErrorCode,
+    pub message: Option<String>,
+}
+
+/// One partition of a DeleteRecords response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct DeleteRecordsResult {
+    pub topic: TopicRef,
+    pub partition: i32,
+    /// The log start offset, -1 on error.
+    pub low_watermark: i64,
+    pub error: ErrorCode,
+}
+
+/// One partition of an ElectLeaders response.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ElectResult {
+    pub topic: String,
+    pub partition: i32,
+    pub error: ErrorCode,
+    pub message: Option<String>,
+}
+
+/// The one data directory of this node.
+#[derive(Clone, Debug, Default)]
+pub struct LogDir {
+    /// Its path.
+    pub path: String,
+    /// Bytes that can still be written, -1 when not known.
+    pub usable_bytes: i64,
+    /// Replicas on this node, by topic and partition.
+    pub replicas: Vec<LogDirReplica>,
+}
+
+/// One replica as DescribeLogDirs tells it.
+#[derive(Clone, Debug)]
+pub struct LogDirReplica {
+    /// Name of its topic.
+    pub topic: String,
+    /// Its number in the topic.
+    pub partition: i32,
+    /// Bytes of its entries on disk.
+    pub bytes: i64,
+    /// How far its log end is from the high watermark, in offsets.
+    pub lag: i64,
 }
 
 /// One resource of a DescribeConfigs response.

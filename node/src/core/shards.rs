@@ -473,6 +473,7 @@ impl<D: Disk> Node<D> {
             Confirming::Removal(removal) => self.removal_read(log, removal, index),
             Confirming::Refusal { waiter, error } => self.refusal_confirmed(waiter, error, index.is_some()),
             Confirming::Fetch(id) => self.fetch_confirmed(id, index.is_some()),
+            Confirming::Deletion(waiter) => self.deletion_confirmed(waiter, index.is_some()),
         }
     }
 
@@ -513,6 +514,8 @@ pub(crate) enum Confirming {
     },
     /// A fetch beyond the log's end: the same.
     Fetch(RequestId),
+    /// Records shall be deleted beyond the high watermark: the same.
+    Deletion(Waiter),
 }
 
 /// A question about removals that waits for its linearizable read.

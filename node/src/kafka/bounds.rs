@@ -61,6 +61,8 @@ pub(super) enum Kind {
     Array(&'static Kind),
     /// Nested fields.
     Struct(&'static [Field]),
+    /// Nested fields behind a byte that is 1, or nothing behind another.
+    Maybe(&'static [Field]),
 }
 
 /// A field and the versions that have it, both inclusive.
@@ -158,6 +160,10 @@ impl Walk<'_> {
             }
             Kind::Array(element) => self.array(element),
             Kind::Struct(fields) => self.fields(fields),
+            Kind::Maybe(fields) => match self.take::<1>()? {
+                [1] => self.fields(fields),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -181,6 +187,7 @@ impl Walk<'_> {
         let length_bytes = |plain| if self.flexible { 1 } else { plain };
         match kind {
             Kind::Fixed(bytes) => *bytes,
+            Kind::Maybe(_) => 1,
             Kind::Text => length_bytes(2),
             Kind::Blob | Kind::Array(_) => length_bytes(4),
             Kind::Struct(fields) => {

@@ -33,7 +33,7 @@ use super::handle::{ClientContext, NodeHandle, Stopped};
 use super::limits::Limits;
 use super::listeners::localize;
 use super::metrics::{Closed, Flight, Metrics};
-use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_request, encode_response};
+use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_with_sessions, encode_response};
 use crate::core::error::ErrorCode;
 use crate::core::request::{Request, Response};
 
@@ -321,7 +321,9 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
         let (frame, node) = self.frame(bytes).await?;
         self.shared.metrics.received_bytes_total.fetch_add(u64::from(bytes) + 4, Relaxed);
         let permits = Permits { _connection: connection, _node: node };
-        self.decoded(decode_request(frame, &self.shared.limits), permits, held).await
+        let sessions = self.shared.handle.sessions();
+        let decoded = decode_with_sessions(frame, &self.shared.limits, sessions, Instant::now());
+        self.decoded(decoded, permits, held).await
     }
 
     /// Reads a frame. The node's memory is taken for what came and as much again, not for what is promised: a few clients that send large
@@ -483,6 +485,10 @@ fn errors(response: &Response) -> u64 {
         Response::CreateTopics { topics } => count(topics, |topic| topic.error),
         Response::DeleteTopics { topics } => count(topics, |topic| topic.error),
         Response::DescribeConfigs { resources } => count(resources, |resource| resource.error),
+        Response::CreatePartitions { topics } => count(topics, |topic| topic.error),
+        Response::DeleteRecords { partitions } => count(partitions, |part| part.error),
+        Response::ElectLeaders { partitions } => count(partitions, |part| part.error),
+        Response::DescribeLogDirs(_) => 0,
     }
 }
 

@@ -3,12 +3,14 @@
 //! Connections hold a cloned [`NodeHandle`]; the worker's shell holds the [`Inbox`]. Bounded twice: by calls, through the
 //! channel, and by bytes, through a semaphore whose permit lives until the answer was written to the client.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::listeners::Brokers;
+use super::sessions::Sessions;
 use crate::core::request::{Request, Response};
 
 /// Who asks: part of every request, so that quotas and access rules need no new path.
@@ -47,6 +49,7 @@ pub struct NodeHandle {
     bytes: Arc<Semaphore>,
     bytes_max: u32,
     brokers: watch::Receiver<Arc<Brokers>>,
+    sessions: Arc<Sessions>,
 }
 
 /// How full the way to the node is.
@@ -79,7 +82,9 @@ impl NodeHandle {
         let bytes_max = bytes_max.max(1);
         // usize is at least 32 bits wide wherever tokio runs.
         let bytes = Arc::new(Semaphore::new(bytes_max as usize));
-        (NodeHandle { calls: sender, bytes, bytes_max, brokers: watched }, Inbox { calls, brokers })
+        let sessions = Sessions::new(RandomState::new().hash_one(0));
+        let handle = NodeHandle { calls: sender, bytes, bytes_max, brokers: watched, sessions };
+        (handle, Inbox { calls, brokers })
     }
 
     /// Waits until a request that holds `held` bytes may hold `bytes` more; the permit gives them back when dropped. One request larger
@@ -105,6 +110,11 @@ impl NodeHandle {
         let (reply, answer) = oneshot::channel();
         self.calls.send(Call { request, client, reply }).await.map_err(|_closed| Stopped)?;
         Ok(answer)
+    }
+
+    /// The fetch sessions of all clients.
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
     }
 
     /// How full the queue is.

@@ -1,7 +1,7 @@
 //! Fields, types and versions of the requests served. Written by `scripts/kafka-tables.py` from the message
 //! schemas of Apache Kafka 4.3.1; not edited by hand.
 
-use super::bounds::Kind::{Array, Blob, Fixed, Struct, Text};
+use super::bounds::Kind::{Array, Blob, Fixed, Maybe, Struct, Text};
 use super::bounds::{Schema, field, tagged};
 
 /// One schema for each API that is served, by rising API key.
@@ -152,6 +152,22 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(0, 32767, Fixed(4)),
         ],
     },
+    // DeleteRecordsRequest
+    Schema {
+        key: 21,
+        flexible: 2,
+        fields: &[
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Text),
+                    field(0, 32767, Array(&Struct(&[field(0, 32767, Fixed(4)), field(0, 32767, Fixed(8))]))),
+                ])),
+            ),
+            field(0, 32767, Fixed(4)),
+        ],
+    },
     // InitProducerIdRequest
     Schema {
         key: 22,
@@ -207,10 +223,58 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(3, 32767, Fixed(1)),
         ],
     },
+    // DescribeLogDirsRequest
+    Schema {
+        key: 35,
+        flexible: 2,
+        fields: &[field(
+            0,
+            32767,
+            Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Array(&Fixed(4)))])),
+        )],
+    },
+    // CreatePartitionsRequest
+    Schema {
+        key: 37,
+        flexible: 2,
+        fields: &[
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Text),
+                    field(0, 32767, Fixed(4)),
+                    field(0, 32767, Array(&Struct(&[field(0, 32767, Array(&Fixed(4)))]))),
+                ])),
+            ),
+            field(0, 32767, Fixed(4)),
+            field(0, 32767, Fixed(1)),
+        ],
+    },
+    // ElectLeadersRequest
+    Schema {
+        key: 43,
+        flexible: 2,
+        fields: &[
+            field(1, 32767, Fixed(1)),
+            field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Array(&Fixed(4)))]))),
+            field(0, 32767, Fixed(4)),
+        ],
+    },
     // DescribeClusterRequest
     Schema {
         key: 60,
         flexible: 0,
         fields: &[field(0, 32767, Fixed(1)), field(1, 32767, Fixed(1)), field(2, 32767, Fixed(1))],
+    },
+    // DescribeTopicPartitionsRequest
+    Schema {
+        key: 75,
+        flexible: 0,
+        fields: &[
+            field(0, 32767, Array(&Struct(&[field(0, 32767, Text)]))),
+            field(0, 32767, Fixed(4)),
+            field(0, 32767, Maybe(&[field(0, 32767, Text), field(0, 32767, Fixed(4))])),
+        ],
     },
 ];

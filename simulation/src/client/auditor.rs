@@ -64,6 +64,7 @@ impl Auditor {
                     partition,
                     offset: task.next,
                     leader_epoch: -1,
+                    last_epoch: -1,
                     max_bytes: 1 << 20,
                 };
                 Request::Fetch { max_wait_ms: 100, min_bytes: 1, max_bytes: 1 << 20, partitions: vec![part] }

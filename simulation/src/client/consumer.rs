@@ -79,7 +79,14 @@ impl Consumer {
                 let max_bytes =
                     u32::try_from(port.random.within(1, self.profile.bytes_max)).unwrap_or(u32::MAX);
                 let max_wait_ms = u32::try_from(port.random.below(self.profile.wait_ms_max + 1)).unwrap_or(0);
-                let part = FetchPartition { topic, partition: key.1, offset, leader_epoch: -1, max_bytes };
+                let part = FetchPartition {
+                    topic,
+                    partition: key.1,
+                    offset,
+                    leader_epoch: -1,
+                    last_epoch: -1,
+                    max_bytes,
+                };
                 let request = Request::Fetch { max_wait_ms, min_bytes: 1, max_bytes, partitions: vec![part] };
                 (request, (u64::from(max_wait_ms) + 2_000) * MS)
             }

@@ -267,7 +267,7 @@ fn offsets(port: &mut Port<'_>, topic: &TopicRef, partition: i32) -> Question {
 }
 
 fn fetch_of(topic: TopicRef, partition: i32, offset: i64, leader_epoch: i32, max_bytes: u32) -> Request {
-    let part = FetchPartition { topic, partition, offset, leader_epoch, max_bytes };
+    let part = FetchPartition { topic, partition, offset, leader_epoch, last_epoch: -1, max_bytes };
     Request::Fetch { max_wait_ms: 50, min_bytes: 0, max_bytes, partitions: vec![part] }
 }
 
@@ -292,6 +292,10 @@ fn errors(response: &Response) -> Vec<ErrorCode> {
         Response::CreateTopics { topics } => topics.iter().map(|topic| topic.error).collect(),
         Response::DeleteTopics { topics } => topics.iter().map(|topic| topic.error).collect(),
         Response::DescribeConfigs { resources } => resources.iter().map(|part| part.error).collect(),
+        Response::CreatePartitions { topics } => topics.iter().map(|topic| topic.error).collect(),
+        Response::DeleteRecords { partitions } => partitions.iter().map(|part| part.error).collect(),
+        Response::ElectLeaders { partitions } => partitions.iter().map(|part| part.error).collect(),
+        Response::DescribeLogDirs(_) => Vec::new(),
     }
 }
 

@@ -138,7 +138,8 @@ mod tests {
 
     fn ask(offset: i64) -> Request {
         let topic = TopicRef::Name("stable-0".into());
-        let part = FetchPartition { topic, partition: 0, offset, leader_epoch: -1, max_bytes: 1 };
+        let part =
+            FetchPartition { topic, partition: 0, offset, leader_epoch: -1, last_epoch: -1, max_bytes: 1 };
         Request::Fetch { max_wait_ms: 100, min_bytes: 1, max_bytes: 1, partitions: vec![part] }
     }
 

@@ -46,20 +46,24 @@ impl<D: Disk> Store<D> {
         holder(&self.slots(log, state, run).ok()?, run, offset)
     }
 
-    /// The first entry with a timestamp of at least `timestamp_ms`: index and base offset.
+    /// The first entry above index `after` with a timestamp of at least `timestamp_ms`: index and base offset.
     #[must_use]
-    pub fn first_at_or_after(&self, log: LogId, timestamp_ms: i64) -> Option<(u64, i64)> {
+    pub fn first_at_or_after(&self, log: LogId, after: u64, timestamp_ms: i64) -> Option<(u64, i64)> {
         let state = self.logs.get(&log)?;
-        for run in state.runs.iter().filter(|run| run.max_timestamp >= timestamp_ms) {
+        let possible = |run: &&Run| run.max_timestamp >= timestamp_ms && run.end_index() > after + 1;
+        for run in state.runs.iter().filter(possible) {
             let slots = self.slots(log, state, run).ok()?;
-            let found = (run.first_index..run.end_index())
+            let found = (run.first_index.max(after + 1)..run.end_index())
                 .filter_map(|index| Some((index, slots.at(index)?)))
                 .find(|(_, slot)| slot.timestamp_ms >= timestamp_ms);
             if let Some((index, slot)) = found {
                 return Some((index, slot.offset));
             }
         }
-        let ordinal = state.staged.iter().position(|slot| slot.timestamp_ms >= timestamp_ms)?;
+        let first = state.staged_first();
+        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        let mut staged = state.staged.iter().enumerate().skip(skip);
+        let (ordinal, _) = staged.find(|(_, slot)| slot.timestamp_ms >= timestamp_ms)?;
         Some((state.staged_first() + ordinal as u64, state.staged.get(ordinal)?.offset))
     }
 

@@ -346,9 +346,12 @@ pub fn check_lookups(store: &Store<FakeDisk>, logs: &Logs) {
             }
         }
         for timestamp in [0, 300, 700, 1001] {
-            let expected = log.entries.iter().find(|entry| entry.timestamp_ms >= timestamp);
-            let expected = expected.map(|entry| (entry.index, entry.base_offset));
-            assert_eq!(store.first_at_or_after(*id, timestamp), expected);
+            let middle = log.entries.get(log.entries.len() / 2).map_or(0, |entry| entry.index);
+            for after in [0, middle, middle + 1] {
+                let fits = |entry: &&Entry| entry.index > after && entry.timestamp_ms >= timestamp;
+                let expected = log.entries.iter().find(fits).map(|entry| (entry.index, entry.base_offset));
+                assert_eq!(store.first_at_or_after(*id, after, timestamp), expected);
+            }
         }
         let newest = log.entries.iter().map(|entry| entry.timestamp_ms).max().filter(|newest| *newest >= 0);
         let first = newest.and_then(|newest| log.entries.iter().find(|entry| entry.timestamp_ms == newest));

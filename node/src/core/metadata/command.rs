@@ -21,6 +21,7 @@
 //! | 7 | allocate producer ids | node i32, count u32 |
 //! | 8 | raise term ceiling | id 16 bytes, term u32 |
 //! | 9 | abandon topic | id 16 bytes |
+//! | 10 | add partitions | id 16 bytes, from i32, list of lists of triples |
 //!
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
@@ -98,6 +99,15 @@ pub enum Command {
     AbandonTopic {
         /// Which topic.
         topic: TopicId,
+    },
+    /// The topic has more partitions, numbered from where it ends now.
+    AddPartitions {
+        /// Which topic.
+        topic: TopicId,
+        /// How many it has without them: a repeated command adds nothing.
+        from: i32,
+        /// For each new partition its replicas, as in [`Command::CreateTopic`].
+        partitions: Vec<Vec<ReplicaId>>,
     },
 }
 
@@ -179,6 +189,15 @@ impl Command {
                 w.u8(9);
                 w.raw(&topic.0);
             }
+            Self::AddPartitions { topic, from, partitions } => {
+                w.u8(10);
+                w.raw(&topic.0);
+                w.i32(*from);
+                w.count(partitions.len());
+                for replicas in partitions {
+                    w.replicas(replicas);
+                }
+            }
         }
         w.0
     }
@@ -216,6 +235,11 @@ impl Command {
             7 => Self::AllocateProducerIds { node: r.node()?, count: r.u32()? },
             8 => Self::RaiseTermCeiling { topic: TopicId(r.array()?), term: r.u32()? },
             9 => Self::AbandonTopic { topic: TopicId(r.array()?) },
+            10 => Self::AddPartitions {
+                topic: TopicId(r.array()?),
+                from: r.i32()?,
+                partitions: r.list(4, Reader::replicas)?,
+            },
             tag => return Err(DecodeError::Unknown(tag)),
         })
     }

@@ -297,11 +297,18 @@ impl Repairs {
         self.creations.retain(|key, _| shard.descriptor(*key).is_some_and(|descriptor| descriptor.creating));
         let mut done: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
         let mut hopeless: BTreeSet<TopicId> = BTreeSet::new();
+        // A topic that is served is not given up for a partition that was added to it.
+        let served = |topic: TopicId| {
+            let created = |key| shard.descriptor(key).is_some_and(|descriptor| !descriptor.creating);
+            shard.topic(topic).is_some_and(|topic| topic.keys().any(created))
+        };
         for (key, creation) in &mut self.creations {
             let Some(descriptor) = shard.descriptor(*key) else { continue };
             let all = descriptor.replicas.len();
             if all - creation.lost.len().min(all) <= all / 2 && key.as_shard().is_none() {
-                hopeless.insert(key.topic);
+                if !served(key.topic) {
+                    hopeless.insert(key.topic);
+                }
                 continue;
             }
             let reported = descriptor.replicas.iter().filter(|replica| creation.by.contains(replica)).count();

@@ -31,6 +31,7 @@ pub mod command;
 pub mod configs;
 pub mod descriptor;
 pub mod endpoint;
+pub mod growth;
 pub mod lifecycle;
 pub mod plan;
 pub mod shard;

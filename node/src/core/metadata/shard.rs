@@ -216,6 +216,7 @@ impl Shard {
             Command::AllocateProducerIds { count, .. } => self.allocate(count),
             Command::RaiseTermCeiling { topic, term } => self.raise_ceiling(topic, term),
             Command::AbandonTopic { topic } => self.abandon(topic),
+            Command::AddPartitions { topic, from, partitions } => self.grow(topic, from, partitions),
         }
     }
 
@@ -334,21 +335,7 @@ impl Shard {
             let message = format!("a topic has 1 to {TOPIC_PARTITIONS_MAX} partitions");
             return Err(refused(ErrorCode::InvalidPartitions, message));
         }
-        if self.descriptors.len() + partitions.len() > SHARD_PARTITIONS_MAX {
-            let message =
-                format!("the topics of one metadata shard have at most {SHARD_PARTITIONS_MAX} partitions");
-            return Err(refused(ErrorCode::PolicyViolation, message));
-        }
-        for replicas in partitions {
-            let nodes: Vec<NodeId> = replicas.iter().map(|replica| replica.node).collect();
-            let first = replicas.iter().all(|replica| replica.epoch == FIRST_REPLICA_EPOCH);
-            if nodes.is_empty() || nodes.len() > REPLICAS_MAX || !all_distinct(&nodes) || !first {
-                return Err(refused(
-                    ErrorCode::InvalidReplicaAssignment,
-                    "a partition's replicas are not valid",
-                ));
-            }
-        }
+        self.may_hold(partitions)?;
         let floor = self.floors.get(name).copied().unwrap_or(self.floor_of_rest);
         if floor > TERM_MAX - TERM_SLACK {
             let message = format!("the leader epochs of the name '{name}' are used up; choose another name");
@@ -377,6 +364,57 @@ impl Shard {
         let term_ceiling = term_floor + TERM_SLACK;
         let value = Topic { name, id, partitions: count, configs, term_floor, term_ceiling };
         self.topics.insert(id, Versioned { changed, value });
+        Outcome::Done
+    }
+
+    /// Whether there is room for these partitions, and their replicas can be founded.
+    fn may_hold(&self, partitions: &[Vec<ReplicaId>]) -> Result<(), Outcome> {
+        if self.descriptors.len() + partitions.len() > SHARD_PARTITIONS_MAX {
+            let message =
+                format!("the topics of one metadata shard have at most {SHARD_PARTITIONS_MAX} partitions");
+            return Err(refused(ErrorCode::PolicyViolation, message));
+        }
+        for replicas in partitions {
+            let nodes: Vec<NodeId> = replicas.iter().map(|replica| replica.node).collect();
+            let first = replicas.iter().all(|replica| replica.epoch == FIRST_REPLICA_EPOCH);
+            if nodes.is_empty() || nodes.len() > REPLICAS_MAX || !all_distinct(&nodes) || !first {
+                return Err(refused(
+                    ErrorCode::InvalidReplicaAssignment,
+                    "a partition's replicas are not valid",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, id: TopicId, from: i32, partitions: Vec<Vec<ReplicaId>>) -> Outcome {
+        let Some(topic) = self.topic(id) else {
+            let error = ErrorCode::UnknownTopicOrPartition;
+            return refused(error, error.text());
+        };
+        let (now, term_floor) = (topic.partitions, topic.term_floor);
+        let added = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+        let total = from.saturating_add(added);
+        if added > 0 && total == now {
+            return Outcome::Done;
+        }
+        if from != now || added == 0 || total > TOPIC_PARTITIONS_MAX {
+            let message = format!("the topic has {now} partition(s); it cannot grow from {from} to {total}");
+            return refused(ErrorCode::InvalidPartitions, message);
+        }
+        if let Err(outcome) = self.may_hold(&partitions) {
+            return outcome;
+        }
+        let changed = self.version;
+        for (partition, replicas) in (from..total).zip(partitions) {
+            let key = PartitionKey { topic: id, partition };
+            let value = Descriptor::founded(key, replicas, term_floor);
+            self.descriptors.insert(key, Versioned { changed, value });
+        }
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.value.partitions = total;
+            topic.changed = changed;
+        }
         Outcome::Done
     }
 

@@ -12,15 +12,20 @@ pub enum Api {
     ApiVersions,
     CreateTopics,
     DeleteTopics,
+    DeleteRecords,
     InitProducerId,
     OffsetForLeaderEpoch,
     DescribeConfigs,
+    DescribeLogDirs,
+    CreatePartitions,
+    ElectLeaders,
     DescribeCluster,
+    DescribeTopicPartitions,
 }
 
 impl Api {
     /// All of them, by rising key.
-    pub const ALL: [Api; 12] = [
+    pub const ALL: [Api; 17] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -29,10 +34,15 @@ impl Api {
         Api::ApiVersions,
         Api::CreateTopics,
         Api::DeleteTopics,
+        Api::DeleteRecords,
         Api::InitProducerId,
         Api::OffsetForLeaderEpoch,
         Api::DescribeConfigs,
+        Api::DescribeLogDirs,
+        Api::CreatePartitions,
+        Api::ElectLeaders,
         Api::DescribeCluster,
+        Api::DescribeTopicPartitions,
     ];
 
     /// The number on the wire.
@@ -46,10 +56,15 @@ impl Api {
             Api::ApiVersions => 18,
             Api::CreateTopics => 19,
             Api::DeleteTopics => 20,
+            Api::DeleteRecords => 21,
             Api::InitProducerId => 22,
             Api::OffsetForLeaderEpoch => 23,
             Api::DescribeConfigs => 32,
+            Api::DescribeLogDirs => 35,
+            Api::CreatePartitions => 37,
+            Api::ElectLeaders => 43,
             Api::DescribeCluster => 60,
+            Api::DescribeTopicPartitions => 75,
         }
     }
 
@@ -64,10 +79,15 @@ impl Api {
             Api::ApiVersions => "ApiVersions",
             Api::CreateTopics => "CreateTopics",
             Api::DeleteTopics => "DeleteTopics",
+            Api::DeleteRecords => "DeleteRecords",
             Api::InitProducerId => "InitProducerId",
             Api::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
             Api::DescribeConfigs => "DescribeConfigs",
+            Api::DescribeLogDirs => "DescribeLogDirs",
+            Api::CreatePartitions => "CreatePartitions",
+            Api::ElectLeaders => "ElectLeaders",
             Api::DescribeCluster => "DescribeCluster",
+            Api::DescribeTopicPartitions => "DescribeTopicPartitions",
         }
     }
 
@@ -82,10 +102,15 @@ impl Api {
             Api::ApiVersions => (0, 4),
             Api::CreateTopics => (2, 7),
             Api::DeleteTopics => (1, 6),
+            Api::DeleteRecords => (0, 2),
             Api::InitProducerId => (0, 5),
             Api::OffsetForLeaderEpoch => (2, 4),
             Api::DescribeConfigs => (1, 4),
+            Api::DescribeLogDirs => (1, 4),
+            Api::CreatePartitions => (0, 3),
+            Api::ElectLeaders => (0, 2),
             Api::DescribeCluster => (0, 2),
+            Api::DescribeTopicPartitions => (0, 0),
         }
     }
 
@@ -110,6 +135,9 @@ impl Api {
 
     /// The version under which the codec knows the same bytes.
     pub(super) fn codec_version(self, version: i16) -> i16 {
-        if self == Api::ListOffsets { version.min(10) } else { version }
+        match self {
+            Api::ListOffsets => version.min(10),
+            _ => version,
+        }
     }
 }

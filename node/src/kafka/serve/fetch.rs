@@ -17,6 +17,7 @@ use crate::core::request::{
     Broker, FetchPartition, FetchResult, LeaderHint, Request, Response, StoredBatch, TopicId, TopicRef,
 };
 use crate::kafka::batch;
+use crate::kafka::sessions::{Opening, Ticket};
 
 /// First version with compact lengths and tagged fields.
 const FLEXIBLE: i16 = 12;
@@ -26,12 +27,6 @@ const PARTITION_BYTES: usize = 96;
 pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
     let request: FetchRequest = body.decode()?;
     let version = body.version();
-    // No client was given a session, so one that has it has it from elsewhere and must begin anew.
-    if request.session_epoch > 0 {
-        let code = ErrorCode::FetchSessionIdNotFound.code();
-        let message = FetchResponse::default().with_error_code(code);
-        return Ok(Step::Frame(response(body.header, version, &message)?));
-    }
     // Only replicas of ours follow, and not through this port.
     let replica = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
     let refuse_all = replica.0 >= 0;
@@ -51,13 +46,32 @@ pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
                     partition: part.partition,
                     offset: part.fetch_offset,
                     leader_epoch: part.current_leader_epoch,
+                    last_epoch: part.last_fetched_epoch,
                     max_bytes: u32::try_from(part.partition_max_bytes).unwrap_or(0),
                 }),
                 error => Err(refusal(topic, part.partition, error)),
             });
         }
     }
-    let echo = Echo::Fetch { refused: sorter.refused, read_committed: request.isolation_level == 1 };
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten_topics_data {
+        let count = topic.partitions.len();
+        let known = sorter.topic(&topic.topic, topic.topic_id, version >= 13, count)?;
+        forgotten.extend(topic.partitions.into_iter().map(|partition| (known.clone(), partition)));
+    }
+    let (id, epoch) = (request.session_id, request.session_epoch);
+    let opening = Opening { id, epoch, by_id: version >= 13, forgotten };
+    let (asked, ticket) = match body.open_session(opening, std::mem::take(&mut sorter.ask)) {
+        Ok(opened) => opened,
+        Err(error) => return Ok(Step::Frame(session_error(body.header, error, 0)?)),
+    };
+    sorter.ask = asked;
+    if epoch > 0 {
+        // All partitions of the session are asked about, not only those that the request names.
+        sorter.refused.asked = None;
+    }
+    let (refused, read_committed) = (sorter.refused, request.isolation_level == 1);
+    let echo = Echo::Fetch { refused, read_committed, ticket };
     Ok(match sorter.ask.is_empty() {
         true => Step::Answer(Response::Fetch { partitions: Vec::new() }, echo),
         false => {
@@ -67,6 +81,12 @@ pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
             Step::Ask(Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions: sorter.ask }, echo)
         }
     })
+}
+
+/// A response that is nothing but an error of the session.
+fn session_error(header: &Header, error: ErrorCode, session: i32) -> Result<Bytes, EncodeError> {
+    let message = FetchResponse::default().with_error_code(error.code()).with_session_id(session);
+    response(header, header.version, &message)
 }
 
 fn refusal(topic: TopicRef, partition: i32, error: ErrorCode) -> FetchResult {
@@ -85,11 +105,16 @@ fn refusal(topic: TopicRef, partition: i32, error: ErrorCode) -> FetchResult {
 
 pub(super) fn encode(
     header: &Header,
-    results: Vec<FetchResult>,
+    mut results: Vec<FetchResult>,
     read_committed: bool,
+    ticket: Ticket,
     brokers: &[Broker],
 ) -> Result<Bytes, EncodeError> {
     let version = header.version;
+    let session = match ticket.pass(&mut results) {
+        Ok(session) => session,
+        Err(error) => return session_error(header, error, 0),
+    };
     let nodes = match version {
         16.. => endpoints(results.iter().filter_map(|result| result.leader), brokers),
         _ => Vec::new(),
@@ -99,7 +124,7 @@ pub(super) fn encode(
     writer.out.put_i32(0);
     if version >= 7 {
         writer.out.put_i16(ErrorCode::None.code());
-        writer.out.put_i32(0);
+        writer.out.put_i32(session);
     }
     writer.count(topics.len())?;
     for (topic, results) in topics {

@@ -63,6 +63,13 @@ impl Writer<'_> {
                 (0..count).for_each(|_| self.value(element));
             }
             Kind::Struct(fields) => self.fields(fields),
+            Kind::Maybe(fields) => {
+                let there = self.bits.below(2) == 0;
+                self.out.push(if there { 1 } else { 0xff });
+                if there {
+                    self.fields(fields);
+                }
+            }
         }
     }
 
@@ -135,6 +142,11 @@ fn codec_leaves(api: Api, version: i16, body: &[u8]) -> Result<usize, String> {
         Api::InitProducerId => leaves::<m::InitProducerIdRequest>(body, version),
         Api::OffsetForLeaderEpoch => leaves::<m::OffsetForLeaderEpochRequest>(body, version),
         Api::DescribeConfigs => leaves::<m::DescribeConfigsRequest>(body, version),
+        Api::DeleteRecords => leaves::<m::DeleteRecordsRequest>(body, version),
+        Api::DescribeLogDirs => leaves::<m::DescribeLogDirsRequest>(body, version),
+        Api::CreatePartitions => leaves::<m::CreatePartitionsRequest>(body, version),
+        Api::ElectLeaders => leaves::<m::ElectLeadersRequest>(body, version),
+        Api::DescribeTopicPartitions => leaves::<m::DescribeTopicPartitionsRequest>(body, version),
         Api::DescribeCluster => leaves::<m::DescribeClusterRequest>(body, version),
     }
 }

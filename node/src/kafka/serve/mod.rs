@@ -3,23 +3,24 @@
 //! [`decode_request`] checks a frame's bounds, decodes it and refuses on the spot what needs no node; [`encode_response`]
 //! puts refusals and answers together again in the client's order. A refusal of one partition never holds up the others.
 //!
-//! | API | served | why not more |
-//! |---|---|---|
-//! | Produce | 3-13 | advertised from 0 (KAFKA-18659), 0-2 close the connection as in Kafka 4 |
-//! | InitProducerId | 0-5 | 6 is marked unstable upstream and the codec cannot read it |
-//! | ListOffsets | 1-11 | 11 has the bytes of 10, which is the last the codec knows |
 
 mod api;
 mod cluster;
 mod fetch;
+mod growth;
 mod offsets;
 mod parts;
 mod produce;
+mod records;
+mod replicas;
 mod topics;
+
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use api::Api;
@@ -27,9 +28,12 @@ use parts::{NAME_BYTES_MAX, NO_TOPIC, Refused, Sorter, by_topic};
 
 use super::bounds::{self, BoundsError, Schema};
 use super::limits::Limits;
+use super::sessions::{Opening, Sessions, Ticket};
+use crate::core::error::ErrorCode;
 use crate::core::request::{
-    Broker, ConfigResult, CreateTopicResult, DeleteTopicResult, EpochResult, FetchResult, LeaderHint,
-    ListOffsetsResult, ProduceResult, Request, Response, TopicMetadata, TopicRef,
+    Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult, DeleteTopicResult, EpochResult,
+    FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult, ProduceResult, Request, Response,
+    TopicMetadata, TopicRef,
 };
 
 /// What is kept of a request until its response is written.
@@ -51,13 +55,16 @@ pub struct Header {
 enum Echo {
     Nothing,
     Produce { refused: Refused<ProduceResult>, silent: bool },
-    Fetch { refused: Refused<FetchResult>, read_committed: bool },
+    Fetch { refused: Refused<FetchResult>, read_committed: bool, ticket: Ticket },
     ListOffsets(Refused<ListOffsetsResult>),
     Epochs(Refused<EpochResult>),
     Metadata(Refused<TopicMetadata>),
     CreateTopics(Refused<CreateTopicResult>),
     DeleteTopics(Refused<DeleteTopicResult>),
     Configs { refused: Refused<ConfigResult>, documentation: bool },
+    CreatePartitions(Refused<GrowResult>),
+    DeleteRecords(Refused<DeleteRecordsResult>),
+    TopicPartitions(growth::Page),
 }
 
 /// A frame, decoded.
@@ -166,12 +173,27 @@ enum Step {
     Frame(Bytes),
 }
 
-/// Decodes one request frame, without its length prefix. Record batches are slices of `frame`, not copies.
+/// Decodes one request frame, without its length prefix. Record batches are slices of `frame`, not copies. A client gets no fetch
+/// session this way.
 pub fn decode_request(frame: Bytes, limits: &Limits) -> Decoded {
-    decode(frame, limits).unwrap_or_else(Decoded::Close)
+    decode(frame, limits, None).unwrap_or_else(Decoded::Close)
 }
 
-fn decode(frame: Bytes, limits: &Limits) -> Result<Decoded, CloseReason> {
+/// The same with fetch sessions.
+pub fn decode_with_sessions(
+    frame: Bytes,
+    limits: &Limits,
+    sessions: &Arc<Sessions>,
+    now: Instant,
+) -> Decoded {
+    decode(frame, limits, Some((sessions, now))).unwrap_or_else(Decoded::Close)
+}
+
+fn decode(
+    frame: Bytes,
+    limits: &Limits,
+    sessions: Option<(&Arc<Sessions>, Instant)>,
+) -> Result<Decoded, CloseReason> {
     let (mut header, body_at) = match parse_header(&frame)? {
         Parsed::Header(header, body_at) => (header, body_at),
         Parsed::UnknownApiVersions(header) => {
@@ -179,7 +201,7 @@ fn decode(frame: Bytes, limits: &Limits) -> Result<Decoded, CloseReason> {
             return Ok(Decoded::Immediate { header, frame });
         }
     };
-    let body = Body { header: &header, bytes: frame.slice(body_at..), limits };
+    let body = Body { header: &header, bytes: frame.slice(body_at..), limits, sessions };
     let step = match header.api {
         Api::Produce => produce::decode(body)?,
         Api::Fetch => fetch::decode(body)?,
@@ -188,6 +210,11 @@ fn decode(frame: Bytes, limits: &Limits) -> Result<Decoded, CloseReason> {
         Api::Metadata => topics::decode_metadata(body)?,
         Api::CreateTopics => topics::decode_create(body)?,
         Api::DeleteTopics => topics::decode_delete(body)?,
+        Api::DeleteRecords => records::decode(body)?,
+        Api::DescribeLogDirs => replicas::decode_log_dirs(body)?,
+        Api::CreatePartitions => growth::decode(body)?,
+        Api::ElectLeaders => replicas::decode_elect(body)?,
+        Api::DescribeTopicPartitions => growth::decode_describe(body)?,
         Api::InitProducerId => cluster::decode_init_producer_id(body)?,
         Api::DescribeConfigs => cluster::decode_describe_configs(body)?,
         Api::DescribeCluster => cluster::decode_describe_cluster(body)?,
@@ -252,9 +279,24 @@ struct Body<'a> {
     header: &'a Header,
     bytes: Bytes,
     limits: &'a Limits,
+    sessions: Option<(&'a Arc<Sessions>, Instant)>,
 }
 
 impl Body<'_> {
+    /// What a fetch asks for through its session.
+    fn open_session(
+        &self,
+        opening: Opening,
+        parts: Vec<FetchPartition>,
+    ) -> Result<(Vec<FetchPartition>, Ticket), ErrorCode> {
+        match self.sessions {
+            Some((sessions, now)) => sessions.open(opening, parts, now),
+            // No client was given a session, so one that has it has it from elsewhere and must begin anew.
+            None if opening.epoch > 0 => Err(ErrorCode::FetchSessionIdNotFound),
+            None => Ok((parts, Ticket::default())),
+        }
+    }
+
     fn version(&self) -> i16 {
         self.header.version
     }
@@ -306,8 +348,9 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
         (Api::Produce, Response::Produce { partitions }, Echo::Produce { refused, .. }) => {
             produce::encode(header, refused.merge(header.api, partitions)?, brokers)
         }
-        (Api::Fetch, Response::Fetch { partitions }, Echo::Fetch { refused, read_committed }) => {
-            fetch::encode(header, refused.merge(header.api, partitions)?, read_committed, brokers)
+        (Api::Fetch, Response::Fetch { partitions }, Echo::Fetch { refused, read_committed, ticket }) => {
+            let results = refused.merge(header.api, partitions)?;
+            fetch::encode(header, results, read_committed, ticket, brokers)
         }
         (Api::ListOffsets, Response::ListOffsets { partitions }, Echo::ListOffsets(refused)) => {
             offsets::encode_list(header, refused.merge(header.api, partitions)?)
@@ -333,6 +376,19 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
             Response::DescribeConfigs { resources },
             Echo::Configs { refused, documentation },
         ) => cluster::encode_describe_configs(header, refused.merge(header.api, resources)?, documentation),
+        (Api::CreatePartitions, Response::CreatePartitions { topics }, Echo::CreatePartitions(refused)) => {
+            growth::encode(header, refused.merge(header.api, topics)?)
+        }
+        (Api::DescribeTopicPartitions, Response::Metadata(result), Echo::TopicPartitions(page)) => {
+            growth::encode_describe(header, result, &page)
+        }
+        (Api::DeleteRecords, Response::DeleteRecords { partitions }, Echo::DeleteRecords(refused)) => {
+            records::encode(header, refused.merge(header.api, partitions)?)
+        }
+        (Api::DescribeLogDirs, Response::DescribeLogDirs(dir), _) => replicas::encode_log_dirs(header, dir),
+        (Api::ElectLeaders, Response::ElectLeaders { partitions }, _) => {
+            replicas::encode_elect(header, partitions)
+        }
         (Api::InitProducerId, Response::InitProducerId { error, producer_id, producer_epoch }, _) => {
             cluster::encode_init_producer_id(header, error, producer_id, producer_epoch)
         }

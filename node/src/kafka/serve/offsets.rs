@@ -16,6 +16,7 @@ use crate::core::error::ErrorCode;
 use crate::core::request::{
     EpochPartition, EpochResult, ListOffsetsPartition, ListOffsetsResult, Request, Response,
 };
+use crate::kafka::unpack::{self, UNPACKED_BYTES_MAX};
 
 pub(super) fn decode_list(body: Body<'_>) -> Result<Step, CloseReason> {
     let request: ListOffsetsRequest = body.decode()?;
@@ -39,6 +40,7 @@ pub(super) fn decode_list(body: Body<'_>) -> Result<Step, CloseReason> {
                     timestamp: -1,
                     offset: -1,
                     leader_epoch: -1,
+                    search: None,
                 }),
             });
         }
@@ -68,7 +70,17 @@ fn answer_without_node(timestamp: i64, version: i16) -> Option<ErrorCode> {
     }
 }
 
-pub(super) fn encode_list(header: &Header, results: Vec<ListOffsetsResult>) -> Result<Bytes, EncodeError> {
+pub(super) fn encode_list(
+    header: &Header,
+    mut results: Vec<ListOffsetsResult>,
+) -> Result<Bytes, EncodeError> {
+    let mut left = UNPACKED_BYTES_MAX;
+    for result in &mut results {
+        let found = result.search.take().and_then(|search| unpack::find(&search, &mut left));
+        if let Some((timestamp, offset)) = found {
+            (result.timestamp, result.offset) = (timestamp, offset);
+        }
+    }
     let topics = by_topic(results, |result| &result.topic).into_iter().map(|(topic, results)| {
         let partitions = results.into_iter().map(|result| {
             ListOffsetsPartitionResponse::default()

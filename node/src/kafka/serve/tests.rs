@@ -11,6 +11,8 @@ use crate::core::error::ErrorCode;
 use crate::core::request::*;
 use crate::kafka::batch::tests::{sound, with};
 
+#[path = "everyday.rs"]
+mod everyday;
 #[path = "hostile.rs"]
 mod hostile;
 
@@ -346,6 +348,7 @@ fn list_offsets_in_every_version() {
             timestamp: 1,
             offset: 7,
             leader_epoch: 2,
+            search: None,
         });
         let answer = Response::ListOffsets { partitions: answer.collect() };
         let response = read::<ListOffsetsRequest>(version, encode_response(header, answer, &[]).unwrap());

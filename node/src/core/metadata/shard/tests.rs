@@ -51,7 +51,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 14) {
+        Self(match draw(g, 16) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -77,6 +77,11 @@ impl Arbitrary for Drawn {
             10 => Command::FinishReplacement { key, old: triple(g) },
             11 => Command::AllocateProducerIds { node: NodeId(1), count: u32::from(small(g)) },
             13 => Command::AbandonTopic { topic: id },
+            14 | 15 => Command::AddPartitions {
+                topic: id,
+                from: i32::from(draw(g, 5)),
+                partitions: (0..draw(g, 3)).map(|_| vec![replica(1), triple(g)]).collect(),
+            },
             12 => Command::RaiseTermCeiling { topic: id, term: u32::arbitrary(g) >> draw(g, 31) },
             _ => Command::MarkCreated { topic: METADATA_TOPIC, partitions: (0..16).collect() },
         })
@@ -101,7 +106,7 @@ quickcheck! {
     }
 
     fn hostile_bytes_never_panic(bytes: Vec<u8>, command: Drawn, at: usize, byte: u8) -> bool {
-        let mut tagged = vec![1, byte % 9];
+        let mut tagged = vec![1, byte % 11];
         tagged.extend_from_slice(&bytes);
         let mut bent = command.0.encode();
         let at = at % bent.len();
