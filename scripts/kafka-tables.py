@@ -4,7 +4,7 @@
     scripts/kafka-tables.py [kafka-clients.jar]
 
 Without an argument the jar is taken from Maven Central through `mvn`. Only facts go into the tables: types, versions,
-tags and nesting of the requests that rafka serves.
+tags and nesting of the requests that rafka serves, and the keys and versions of all that Kafka serves.
 """
 import contextlib
 import json
@@ -92,6 +92,15 @@ def write():
         for field in message["fields"]:
             print(f"        {row(field, structs)},")
         print("    ] },")
+    print("];")
+    print()
+    print(f"/// Every API that a broker of Apache Kafka {VERSION} serves to clients: key, name, first and last version.")
+    print("pub(super) const KAFKA: &[(i16, &str, i16, i16)] = &[")
+    names = [re.fullmatch(r"common/message/(\w+)Request\.json", path) for path in archive.namelist()]
+    known = [schema(archive, f"{name[1]}Request") for name in names if name]
+    for message in sorted((m for m in known if "broker" in m.get("listeners", [])), key=lambda m: m["apiKey"]):
+        first, last = versions(message["validVersions"])
+        print(f"    ({message['apiKey']}, \"{message['name'].removesuffix('Request')}\", {first}, {last}),")
     print("];")
 
 

@@ -1,5 +1,6 @@
 """See ../client_ring.sh."""
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -10,7 +11,8 @@ import time
 import traceback
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka import ElectionType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 import mesh
 import wire
@@ -313,6 +315,88 @@ def _(ring):
     same("nodes", NODES, len(cluster.nodes))
 
 
+@case("a topic gets more partitions, which take records; fewer are refused")
+def _(ring):
+    topic = ring.topic(2)
+    ring.send(topic, [(0, None, b"old", None)])
+    ring.admin.create_partitions([NewPartitions(topic, 5)])[topic].result(60)
+    same("offsets", [0] * 3, ring.send(topic, [(p, None, b"new %d" % p, None) for p in (2, 3, 4)]))
+    same("old partition", b"old", ring.read(topic, 0, 0, 1)[0].value())
+    expect_error("INVALID_PARTITIONS", lambda: ring.admin.create_partitions([NewPartitions(topic, 4)])[topic].result(60))
+    same("partitions", 5, len(ring.admin.list_topics(topic, timeout=20).topics[topic].partitions))
+
+
+def _offset(ring, topic, spec):
+    at = TopicPartition(topic, 0)
+    return ring.admin.list_offsets({at: spec})[at].result(30)
+
+
+@case("records are deleted up to an offset inside of a batch, and up to the end")
+def _(ring):
+    topic = ring.topic()
+    ring.send(topic, [(0, None, b"r%d" % n, None) for n in range(100)], **{"linger.ms": 500, "compression.type": "lz4"})
+    at = TopicPartition(topic, 0, 37)
+    same("low watermark", 37, ring.admin.delete_records([at])[at].result(60).low_watermark)
+    same("earliest", 37, _offset(ring, topic, OffsetSpec.earliest()).offset)
+    same("value", b"r37", ring.read(topic, 0, 37, 1)[0].value())
+    expect_error("_AUTO_OFFSET_RESET", lambda: ring.read(topic, 0, 36, 1))
+    beyond = TopicPartition(topic, 0, 101)
+    expect_error("OFFSET_OUT_OF_RANGE", lambda: ring.admin.delete_records([beyond])[beyond].result(60))
+    end = TopicPartition(topic, 0, -1)
+    same("low watermark", 100, ring.admin.delete_records([end])[end].result(60).low_watermark)
+    same("bounds", (100, 100), tuple(_offset(ring, topic, spec).offset for spec in (OffsetSpec.earliest(), OffsetSpec.latest())))
+    same("next", [100], ring.send(topic, [(0, None, b"more", None)]))
+
+
+@case("offsets by timestamp inside of a batch of every codec, and the largest timestamp")
+def _(ring):
+    for codec in CODECS:
+        topic = ring.topic()
+        producer = Producer({"bootstrap.servers": ring.bootstrap, "linger.ms": 500, "compression.type": codec, **workload.QUIET})
+        for n in range(200):
+            producer.produce(topic, b"text %d " % n * 20, partition=0, timestamp=1_700_000_000_000 + n * 1000)
+        assert producer.flush(60) == 0
+        assert len(list(wire.stored_batches(ring.bootstrap, topic, 0))) < 20, "the records were to lie in few batches"
+        consumer = workload.reader(ring.bootstrap)
+        for n in (0, 1, 137, 199):
+            asked = TopicPartition(topic, 0, 1_700_000_000_000 + n * 1000 - 500)
+            same(f"{codec} offset of {n}", n, consumer.offsets_for_times([asked], timeout=20)[0].offset)
+        consumer.close()
+        newest = _offset(ring, topic, OffsetSpec.max_timestamp())
+        same(f"{codec} newest", (199, 1_700_000_199_000), (newest.offset, newest.timestamp))
+
+
+@case("leaders are elected: nothing to do where the preferred one leads")
+def _(ring):
+    topic = ring.topic()
+    at = TopicPartition(topic, 0)
+    found = ring.admin.elect_leaders(ElectionType.PREFERRED, [at]).result(60)[at]
+    same("error", "ELECTION_NOT_NEEDED", found.name())
+
+
+@case("leadership goes back to a preferred replica that was away", "rafka")
+def _(ring):
+    target, topic = ring.target, ring.topic()
+    numbers = {target.json(i, "/v1/nodes")["node_id"]: i for i in target.ids()}
+
+    def partition():
+        return ring.admin.list_topics(topic, timeout=20).topics[topic].partitions[0]
+
+    preferred = partition().replicas[0]
+    mesh.wait_until("the preferred replica leads", 30, lambda: partition().leader == preferred, 0.2)
+    assert target.stop(numbers[preferred]), "no clean stop"
+    mesh.wait_until("another one leads", 30, lambda: partition().leader not in (preferred, -1), 0.2)
+    target.start(numbers[preferred])
+    target.ready(numbers[preferred])
+    ring.send(topic, [(0, None, b"x", None)])
+    time.sleep(3)
+    arguments = ["--bootstrap-server", ring.bootstrap, "--election-type", "PREFERRED", "--topic", topic, "--partition", 0]
+    text = ring.java("leader-election", *arguments)
+    assert "Successfully completed leader election" in text, text
+    same("leader", preferred, partition().leader)
+    assert "Valid replica already elected" in ring.java("leader-election", *arguments)
+
+
 # ---- Kafka's own tools (Java) --------------------------------------------------------------------------------------
 
 
@@ -345,6 +429,29 @@ def _(ring):
     assert "50000 records sent" in text, text[-300:]
     counts = ring.java("offsets", "--bootstrap-server", ring.bootstrap, "--topic", topic).split()
     same("records", 50_000, sum(int(line.rsplit(":", 1)[1]) for line in counts if line.startswith(topic)))
+
+
+@case("Kafka's tools alter partitions, delete records, tell offsets and log directories")
+def _(ring):
+    topic, server = ring.topic(), ["--bootstrap-server", ring.bootstrap]
+    ring.send(topic, [(0, None, b"r%d" % n, None) for n in range(100)], **{"linger.ms": 500, "compression.type": "gzip"})
+    ring.java("topics", *server, "--alter", "--topic", topic, "--partitions", 4)
+    text = ring.java("topics", *server, "--describe", "--topic", topic)
+    assert "PartitionCount: 4" in text and text.count("Leader: ") == 4 and "Leader: none" not in text, text
+    plan = f"{os.environ['RUN_DIR']}/delete-records.json"
+    with open(plan, "w", encoding="utf-8") as file:
+        json.dump({"partitions": [{"topic": topic, "partition": 0, "offset": 42}], "version": 1}, file)
+    text = ring.java("delete-records", *server, "--offset-json-file", plan)
+    assert f"partition: {topic}-0\tlow_watermark: 42" in text, text
+    for when, offset in (("earliest", 42), ("latest", 100), ("-3", None), ("max-timestamp", None)):
+        text = ring.java("offsets", *server, "--topic-partitions", f"{topic}:0", "--time", when)
+        found = int(text.strip().rsplit(":", 1)[1])
+        # Kafka itself still names a deleted record as the one with the largest timestamp.
+        assert found == offset or (offset is None and 0 <= found < 100), f"{when}: {text}"
+    text = ring.java("log-dirs", *server, "--describe", "--topic-list", topic)
+    found = json.loads(next(line for line in text.splitlines() if line.startswith("{")))
+    replicas = [p["partition"] for b in found["brokers"] for d in b["logDirs"] for p in d["partitions"]]
+    same("replicas", sorted(f"{topic}-{p}" for p in range(4) for _ in range(NODES)), sorted(replicas))
 
 
 @case("Kafka's api-versions tool understands the node")

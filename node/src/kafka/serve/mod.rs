@@ -8,6 +8,7 @@ mod api;
 mod cluster;
 mod fetch;
 mod growth;
+mod guide;
 mod offsets;
 mod parts;
 mod produce;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use api::Api;
+pub use guide::guide;
 use parts::{NAME_BYTES_MAX, NO_TOPIC, Refused, Sorter, by_topic};
 
 use super::bounds::{self, BoundsError, Schema};
