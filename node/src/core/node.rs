@@ -653,6 +653,7 @@ impl<D: Disk> Node<D> {
             last: replica.map(Replica::last_index).unwrap_or_default(),
             synced: replica.map(Replica::synced_index).unwrap_or_default(),
             start: replica.map(Replica::start).unwrap_or_default(),
+            log_start: self.log_start_offset(partition.log),
             high_watermark: replica.and_then(Replica::high_watermark),
             log_end: replica.map_or(-1, Replica::next_offset),
             membership: replica.map(Replica::membership),
@@ -684,8 +685,10 @@ pub struct ReplicaView<'a> {
     pub last: Index,
     /// Its last entry that is synced.
     pub synced: Index,
-    /// Its log start.
+    /// Where its stored log starts.
     pub start: LogStart,
+    /// The first offset that clients may read; not below where the stored log starts.
+    pub log_start: i64,
     /// Exclusive; `None` while a leader may not know it.
     pub high_watermark: Option<i64>,
     /// Offset of its next record.

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auditor;
+mod caretaker;
 mod consumer;
 mod joiner;
 mod oddball;
@@ -21,6 +22,7 @@ use crate::random::Random;
 
 pub(crate) use admin::Admin;
 pub(crate) use auditor::{Auditor, FullRead};
+pub(crate) use caretaker::Caretaker;
 pub(crate) use consumer::{Consumer, ConsumerProfile};
 pub(crate) use joiner::Joiner;
 pub(crate) use oddball::Oddball;

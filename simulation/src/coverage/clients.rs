@@ -19,6 +19,9 @@ const WAITED: Situation = Situation("fetch waited across a leader change");
 const TRIMMED: Situation = Situation("offset out of range after a trim");
 const BEYOND: Situation = Situation("offset out of range beyond the end");
 const NO_WATERMARK: Situation = Situation("new leader does not know its high watermark yet");
+const DELETED: Situation = Situation("records deleted by a client");
+const WRONG_DELETION: Situation = Situation("a deletion beyond the end refused");
+const GREW: Situation = Situation("a topic got more partitions");
 const NO_SHARD: Situation = Situation("admin request timed out: its shard did not answer");
 
 struct Fetching {
@@ -73,6 +76,15 @@ impl Clients {
                     .iter()
                     .for_each(|topic| tally.count_if(topic.error == ErrorCode::RequestTimedOut, NO_SHARD));
             }
+            Response::DeleteRecords { partitions } => {
+                for part in partitions {
+                    tally.count_if(part.error == ErrorCode::None && part.low_watermark > 0, DELETED);
+                    tally.count_if(part.error == ErrorCode::OffsetOutOfRange, WRONG_DELETION);
+                }
+            }
+            Response::CreatePartitions { topics } => {
+                topics.iter().for_each(|topic| tally.count_if(topic.error == ErrorCode::None, GREW));
+            }
             _ => {}
         }
     }
@@ -115,6 +127,9 @@ impl Watch for Clients {
             TRIMMED,
             BEYOND,
             NO_WATERMARK,
+            DELETED,
+            WRONG_DELETION,
+            GREW,
             NO_SHARD,
         ]
     }

@@ -125,6 +125,16 @@ pub(crate) struct Directory {
     pub(crate) interval: u64,
 }
 
+/// Who deletes records and gives topics more partitions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Care {
+    /// Typical time between two requests.
+    pub(crate) interval: Micros,
+    /// Whether topics grow. Not where nodes lose their disks: a partition that was planned on lives most of which are over has nobody
+    /// to create it, and stays without a leader for as long as its topic lives.
+    pub(crate) grows: bool,
+}
+
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
@@ -149,6 +159,8 @@ pub(crate) struct Scenario {
     pub(crate) consumers: Vec<ConsumerProfile>,
     /// How often somebody asks for what makes no sense.
     pub(crate) odd: Option<Micros>,
+    /// Whether somebody deletes records and gives topics more partitions.
+    pub(crate) care: Option<Care>,
     pub(crate) directory: Option<Directory>,
     pub(crate) faults: Vec<Planned>,
     /// Words for people: which sizes are unusual, which classes of faults were drawn.
@@ -190,6 +202,7 @@ impl Scenario {
             producers: pieces::producers(random),
             consumers: pieces::consumers(random),
             odd: pieces::odd(&mut Random::of(seed, "odd"), &mut traits),
+            care: pieces::care(&mut Random::of(seed, "care"), damage, &mut traits),
             directory: pieces::directory(&mut Random::of(seed, "directory"), &mut traits),
             faults,
             traits,

@@ -4,7 +4,7 @@ use mesh::raft::Config as RaftConfig;
 use node::core::request::Acks;
 use storage::StoreConfig;
 
-use super::{CALM, ClockProfile, Directory, DiskProfile, STABLE, TopicPlan};
+use super::{CALM, Care, ClockProfile, Directory, DiskProfile, STABLE, TopicPlan};
 use crate::client::{ConsumerProfile, ProducerProfile};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros, SECOND};
@@ -15,6 +15,15 @@ pub(super) fn odd(random: &mut Random, traits: &mut Vec<String>) -> Option<Micro
     random.percent(40).then(|| {
         traits.push("odd requests".into());
         interval
+    })
+}
+
+pub(super) fn care(random: &mut Random, damage: bool, traits: &mut Vec<String>) -> Option<Care> {
+    let interval = *random.pick(&[500, 2_000, 5_000]) * MS;
+    let grows = !damage;
+    random.percent(30).then(|| {
+        traits.push(if grows { "deleted records, more partitions" } else { "deleted records" }.into());
+        Care { interval, grows }
     })
 }
 

@@ -14,7 +14,7 @@ use super::host::{Host, machine_of, registration};
 use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
-use crate::client::{Actor, Admin, Consumer, Joiner, Oddball, Outgoing, Port, Producer, host_of};
+use crate::client::{Actor, Admin, Caretaker, Consumer, Joiner, Oddball, Outgoing, Port, Producer, host_of};
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
 use crate::random::Random;
@@ -50,6 +50,9 @@ impl Client {
             let incarnation = Incarnation(Random::of(seed, &format!("machine {machine}")).within(1, 1 << 40));
             actors.push(Box::new(Joiner::new(registration(machine, None, incarnation), *at)));
         }
+        if let Some(care) = scenario.care {
+            actors.push(Box::new(Caretaker::new(care, start + 1_000 * MS)));
+        }
         let random = |n: usize| Random::of(seed, &format!("client {n}"));
         actors.into_iter().enumerate().map(|(n, actor)| Self::new(actor, random(n))).collect()
     }
@@ -67,6 +70,7 @@ enum Asked {
     List {
         parts: Vec<(i64, bool)>,
     },
+    Delete,
     /// A machine wants in; what it will be told.
     Join {
         registration: Registration,
@@ -95,6 +99,7 @@ impl Asked {
                 };
                 Self::List { parts: partitions.iter().map(|p| (p.timestamp, sure(&p.topic))).collect() }
             }
+            Request::DeleteRecords { .. } => Self::Delete,
             Request::RegisterNode(registration) => {
                 Self::Join { registration: registration.clone(), admitted: None }
             }
@@ -404,6 +409,19 @@ impl World {
                 }
                 Ok(())
             }
+            (Asked::Delete, Response::DeleteRecords { partitions }) => {
+                for result in partitions {
+                    let low = result.low_watermark;
+                    self.trace.fold(&[54, result.error.code().cast_unsigned().into(), low.cast_unsigned()]);
+                    let topic = self.topic_of(host, &result.topic);
+                    let (Some(topic), ErrorCode::None) = (topic, result.error) else { continue };
+                    let key = PartitionKey { topic, partition: result.partition };
+                    if !self.is_deleted(key) {
+                        self.bounds(host, key, None, Some(low))?;
+                    }
+                }
+                Ok(())
+            }
             _ => {
                 self.trace.fold(&[53]);
                 Ok(())
@@ -435,7 +453,7 @@ impl World {
 
     fn refused(&mut self, host: usize, key: PartitionKey, offset: i64) -> Verdict {
         let Some(view) = self.view(host, key) else { return Ok(()) };
-        let (term, started) = (view.term, offset >= view.start.next_offset);
+        let (term, started) = (view.term, offset >= view.log_start);
         let group = self.ledger.group(key);
         let refused = started.then_some(offset);
         self.judge_bounds(&Bounds { host, group, term, high_watermark: None, log_start: None, refused })
