@@ -45,7 +45,7 @@ impl World {
         if self.hint_chance.percent(directory.late) {
             let at = self.now + self.hint_chance.within(500, 15_000) * MS;
             let message = Box::new(message.clone());
-            self.queue.push(at, Event::Message { from, to, bytes: 0, message });
+            self.queue.push(at, Event::Message { from, to, process: None, bytes: 0, message });
             return true;
         }
         false
@@ -74,7 +74,7 @@ impl World {
             return Ok(());
         };
         let message = Box::new((life, PeerMessage::Leaders(said)));
-        self.queue.push(self.now, Event::Message { from, to, bytes: 0, message });
+        self.queue.push(self.now, Event::Message { from, to, process: None, bytes: 0, message });
         Ok(())
     }
 

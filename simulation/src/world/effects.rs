@@ -160,15 +160,17 @@ impl World {
         if self.intercept(host, peer, &message) {
             return Ok(bytes);
         }
+        let process = self.hosts[peer].life;
         match self.network.send(self.now, host, peer, bytes) {
             Fate::Lost => {}
-            Fate::Held => self.network.hold(host, peer, (bytes, message)),
+            Fate::Held => self.network.hold(host, peer, (process, bytes, message)),
             Fate::Arrives(at, again) => {
+                let (from, to, process) = (host, peer, Some(process));
                 if let Some(again) = again {
                     let message = message.clone();
-                    self.queue.push(again, Event::Message { from: host, to: peer, bytes: 0, message });
+                    self.queue.push(again, Event::Message { from, to, process, bytes: 0, message });
                 }
-                self.queue.push(at, Event::Message { from: host, to: peer, bytes, message });
+                self.queue.push(at, Event::Message { from, to, process, bytes, message });
             }
         }
         Ok(bytes)

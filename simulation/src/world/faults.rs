@@ -526,9 +526,10 @@ impl World {
 
     fn release(&mut self, from: usize, to: usize) {
         let mut at = self.now;
-        for (bytes, message) in self.network.release(from, to) {
+        for (process, bytes, message) in self.network.release(from, to) {
+            let process = Some(process);
             at += 1;
-            self.queue.push(at, Event::Message { from, to, bytes, message });
+            self.queue.push(at, Event::Message { from, to, process, bytes, message });
         }
     }
 

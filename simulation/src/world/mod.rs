@@ -39,21 +39,68 @@ use host::{Host, Process};
 
 /// What happens at a moment.
 pub(crate) enum Event {
-    Message { from: usize, to: usize, bytes: u64, message: Box<(Life, PeerMessage)> },
-    Tick { host: usize, life: u64, at: Micros },
-    DiskWrite { host: usize, life: u64 },
-    DiskSync { host: usize, life: u64 },
-    ReadDone { host: usize, life: u64, token: u64, job: Box<ReadJob<FakeDisk>> },
-    ReclaimDone { host: usize, life: u64, job: Box<Reclaim<FakeDisk>> },
-    Connected { host: usize, life: u64, peer: usize },
-    Disconnected { host: usize, life: u64, peer: usize },
+    /// For one process of `to` if it came over a connection, as those end with the process; hints come to whoever is there.
+    Message {
+        from: usize,
+        to: usize,
+        process: Option<u64>,
+        bytes: u64,
+        message: Box<(Life, PeerMessage)>,
+    },
+    Tick {
+        host: usize,
+        life: u64,
+        at: Micros,
+    },
+    DiskWrite {
+        host: usize,
+        life: u64,
+    },
+    DiskSync {
+        host: usize,
+        life: u64,
+    },
+    ReadDone {
+        host: usize,
+        life: u64,
+        token: u64,
+        job: Box<ReadJob<FakeDisk>>,
+    },
+    ReclaimDone {
+        host: usize,
+        life: u64,
+        job: Box<Reclaim<FakeDisk>>,
+    },
+    Connected {
+        host: usize,
+        life: u64,
+        peer: usize,
+    },
+    Disconnected {
+        host: usize,
+        life: u64,
+        peer: usize,
+    },
     Begin(usize),
     Undo(Undo),
-    Wake { client: usize, at: Micros },
+    Wake {
+        client: usize,
+        at: Micros,
+    },
     Request(RequestId),
-    Cancel { host: usize, life: u64, id: RequestId },
-    Respond { id: RequestId, response: Box<Response> },
-    Broken { client: usize, id: RequestId },
+    Cancel {
+        host: usize,
+        life: u64,
+        id: RequestId,
+    },
+    Respond {
+        id: RequestId,
+        response: Box<Response>,
+    },
+    Broken {
+        client: usize,
+        id: RequestId,
+    },
     Timeout(RequestId),
     Lie,
     Watch,
@@ -90,6 +137,9 @@ pub struct Stats {
     pub virtual_us: u64,
 }
 
+/// What a clogged link keeps: for which process, how many bytes, and the message.
+type Held = (u64, u64, Box<(Life, PeerMessage)>);
+
 /// The world.
 pub(crate) struct World {
     seed: u64,
@@ -98,7 +148,7 @@ pub(crate) struct World {
     now: Micros,
     queue: Queue<Event>,
     hosts: Vec<Host>,
-    network: Network<(u64, Box<(Life, PeerMessage)>)>,
+    network: Network<Held>,
     clients: Vec<Client>,
     pending: BTreeMap<RequestId, Pending>,
     next_request: u64,
@@ -221,8 +271,11 @@ impl World {
             return Ok(());
         }
         match event {
-            Event::Message { from, to, bytes, message } => {
+            Event::Message { from, to, process, bytes, message } => {
                 self.network.done(from, to, bytes);
+                if process.is_some_and(|process| !self.is_life(to, process)) {
+                    return Ok(());
+                }
                 if self.network.is_cut(from, to) && self.chance.percent(70) {
                     return Ok(());
                 }
