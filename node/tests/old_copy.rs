@@ -45,7 +45,7 @@ fn start(node: i32, disk: &FakeDisk, seed: u64) -> TestNode {
     };
     let identity = Identity { node: NodeId(node), incarnation: LIFE };
     let setup = Setup { identity, registration, founding: founding(), view: None, seed };
-    Node::open(setup, NodeConfig::default(), store, recovered, now(0)).expect("opens").0
+    Node::open(setup, NodeConfig::default(), vec![(store, recovered)], now(0)).expect("opens").0
 }
 
 fn hear(node: &mut TestNode, from: i32, life: Life, message: PeerMessage) -> Vec<Effect<FakeDisk>> {

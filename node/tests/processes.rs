@@ -12,6 +12,8 @@ mod rig;
 mod signals;
 #[path = "processes/spans.rs"]
 mod spans;
+#[path = "processes/workers.rs"]
+mod workers;
 
 use rig::{Ended, Kafka, Rig};
 

@@ -224,6 +224,26 @@ pub struct Stats {
     pub free_bytes: u64,
 }
 
+impl Stats {
+    /// Both together; of the free bytes, the fewer.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            disk_bytes: self.disk_bytes + other.disk_bytes,
+            live_bytes: self.live_bytes + other.live_bytes,
+            segments: self.segments + other.segments,
+            staged_bytes: self.staged_bytes + other.staged_bytes,
+            reads_memory: self.reads_memory + other.reads_memory,
+            reads_disk: self.reads_disk + other.reads_disk,
+            read_bytes: self.read_bytes + other.read_bytes,
+            commits: self.commits + other.commits,
+            written_bytes: self.written_bytes + other.written_bytes,
+            copied_bytes: self.copied_bytes + other.copied_bytes,
+            free_bytes: self.free_bytes.min(other.free_bytes),
+        }
+    }
+}
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -578,23 +578,25 @@ impl<D: Disk> Node<D> {
         let mut replicas = Vec::new();
         for partition in self.partitions.values() {
             let PartitionKey { topic, partition: number } = partition.key;
-            let (Some(topic), Some(state)) = (self.view.topic(topic), self.store.log(partition.log)) else {
+            let (Some(topic), Some(state)) =
+                (self.view.topic(topic), self.workers.of(partition.log).log(partition.log))
+            else {
                 continue;
             };
             if !asked(&topic.name, number) {
                 continue;
             }
             let committed = partition.replica.as_ref().and_then(|replica| {
-                replica
-                    .high_watermark()
-                    .or_else(|| self.store.end_offset(partition.log, replica.commit_index().0))
+                replica.high_watermark().or_else(|| {
+                    self.workers.of(partition.log).end_offset(partition.log, replica.commit_index().0)
+                })
             });
             let lag = committed.map_or(0, |committed| (state.next_offset - committed).max(0));
             let bytes = i64::try_from(state.bytes).unwrap_or(i64::MAX);
             replicas.push(LogDirReplica { topic: topic.name.clone(), partition: number, bytes, lag });
         }
         replicas.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        let usable_bytes = i64::try_from(self.store.stats().free_bytes).unwrap_or(i64::MAX);
+        let usable_bytes = i64::try_from(self.workers.stats().free_bytes).unwrap_or(i64::MAX);
         LogDir { path: self.config.settings.data_dir.clone(), usable_bytes, replicas }
     }
 

@@ -16,7 +16,7 @@ impl<D: Disk> Node<D> {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let Some(replica) = partition.replica.as_mut() else { return };
         let view = LogView {
-            store: &self.store,
+            store: self.workers.of(log),
             log,
             loaded: &partition.loaded,
             loading: partition.loading,
@@ -92,7 +92,7 @@ impl<D: Disk> Node<D> {
         if let Some(reset) = reset {
             let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
             let state = hard_state.as_ref().expect("a reset comes with its hard state");
-            last = self.store.write(Write::Reset {
+            last = self.workers.write(Write::Reset {
                 log,
                 epoch: partition.id.epoch.0,
                 meta: super::lifecycle::log_meta::encode(partition.key, partition.id),
@@ -103,19 +103,19 @@ impl<D: Disk> Node<D> {
             })?;
             self.reload_state(log);
         } else if let Some(state) = hard_state {
-            last = self.store.write(Write::HardState { log, state: state.encode().into() })?;
+            last = self.workers.write(Write::HardState { log, state: state.encode().into() })?;
         }
         let Some(partition) = self.partitions.get_mut(&log) else { return Ok(()) };
         if let Some(from) = truncate_from {
             partition.truncated(from);
-            last = self.store.write(Write::Truncate { log, from: from.0 })?;
+            last = self.workers.write(Write::Truncate { log, from: from.0 })?;
         }
         if !append.is_empty() {
             let entries = append.iter().cloned().map(to_stored).collect();
-            last = self.store.write(Write::Append { log, entries })?;
+            last = self.workers.write(Write::Append { log, entries })?;
             partition.appended(&append);
         }
-        self.syncs.push_back((last, log, id));
+        self.workers.note(log, last, id);
         Ok(())
     }
 
@@ -134,13 +134,13 @@ impl<D: Disk> Node<D> {
     /// A write was refused. The Raft replica believes otherwise, so it is built anew from what the store holds; a
     /// latched store ends the node.
     fn write_refused(&mut self, log: LogId, error: &WriteError) {
-        if self.store.failed() {
+        if self.workers.failed() {
             return self.fail(format!("the segment log failed: {error}"));
         }
         tracing::warn!(%error, log = log.0, "a write was refused; the replica starts again from its log");
         let Some(mut partition) = self.partitions.remove(&log) else { return };
         self.fail_waiters(&mut partition);
-        self.syncs.retain(|(_, of, _)| *of != log);
+        self.workers.forget(log);
         if let Err(error) = self.load(&mut partition) {
             self.partitions.insert(log, partition);
             return self.fail(format!("a replica could not be loaded again: {error}"));
@@ -184,10 +184,10 @@ impl<D: Disk> Node<D> {
     /// Writes the applied state, so that a restart reads the log only from here on.
     pub(crate) fn checkpoint(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let early = self.store.log(log).filter(|_| mutant::active(Mutant::CheckpointMovedEarly));
+        let early = self.workers.of(log).log(log).filter(|_| mutant::active(Mutant::CheckpointMovedEarly));
         let index = early.map_or(partition.applied.0, |state| state.last_index);
         let write = Write::Checkpoint { log, index, state: partition.state.encode() };
-        match self.store.write(write) {
+        match self.workers.write(write) {
             Ok(_) => (partition.checkpointed, partition.unsaved_bytes) = (partition.applied, 0),
             Err(error) => tracing::warn!(%error, log = log.0, "a checkpoint was refused"),
         }
@@ -203,7 +203,7 @@ impl<D: Disk> Node<D> {
             topic.first_offset = topic.first_offset.max(first_offset);
         }
         partition.trimming = None;
-        let current = self.store.log(log).map(|state| start_to_raft(state.start));
+        let current = self.workers.of(log).log(log).map(|state| start_to_raft(state.start));
         let trims = current.is_some_and(|current| current.index < start.index);
         if trims && start.index <= partition.applied {
             self.trim(log, start);
@@ -216,7 +216,7 @@ impl<D: Disk> Node<D> {
         if self.partitions.get(&log).is_some_and(|partition| partition.checkpointed < start.index) {
             self.checkpoint(log);
         }
-        match self.store.write(Write::Trim { log, start: start_to_stored(start) }) {
+        match self.workers.write(Write::Trim { log, start: start_to_stored(start) }) {
             Ok(_) => self.drive(log, Input::SetLogStart(start)),
             Err(error) => tracing::warn!(%error, log = log.0, "a trim was refused; retention tries again"),
         }

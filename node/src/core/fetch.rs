@@ -130,7 +130,7 @@ impl<D: Disk> Node<D> {
         if wanted.offset >= high_watermark || (limit == 0 && !first) {
             return Look::Nothing(result);
         }
-        match self.store.read(log, ReadFrom::Offset(wanted.offset), limit.max(1)) {
+        match self.workers.of(log).read(log, ReadFrom::Offset(wanted.offset), limit.max(1)) {
             Ok(Read::Ready(entries)) => {
                 let bytes = fill(&mut result, entries, limit, first);
                 if bytes == 0 { Look::Nothing(result) } else { Look::Ready(result, bytes) }
@@ -155,7 +155,7 @@ impl<D: Disk> Node<D> {
         let replica = partition.replica.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
         result.topic_id = partition.key.topic;
         check_epoch(wanted.leader_epoch, replica.term().0)?;
-        let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let high_watermark = replica.high_watermark();
         let log_start_offset = self.log_start_offset(log);
         // Until an entry of its term commits a new leader may not have applied the last log start either.

@@ -150,7 +150,7 @@ impl<D: Disk> Node<D> {
         let meta = log_meta::encode(key, id);
         let start_membership = Membership { voters, ..Membership::default() };
         let state = HardState { term: Term(term_floor), start_membership, ..HardState::default() };
-        let (log, sequence) = match self.write_new_log(id.epoch.0, &meta, &state) {
+        let (log, sequence) = match self.write_new_log(key, id.epoch.0, &meta, &state) {
             Ok(written) => written,
             Err(error) => return tracing::warn!(%error, ?key, "a replica could not be created; tried again"),
         };
@@ -167,6 +167,7 @@ impl<D: Disk> Node<D> {
     /// The store refuses a log number that was ever used here, also by a log that is deleted since.
     fn write_new_log(
         &mut self,
+        key: PartitionKey,
         epoch: u32,
         meta: &Bytes,
         state: &HardState,
@@ -174,12 +175,12 @@ impl<D: Disk> Node<D> {
         loop {
             let log = LogId(self.next_log);
             self.next_log += 1;
-            match self.store.write(Write::Create { log, epoch, meta: meta.clone() }) {
+            match self.workers.create(key, log, epoch, meta.clone()) {
                 Ok(_) => {}
                 Err(WriteError::Invalid { .. }) => continue,
                 Err(error) => return Err(error),
             }
-            let sequence = self.store.write(Write::HardState { log, state: state.encode().into() })?;
+            let sequence = self.workers.write(Write::HardState { log, state: state.encode().into() })?;
             return Ok((log, sequence));
         }
     }
@@ -189,7 +190,7 @@ impl<D: Disk> Node<D> {
     fn reset_log(&mut self, key: PartitionKey, id: ReplicaId) {
         let Some(log) = self.by_key.get(&key).copied() else { return };
         self.silence(log);
-        let Some(state) = self.store.log(log) else { return };
+        let Some(state) = self.workers.of(log).log(log) else { return };
         let Some(mut hard_state) = HardState::decode(state.hard_state) else {
             return self.fail(format!("the hard state of {key:?} cannot be read"));
         };
@@ -206,7 +207,7 @@ impl<D: Disk> Node<D> {
         let hard_state = hard_state.encode().into();
         let write =
             Write::Reset { log, epoch: id.epoch.0, meta, hard_state, start, checkpoint, keep_suffix: true };
-        match self.store.write(write) {
+        match self.workers.write(write) {
             Ok(sequence) => _ = self.creating.insert(log, sequence),
             Err(error) => return tracing::warn!(%error, ?key, "a replica could not be reset; tried again"),
         }
@@ -246,7 +247,7 @@ impl<D: Disk> Node<D> {
         if let Some(at) = partition.deadline.take() {
             self.timers.remove(&(at, Timer::Partition(log)));
         }
-        self.syncs.retain(|(_, of, _)| *of != log);
+        self.workers.forget(log);
         self.partitions.insert(log, partition);
         self.fail_reads(log);
         self.shard_led(log, false);
@@ -262,8 +263,8 @@ impl<D: Disk> Node<D> {
             partition.standing = Standing::Suspect;
         }
         // In this order: a power cut may keep the first of the two alone.
-        let marked = self.store.write(Write::Suspect { log });
-        if let Err(error) = marked.and_then(|_| self.store.write(Write::Truncate { log, from: index })) {
+        let marked = self.workers.write(Write::Suspect { log });
+        if let Err(error) = marked.and_then(|_| self.workers.write(Write::Truncate { log, from: index })) {
             self.fail(format!("a damaged log could not be marked: {error}"));
         }
     }
@@ -272,7 +273,7 @@ impl<D: Disk> Node<D> {
     /// frame that began a term. Its successor keeps the entries as a head start and must know both: so the whole log is read for the
     /// memberships in it, and cut where its terms are not those that are known.
     pub(crate) fn recall_memberships(&mut self, log: LogId) -> Result<(), OpenError> {
-        let Some(state) = self.store.log(log) else { return Ok(()) };
+        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
         let undecodable = OpenError::Undecodable { log, what: "a hard state" };
         let mut hard_state = HardState::decode(state.hard_state).ok_or(undecodable)?;
         let (mut next, mut last) = (state.start.index + 1, state.last_index);
@@ -290,7 +291,7 @@ impl<D: Disk> Node<D> {
             };
             if let Some(from) = bad {
                 // What lies before it is read again.
-                self.store.write(Write::Truncate { log, from })?;
+                self.workers.write(Write::Truncate { log, from })?;
                 last = from.saturating_sub(1).min(last - 1);
                 continue;
             }
@@ -304,7 +305,7 @@ impl<D: Disk> Node<D> {
         }
         if hard_state.memberships != found {
             hard_state.memberships = found;
-            self.store.write(Write::HardState { log, state: hard_state.encode().into() })?;
+            self.workers.write(Write::HardState { log, state: hard_state.encode().into() })?;
         }
         Ok(())
     }
@@ -321,7 +322,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn delete_log(&mut self, log: LogId) {
-        if let Err(error) = self.store.write(Write::Delete { log }) {
+        if let Err(error) = self.workers.write(Write::Delete { log }) {
             return tracing::warn!(%error, log = log.0, "a log could not be deleted; tried again");
         }
         self.creating.remove(&log);
@@ -463,9 +464,9 @@ impl<D: Disk> Node<D> {
     }
 
     fn tell_health(&mut self) {
-        let waited = self.commit_since.map_or(0, |since| self.now.mono.since(since));
+        let waited = self.workers.oldest_commit_us(self.now.mono);
         let health = liveness::Health {
-            progress: self.store.stats().commits,
+            progress: self.workers.stats().commits,
             sync_latency_us: u32::try_from(waited).unwrap_or(u32::MAX),
             disk_stuck: waited > STUCK_DISK_US,
         };

@@ -26,6 +26,7 @@ mod reclaim;
 pub mod request;
 mod shards;
 mod stop;
+pub mod workers;
 
 pub(crate) use lifecycle::log_meta;
 pub use metadata::lifecycle::Standing;
@@ -75,7 +76,12 @@ pub enum Input<D: Disk> {
     /// The last connection to that node closed: a hint that it is gone.
     Disconnected(NodeId),
     /// The commit that an [`Effect::Commit`] started has ended, well or not.
-    Committed(Commit<D>),
+    Committed {
+        /// Of the effect.
+        worker: usize,
+        /// The same commit.
+        commit: Commit<D>,
+    },
     /// The read that an [`Effect::Read`] started has ended.
     Read {
         /// Of the effect.
@@ -84,7 +90,12 @@ pub enum Input<D: Disk> {
         result: Result<Vec<storage::Entry>, storage::ReadError>,
     },
     /// The reclaim job that an [`Effect::Reclaim`] started has ended.
-    Reclaimed(Reclaim<D>),
+    Reclaimed {
+        /// Of the effect.
+        worker: usize,
+        /// The same job.
+        job: Reclaim<D>,
+    },
     /// Hand all leadership over, then say [`Effect::Stopped`].
     Stop,
 }
@@ -107,8 +118,14 @@ pub enum Effect<D: Disk> {
         /// What.
         message: PeerMessage,
     },
-    /// Write and sync this off the stepping thread, then come back with [`Input::Committed`]. One is in flight at a time.
-    Commit(Commit<D>),
+    /// Write and sync this off the stepping thread, then come back with [`Input::Committed`]. One of each worker is in flight at a
+    /// time.
+    Commit {
+        /// Whose: comes back with it.
+        worker: usize,
+        /// To write and sync.
+        commit: Commit<D>,
+    },
     /// Read this off the stepping thread, then come back with [`Input::Read`].
     Read {
         /// Comes back with the result.
@@ -117,7 +134,12 @@ pub enum Effect<D: Disk> {
         job: ReadJob<D>,
     },
     /// Run this off the stepping thread, then come back with [`Input::Reclaimed`].
-    Reclaim(Reclaim<D>),
+    Reclaim {
+        /// Whose: comes back with it.
+        worker: usize,
+        /// `run` it.
+        job: Reclaim<D>,
+    },
     /// Put into the directory who leads a partition. A hint.
     Publish(LeaderInfo),
     /// The disk failed: nothing can be promised any more and the process must end, saying why.

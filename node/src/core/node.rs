@@ -1,6 +1,6 @@
 //! The node itself: its tables, its inputs, its timers, and the way of writes to the disk and back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh::life::{Life, Lives};
@@ -8,7 +8,7 @@ use mesh::liveness::Liveness;
 use mesh::raft::{
     self, Incarnation, Index, LogStart, Membership, NodeId, Replica, ReplicaId, Role, Term, Time, WriteId,
 };
-use storage::{Commit, Disk, LogId, Recovered, Sequence, Store};
+use storage::{Commit, Disk, LogId, Recovered, Sequence, Store, Write};
 
 use super::fetch::FetchCall;
 use super::lifecycle::log_meta;
@@ -22,6 +22,7 @@ use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
 use super::shards::{Forwarding, ShardLead};
+use super::workers::Workers;
 use super::{Effect, Identity, Input, Now, OLD_COPY, after_ms};
 use crate::mutant::{self, Mutant};
 
@@ -50,6 +51,8 @@ pub struct NodeConfig {
     pub fetch_bytes_max: u32,
     /// How long a shard waits for the last replica of a new partition before a majority will do, in milliseconds.
     pub create_grace_ms: u64,
+    /// Workers that new logs are spread over.
+    pub workers: usize,
 }
 
 impl Default for NodeConfig {
@@ -66,6 +69,7 @@ impl Default for NodeConfig {
             stop_ms: 3_000,
             fetch_bytes_max: 64 << 20,
             create_grace_ms: 3_000,
+            workers: 1,
         }
     }
 }
@@ -136,7 +140,7 @@ pub struct Node<D: Disk> {
     pub(crate) registration: Registration,
     pub(crate) founding: Founding,
     pub(crate) config: NodeConfig,
-    pub(crate) store: Store<D>,
+    pub(crate) workers: Workers<D>,
     pub(crate) now: Now,
     pub(crate) seed: u64,
     pub(crate) partitions: BTreeMap<LogId, Partition>,
@@ -155,20 +159,15 @@ pub struct Node<D: Disk> {
     pub(crate) reads: BTreeMap<u64, Reading>,
     pub(crate) next_token: u64,
     pub(crate) timers: BTreeSet<(Time, Timer)>,
-    /// Writes of replicas in the order in which they become durable.
-    pub(crate) syncs: VecDeque<(Sequence, LogId, WriteId)>,
     pub(crate) producer_ids: super::admin::ProducerIds,
     pub(crate) stopping: Option<Time>,
     pub(crate) stopped: bool,
     pub(crate) failed: bool,
-    pub(crate) reclaiming: bool,
     pub(crate) boot: u64,
     /// Number of the next local log.
     pub(crate) next_log: u32,
     /// Why the last proposal was refused.
     pub(crate) last_rejection: Option<raft::ProposeError>,
-    /// When the commit that is under way began.
-    pub(crate) commit_since: Option<Time>,
     pub(crate) said_stopped: bool,
     /// What waits for a linearizable read of a log, by its Raft context.
     pub(crate) confirming: BTreeMap<u64, (LogId, super::shards::Confirming)>,
@@ -184,19 +183,21 @@ pub struct Node<D: Disk> {
 }
 
 impl<D: Disk> Node<D> {
-    /// Takes over an opened store. The effects start the first commit and say hello.
+    /// Takes over opened stores, that of the first worker first. The effects start the first commits and say hello.
     ///
     /// # Errors
     /// When a log holds what this version cannot read.
     pub fn open(
         setup: Setup,
         config: NodeConfig,
-        store: Store<D>,
-        recovered: Recovered,
+        opened: Vec<(Store<D>, Recovered)>,
         now: Now,
     ) -> Result<(Self, Vec<Effect<D>>), OpenError> {
         let Identity { node, incarnation } = setup.identity;
-        let liveness = Liveness::new(node, incarnation, recovered.boot, config.liveness, now.mono);
+        let suspect = opened.iter().any(|(_, recovered)| recovered.suspect);
+        let boot = opened.first().map_or(0, |(_, recovered)| recovered.boot);
+        let (stores, workers) = (opened.into_iter().map(|(store, _)| store).collect(), config.workers);
+        let liveness = Liveness::new(node, incarnation, boot, config.liveness, now.mono);
         let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
         let view = view.unwrap_or_else(|| View::founded(&setup.founding));
         let mut node = Self {
@@ -204,7 +205,7 @@ impl<D: Disk> Node<D> {
             registration: setup.registration,
             founding: setup.founding,
             config,
-            store,
+            workers: Workers::new(stores, workers),
             now,
             seed: setup.seed,
             partitions: BTreeMap::new(),
@@ -215,21 +216,18 @@ impl<D: Disk> Node<D> {
             session: setup.seed.rotate_left(32),
             leaders: BTreeMap::new(),
             shard_leads: BTreeMap::new(),
-            forwarding: Forwarding::new(setup.identity, recovered.boot),
+            forwarding: Forwarding::new(setup.identity, boot),
             calls: BTreeMap::new(),
             reads: BTreeMap::new(),
             next_token: 0,
             timers: BTreeSet::new(),
-            syncs: VecDeque::new(),
             producer_ids: super::admin::ProducerIds::default(),
             stopping: None,
             stopped: false,
             failed: false,
-            reclaiming: false,
-            boot: recovered.boot,
+            boot,
             next_log: 0,
             last_rejection: None,
-            commit_since: None,
             said_stopped: false,
             confirming: BTreeMap::new(),
             creating: BTreeMap::new(),
@@ -239,12 +237,12 @@ impl<D: Disk> Node<D> {
             creations: BTreeSet::new(),
             out: Vec::new(),
         };
-        let logs: Vec<LogId> = node.store.logs().collect();
+        let logs: Vec<LogId> = node.workers.logs().collect();
         for log in logs {
             node.open_log(log)?;
         }
-        node.next_log = node.store.logs().map(|log| log.0 + 1).max().unwrap_or(0);
-        if !recovered.suspect {
+        node.next_log = node.workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
+        if !suspect {
             node.found_shards();
         }
         node.set_timer(now.mono, Timer::Reconcile);
@@ -257,16 +255,21 @@ impl<D: Disk> Node<D> {
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
         // A power cut may keep the beginning of a commit: a create frame without its hard state never promised anything.
-        if self.store.log(log).is_some_and(|state| state.hard_state.is_empty()) {
-            self.store.write(storage::Write::Delete { log })?;
+        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
+        if state.hard_state.is_empty() {
+            self.workers.write(Write::Delete { log })?;
             return Ok(());
         }
-        if self.store.log(log).is_some_and(|state| state.suspect) {
-            self.recall_memberships(log)?;
-        }
-        let Some(state) = self.store.log(log) else { return Ok(()) };
         let (key, id) =
             log_meta::decode(state.meta).ok_or(OpenError::Undecodable { log, what: "metadata" })?;
+        // Another worker's log was damaged: that ended the life of the directory, and with it what any replica here promised.
+        if !state.suspect && id.incarnation != self.identity.incarnation {
+            self.workers.write(Write::Suspect { log })?;
+        }
+        if self.workers.of(log).log(log).is_some_and(|state| state.suspect) {
+            self.recall_memberships(log)?;
+        }
+        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
         let silent = state.suspect && !mutant::active(Mutant::SuspectReplicaVotes);
@@ -296,10 +299,10 @@ impl<D: Disk> Node<D> {
     pub(crate) fn load(&mut self, partition: &mut Partition) -> Result<(), OpenError> {
         self.load_state(partition)?;
         let log = partition.log;
-        let restored =
-            restored(&self.store, log).ok_or(OpenError::Undecodable { log, what: "a hard state" })?;
+        let restored = restored(self.workers.of(log), log)
+            .ok_or(OpenError::Undecodable { log, what: "a hard state" })?;
         if restored.unsynced {
-            self.syncs.push_back((self.store.staged(), log, WriteId::RESTORED));
+            self.workers.note(log, self.workers.staged(log), WriteId::RESTORED);
         }
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let replica = Replica::new(partition.id, self.config.raft, restored, self.now.mono, self.seed);
@@ -309,7 +312,7 @@ impl<D: Disk> Node<D> {
 
     /// Entries from `first` on, from the disk if need be: nothing else happens meanwhile.
     pub(crate) fn read_now(&self, log: LogId, first: u64) -> Result<Vec<storage::Entry>, storage::ReadError> {
-        match self.store.read(log, storage::ReadFrom::Index(first), 1 << 20)? {
+        match self.workers.of(log).read(log, storage::ReadFrom::Index(first), 1 << 20)? {
             storage::Read::Ready(entries) => Ok(entries),
             storage::Read::Disk(job) => job.run(),
         }
@@ -319,7 +322,7 @@ impl<D: Disk> Node<D> {
     pub(crate) fn load_state(&self, partition: &mut Partition) -> Result<(), OpenError> {
         let log = partition.log;
         let undecodable = |what| OpenError::Undecodable { log, what };
-        let state = self.store.log(log).ok_or_else(|| undecodable("no state"))?;
+        let state = self.workers.of(log).log(log).ok_or_else(|| undecodable("no state"))?;
         let checkpoint = state.checkpoint.as_ref();
         partition.applied = raft::Index(checkpoint.map_or(state.start.index, |(index, _)| *index));
         partition.checkpointed = partition.applied;
@@ -353,9 +356,9 @@ impl<D: Disk> Node<D> {
             Input::Message { from, life, message } => self.message(from, life, message),
             Input::Connected(node) => self.liveness_input(mesh::liveness::Input::Connected(node)),
             Input::Disconnected(node) => self.liveness_input(mesh::liveness::Input::Disconnected(node)),
-            Input::Committed(commit) => self.committed(commit),
+            Input::Committed { worker, commit } => self.committed(worker, commit),
             Input::Read { token, result } => self.read_done(token, result),
-            Input::Reclaimed(job) => self.reclaimed(job),
+            Input::Reclaimed { worker, job } => self.reclaimed(worker, job),
             Input::Stop => self.stop(),
         }
         self.run_timers();
@@ -525,34 +528,28 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Starts a commit when there is something to make durable and none is under way.
+    /// Starts the commits of workers that have something to make durable and none under way.
     fn finish_step(&mut self) {
         if self.failed {
             return;
         }
-        if let Some(commit) = self.store.begin_commit() {
-            self.commit_since = Some(self.now.mono);
-            self.out.push(Effect::Commit(commit));
+        for (worker, commit) in self.workers.begin_commits(self.now.mono) {
+            self.out.push(Effect::Commit { worker, commit });
         }
         self.stop_progress();
     }
 
-    fn committed(&mut self, commit: Commit<D>) {
-        self.commit_since = None;
-        let synced = match self.store.finish_commit(commit) {
+    fn committed(&mut self, worker: usize, commit: Commit<D>) {
+        let (synced, done) = match self.workers.finish_commit(worker, commit) {
             Ok(synced) => synced,
             Err(error) => return self.fail(format!("the segment log failed: {error}")),
         };
-        let created: Vec<LogId> =
-            self.creating.iter().filter(|(_, at)| **at <= synced).map(|(log, _)| *log).collect();
+        let is_synced =
+            |(log, at): &(&LogId, &Sequence)| **at <= synced && self.workers.worker_of(**log) == Some(worker);
+        let created: Vec<LogId> = self.creating.iter().filter(is_synced).map(|(log, _)| *log).collect();
         for log in created {
             self.creating.remove(&log);
             self.created_durably(log);
-        }
-        let mut done: BTreeMap<LogId, WriteId> = BTreeMap::new();
-        while let Some((_, log, write)) = self.syncs.front().copied().filter(|(at, ..)| *at <= synced) {
-            self.syncs.pop_front();
-            done.insert(log, write);
         }
         for (log, write) in done {
             self.drive(log, raft::Input::Synced(write));
@@ -567,9 +564,9 @@ impl<D: Disk> Node<D> {
         self.out.push(Effect::Failed(reason));
     }
 
-    /// The store, for checkers and offline reads.
-    pub fn store(&self) -> &Store<D> {
-        &self.store
+    /// The segment logs, for checkers and figures.
+    pub fn workers(&self) -> &Workers<D> {
+        &self.workers
     }
 
     /// What this node knows of topics and nodes; its encoding is the copy that the shell keeps on disk, see

@@ -43,7 +43,7 @@ impl<D: Disk> Node<D> {
         check_epoch(part.leader_epoch, replica.term().0)?;
         // KIP-207: a client that is told too small a value here would reset to it.
         let high_watermark = replica.high_watermark().ok_or(ErrorCode::OffsetNotAvailable)?;
-        let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let found = match part.timestamp {
             LATEST => Some((-1, high_watermark, None)),
             EARLIEST | EARLIEST_LOCAL => Some((-1, self.log_start_offset(log), None)),
@@ -59,8 +59,8 @@ impl<D: Disk> Node<D> {
 
     /// The first record that has the log's largest timestamp.
     fn newest(&self, log: LogId, high_watermark: i64) -> Option<Found> {
-        let (at, base_offset) = self.store.max_timestamp(log)?;
-        let index = self.store.index_at(log, base_offset)?;
+        let (at, base_offset) = self.workers.of(log).max_timestamp(log)?;
+        let index = self.workers.of(log).index_at(log, base_offset)?;
         self.first_at(log, index.saturating_sub(1), at, high_watermark)
     }
 
@@ -71,7 +71,9 @@ impl<D: Disk> Node<D> {
         let mut candidates: Vec<(i64, Option<StoredBatch>)> = Vec::new();
         // The first batch may have its only such record below the log start, but no batch after it.
         while candidates.len() < 2 {
-            let Some((index, base_offset)) = self.store.first_at_or_after(log, after, at) else { break };
+            let Some((index, base_offset)) = self.workers.of(log).first_at_or_after(log, after, at) else {
+                break;
+            };
             if base_offset >= high_watermark {
                 break;
             }
@@ -101,7 +103,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn entry_at(&self, log: LogId, index: u64) -> Option<storage::Entry> {
-        let entries = match self.store.read(log, ReadFrom::Index(index), 1) {
+        let entries = match self.workers.of(log).read(log, ReadFrom::Index(index), 1) {
             Ok(Read::Ready(entries)) => entries,
             Ok(Read::Disk(job)) => job.run().unwrap_or_default(),
             Err(_) => Vec::new(),
@@ -141,7 +143,7 @@ impl<D: Disk> Node<D> {
     pub(crate) fn epoch_end_of(&self, log: LogId, asked: u32) -> Result<Option<(i32, i64)>, ErrorCode> {
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         let replica = replica.ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let state = self.store.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let known = state.term_starts.partition_point(|(term, ..)| *term <= asked);
         let floor = known.checked_sub(1).and_then(|at| state.term_starts.get(at)).map(|(term, ..)| *term);
         let epoch = |term: u32| i32::try_from(term).unwrap_or(-1);

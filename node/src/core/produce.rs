@@ -100,7 +100,7 @@ impl<D: Disk> Node<D> {
         acks: Acks,
         proposal: Proposal,
     ) -> Result<(), (ErrorCode, Option<String>)> {
-        if !self.store.accepts_records() {
+        if !self.workers.accepts_records(log) {
             let text = "the disk of this node is full: free space or lower retention".to_string();
             return Err((ErrorCode::KafkaStorageError, Some(text)));
         }
@@ -201,7 +201,9 @@ impl<D: Disk> Node<D> {
 
     /// The leader synced its log up to `synced_index`: acks=1 are answered.
     pub(crate) fn answer_synced(&mut self, log: LogId) {
-        let Some(synced) = self.store.log(log).map(|state| Index(state.synced_index)) else { return };
+        let Some(synced) = self.workers.of(log).log(log).map(|state| Index(state.synced_index)) else {
+            return;
+        };
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let later = partition.on_sync.split_off(&Index(synced.0 + 1));
         for waiter in std::mem::replace(&mut partition.on_sync, later).into_values().flatten() {

@@ -36,14 +36,15 @@ impl<D: Disk> Node<D> {
 
     fn new_start(&self, log: LogId) -> Option<LogStart> {
         let partition = self.partitions.get(&log)?;
-        let state = self.store.log(log)?;
+        let state = self.workers.of(log).log(log)?;
         match partition.state {
             Applied::Topic(_) => {
                 let limits = self.topic_config(partition.key.topic);
                 let older_than_ms = limits.retention_ms.map(|ms| self.now.wall_ms.saturating_sub(ms));
                 let past = mutant::active(Mutant::RetentionPastHighWatermark);
                 let at_most = if past { state.last_index } else { partition.applied.0 };
-                self.store
+                self.workers
+                    .of(log)
                     .retention_point(log, limits.retention_bytes, older_than_ms, at_most)
                     .map(start_to_raft)
             }
@@ -74,18 +75,16 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn maybe_reclaim(&mut self) {
-        if self.reclaiming || self.failed {
+        if self.failed {
             return;
         }
-        if let Some(job) = self.store.begin_reclaim() {
-            self.reclaiming = true;
-            self.out.push(Effect::Reclaim(job));
+        for (worker, job) in self.workers.begin_reclaims() {
+            self.out.push(Effect::Reclaim { worker, job });
         }
     }
 
-    pub(crate) fn reclaimed(&mut self, job: Reclaim<D>) {
-        self.reclaiming = false;
-        match self.store.finish_reclaim(job) {
+    pub(crate) fn reclaimed(&mut self, worker: usize, job: Reclaim<D>) {
+        match self.workers.finish_reclaim(worker, job) {
             Ok(report) if report.copied_bytes > 0 => self.maybe_reclaim(),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a segment could not be reclaimed; it stays"),

@@ -54,7 +54,7 @@ impl<D: Disk> Node<D> {
         if leading && self.now.mono < deadline {
             return;
         }
-        if self.commit_since.is_none() && !self.said_stopped {
+        if !self.workers.committing() && !self.said_stopped {
             self.said_stopped = true;
             self.stopped = true;
             self.out.push(Effect::Stopped);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::data_dir::WORKERS_MAX;
 use super::listeners::{self, Given, KafkaListener};
 use super::otlp::Endpoint;
 use crate::core::metadata::descriptor::TOPIC_PARTITIONS_MAX;
@@ -48,6 +49,10 @@ pub struct Raw {
     /// Free disk space below which produce requests are refused [default: 268435456]
     #[arg(long, env = "RAFKA_RESERVE_BYTES", value_name = "BYTES", help_heading = "Data")]
     pub reserve_bytes: Option<u64>,
+    /// Segment logs to spread new partitions over, 1 to 64, each synced by a thread of its own; with fewer than before, those that
+    /// hold partitions stay until they are empty [default: 1]
+    #[arg(long, env = "RAFKA_WORKERS", value_name = "N", help_heading = "Data")]
+    pub workers: Option<u64>,
     /// How often retention is looked at [default: 30000]
     #[arg(long, env = "RAFKA_RETENTION_CHECK_MS", value_name = "MS", help_heading = "Data")]
     pub retention_check_ms: Option<u64>,
@@ -166,7 +171,7 @@ impl Raw {
     /// What this has, and for the rest what `file` has.
     fn or(self, file: Raw) -> Raw {
         let flags = self;
-        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, retention_check_ms,
+        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms,
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
             advertised_listeners, seeds, join, token_file, zone, weight,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
@@ -234,6 +239,7 @@ pub struct Config {
     pub segment_bytes: u32,
     pub cache_bytes: u64,
     pub reserve_bytes: u64,
+    pub workers: usize,
     pub retention_check_ms: u64,
     /// Where Kafka clients are served; never empty.
     pub listeners: Vec<KafkaListener>,
@@ -355,6 +361,7 @@ impl Config {
             )?),
             cache_bytes: within("cache-bytes", raw.cache_bytes.unwrap_or(32 << 20), 0, 1 << 40)?,
             reserve_bytes: within("reserve-bytes", raw.reserve_bytes.unwrap_or(256 << 20), 0, 1 << 50)?,
+            workers: narrow(within("workers", raw.workers.unwrap_or(1), 1, WORKERS_MAX)?) as usize,
             retention_check_ms: within(
                 "retention-check-ms",
                 raw.retention_check_ms.unwrap_or(30_000),

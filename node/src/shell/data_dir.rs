@@ -6,7 +6,8 @@
 //! | `identity` | libp2p's key pair in its protobuf form | once |
 //! | `incarnation` | the directory's first life, 16 hex digits | once |
 //! | `life` | its present life, if damage of the segment log has ended an earlier one | when damage is found |
-//! | `workers` | how many workers wrote here, `1` | once |
+//! | `workers` | how many workers have a log here, decimal | by each start |
+//! | `worker-1`, .. | the segment log of each worker but the first, whose is in the directory itself | |
 //! | `founding` | what was agreed when the mesh was founded, see `mesh::founding` | twice |
 //! | `view` | what this node knew of topics and nodes, see `core::metadata::View`; an old one is no harm | now and then |
 //! | `ports.json` | the ports that this process listens on | each start |
@@ -39,8 +40,8 @@ const PORTS: &str = "ports.json";
 const FORMAT_NOW: u32 = 2;
 /// The oldest that this release upgrades. Version 1 had no `format` file, and nothing else differs.
 const FORMAT_OLDEST: u32 = 1;
-/// Workers of this release.
-const WORKER_COUNT: &str = "1";
+/// Most workers that a node may have.
+pub(super) const WORKERS_MAX: u64 = 64;
 /// None of these files is larger.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -105,14 +106,6 @@ pub enum DataDirError {
         /// As recorded.
         found: u32,
     },
-    /// Written by another number of workers.
-    #[error("the data directory {} was written by {found} workers, this release has {WORKER_COUNT}", path.display())]
-    Workers {
-        /// The directory.
-        path: PathBuf,
-        /// As recorded.
-        found: String,
-    },
 }
 
 /// An open data directory: the caller holds storage's lock.
@@ -154,11 +147,6 @@ impl DataDir {
             return Err(DataDirError::Missing { path: path.to_owned(), file: INCARNATION });
         };
         let life = number(LIFE)?.unwrap_or(incarnation);
-        let workers = read(path, WORKERS)?.unwrap_or_else(|| Bytes::from_static(WORKER_COUNT.as_bytes()));
-        let workers = String::from_utf8_lossy(&workers).trim().to_owned();
-        if workers != WORKER_COUNT {
-            return Err(DataDirError::Workers { path: path.to_owned(), found: workers });
-        }
         upgrade(path)?;
         Ok(DataDir { path: path.to_owned(), keys, incarnation, life })
     }
@@ -193,6 +181,17 @@ impl DataDir {
     /// The directory's present life: replicas are made for it.
     pub fn life(&self) -> Incarnation {
         self.life
+    }
+
+    /// Records how many workers have a log here; durable on return.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn set_workers(&self, count: usize) -> Result<(), DataDirError> {
+        if workers(&self.path)? == count {
+            return Ok(());
+        }
+        write(&self.path, WORKERS, format!("{count}\n").as_bytes())
     }
 
     /// The founding record, if there is one.
@@ -240,6 +239,24 @@ impl DataDir {
     }
 }
 
+/// How many workers have a log in this directory; an empty one is the first worker's.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn workers(path: &Path) -> Result<usize, DataDirError> {
+    let Some(bytes) = read(path, WORKERS)? else { return Ok(1) };
+    let count = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    count
+        .filter(|count| (1..=WORKERS_MAX).contains(count))
+        .and_then(|count| usize::try_from(count).ok())
+        .ok_or_else(|| DataDirError::Damaged { path: path.to_owned(), file: WORKERS })
+}
+
+/// Where a worker's segment log is.
+pub fn worker_path(path: &Path, number: usize) -> PathBuf {
+    if number == 0 { path.to_owned() } else { path.join(format!("worker-{number}")) }
+}
+
 /// What is wrong with the small files, for a look from outside; the segment log is storage's.
 pub(super) fn problems(path: &Path) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
@@ -260,6 +277,7 @@ pub(super) fn problems(path: &Path) -> Vec<String> {
     check(whole, IDENTITY, "the node's key pair cannot be read");
     check(hex(INCARNATION, true), INCARNATION, "the directory's first life cannot be read");
     check(hex(LIFE, false), LIFE, "the directory's present life cannot be read");
+    check(workers(path).map(|_| true), WORKERS, "");
     let decodes =
         |file, decodes: fn(&[u8]) -> bool| Ok(read(path, file)?.is_none_or(|bytes| decodes(&bytes)));
     check(
@@ -315,7 +333,7 @@ fn draw(path: &Path) -> Result<Keypair, DataDirError> {
     let incarnation =
         random().map_err(|error| DataDirError::Io { path: path.to_owned(), file: INCARNATION, error })?;
     write(path, FORMAT, format!("{FORMAT_NOW}\n").as_bytes())?;
-    write(path, WORKERS, format!("{WORKER_COUNT}\n").as_bytes())?;
+    write(path, WORKERS, b"1\n")?;
     write(path, INCARNATION, format!("{incarnation:016x}\n").as_bytes())?;
     write(path, IDENTITY, &bytes)?;
     Ok(keys)
@@ -432,10 +450,11 @@ mod tests {
     fn what_is_missing_or_damaged_is_named() {
         let root = tempfile::tempdir().expect("a directory");
         DataDir::open(root.path(), false).expect("opens").set_founding(b"x").expect("written");
-        write(root.path(), WORKERS, b"4\n").expect("written");
-        let error = DataDir::open(root.path(), false).expect_err("other workers").to_string();
-        assert!(error.contains("4 workers"), "{error}");
-        write(root.path(), WORKERS, b"1\n").expect("written");
+        for wrong in [&b"0\n"[..], b"65\n", b"four\n", b"\xff"] {
+            write(root.path(), WORKERS, wrong).expect("written");
+            let error = workers(root.path()).expect_err("no number of workers").to_string();
+            assert!(error.contains("workers in the data") && error.contains("damaged"), "{error}");
+        }
         write(root.path(), INCARNATION, b"life").expect("written");
         let error = DataDir::open(root.path(), false).expect_err("damaged").to_string();
         assert!(error.contains("incarnation") && error.contains("damaged"), "{error}");

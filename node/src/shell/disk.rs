@@ -1,12 +1,12 @@
-//! The threads that wait for the disk, so that the worker does not: one syncs, some read, one keeps the view's copy.
+//! The threads that wait for the disk, so that the node does not: one per worker syncs, some read, one keeps the view's copy.
 //!
-//! What waits here is bounded by what the core has under way: one commit, one reclaim, and the reads of calls that hold
+//! What waits here is bounded by what the core has under way: one commit and one reclaim per worker, and the reads of calls that hold
 //! their place in the queue of calls.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -25,17 +25,17 @@ pub(super) const DONE_MAX: usize = 1024;
 
 /// A job that ended.
 pub(super) enum Done {
-    /// Written and synced, or failed: the commit knows.
-    Committed(Commit<FileDisk>),
+    /// Written and synced for a worker, or failed: the commit knows.
+    Committed(usize, Commit<FileDisk>),
     /// Read, under the token of its effect.
     Read(u64, Result<Vec<Entry>, ReadError>),
-    /// Read for reclaim.
-    Reclaimed(Reclaim<FileDisk>),
+    /// Read for a worker's reclaim.
+    Reclaimed(usize, Reclaim<FileDisk>),
 }
 
 enum Job {
     Read(u64, ReadJob<FileDisk>),
-    Reclaim(Reclaim<FileDisk>),
+    Reclaim(usize, Reclaim<FileDisk>),
 }
 
 #[derive(Default)]
@@ -46,7 +46,8 @@ struct Queue {
 
 /// The threads. Dropping it lets them finish what they have and end.
 pub(super) struct DiskThreads {
-    commits: Option<SyncSender<Commit<FileDisk>>>,
+    /// Of each worker.
+    commits: Vec<SyncSender<Commit<FileDisk>>>,
     views: Option<SyncSender<Vec<u8>>>,
     queue: Arc<(Mutex<Queue>, Condvar)>,
     metrics: Arc<Metrics>,
@@ -57,28 +58,22 @@ impl DiskThreads {
     /// Starts them. `done` takes what ended.
     pub(super) fn start(
         directory: DataDir,
+        workers: usize,
         done: mpsc::Sender<Done>,
         metrics: Arc<Metrics>,
     ) -> io::Result<DiskThreads> {
         let queue: Arc<(Mutex<Queue>, Condvar)> = Arc::default();
-        // One commit is under way at a time, so this never blocks.
-        let (commits, to_commit) = sync_channel::<Commit<FileDisk>>(1);
         let (views, to_keep) = sync_channel::<Vec<u8>>(1);
         let mut threads = Vec::new();
-        let (counted, committed) = (Arc::clone(&metrics), done.clone());
-        threads.push(Builder::new().name("sync".into()).spawn(move || {
-            for mut commit in to_commit {
-                let began = Instant::now();
-                commit.write();
-                let written = Instant::now();
-                commit.sync();
-                counted.syncs.took(written.elapsed());
-                counted.commits.took(began.elapsed());
-                if committed.blocking_send(Done::Committed(commit)).is_err() {
-                    break;
-                }
-            }
-        })?);
+        let mut commits = Vec::new();
+        for worker in 0..workers {
+            // One commit of a worker is under way at a time, so this never blocks.
+            let (commit, to_commit) = sync_channel::<Commit<FileDisk>>(1);
+            commits.push(commit);
+            let (done, metrics) = (done.clone(), Arc::clone(&metrics));
+            let builder = Builder::new().name(format!("sync-{worker}"));
+            threads.push(builder.spawn(move || sync(worker, &to_commit, &done, &metrics))?);
+        }
         threads.push(Builder::new().name("view".into()).spawn(move || {
             for view in to_keep {
                 if let Err(error) = directory.set_view(&view) {
@@ -91,14 +86,12 @@ impl DiskThreads {
             let builder = Builder::new().name(format!("read-{number}"));
             threads.push(builder.spawn(move || read(&queue, &done, &metrics))?);
         }
-        Ok(DiskThreads { commits: Some(commits), views: Some(views), queue, metrics, threads })
+        Ok(DiskThreads { commits, views: Some(views), queue, metrics, threads })
     }
 
-    /// Hands a commit to the sync thread.
-    pub(super) fn commit(&self, commit: Commit<FileDisk>) {
-        if let Some(commits) = &self.commits {
-            commits.send(commit).expect("the sync thread ends after this end of its queue");
-        }
+    /// Hands a commit to the worker's sync thread.
+    pub(super) fn commit(&self, worker: usize, commit: Commit<FileDisk>) {
+        self.commits[worker].send(commit).expect("the sync thread ends after this end of its queue");
     }
 
     /// Hands a read to the readers.
@@ -107,8 +100,8 @@ impl DiskThreads {
     }
 
     /// Hands a reclaim to the readers.
-    pub(super) fn reclaim(&self, job: Reclaim<FileDisk>) {
-        self.push(Job::Reclaim(job));
+    pub(super) fn reclaim(&self, worker: usize, job: Reclaim<FileDisk>) {
+        self.push(Job::Reclaim(worker, job));
     }
 
     /// Keeps a copy of the view; gives it back while an older one is still being written.
@@ -127,7 +120,7 @@ impl DiskThreads {
 
     /// Lets the threads finish and waits for them.
     pub(super) fn stop(mut self) {
-        self.commits = None;
+        self.commits.clear();
         self.views = None;
         lock(&self.queue).closed = true;
         self.queue.1.notify_all();
@@ -140,6 +133,20 @@ impl DiskThreads {
 
 fn lock(queue: &(Mutex<Queue>, Condvar)) -> std::sync::MutexGuard<'_, Queue> {
     queue.0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sync(worker: usize, commits: &Receiver<Commit<FileDisk>>, done: &mpsc::Sender<Done>, metrics: &Metrics) {
+    for mut commit in commits {
+        let began = Instant::now();
+        commit.write();
+        let written = Instant::now();
+        commit.sync();
+        metrics.syncs.took(written.elapsed());
+        metrics.commits.took(began.elapsed());
+        if done.blocking_send(Done::Committed(worker, commit)).is_err() {
+            break;
+        }
+    }
 }
 
 fn read(queue: &(Mutex<Queue>, Condvar), done: &mpsc::Sender<Done>, metrics: &Metrics) {
@@ -162,10 +169,10 @@ fn read(queue: &(Mutex<Queue>, Condvar), done: &mpsc::Sender<Done>, metrics: &Me
                 metrics.reads.took(began.elapsed());
                 Done::Read(token, read)
             }
-            Job::Reclaim(mut job) => {
+            Job::Reclaim(worker, mut job) => {
                 job.run();
                 metrics.reclaims.took(began.elapsed());
-                Done::Reclaimed(job)
+                Done::Reclaimed(worker, job)
             }
         };
         metrics.disk_jobs.fetch_sub(1, Relaxed);

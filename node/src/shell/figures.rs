@@ -157,7 +157,7 @@ fn membership(node: &ShellNode, out: &mut Exposition) {
 }
 
 fn store(node: &ShellNode, out: &mut Exposition) {
-    let stats = node.store().stats();
+    let stats = node.workers().stats();
     for (name, help, value) in [
         (
             "rafka_storage_disk_bytes",
@@ -170,7 +170,7 @@ fn store(node: &ShellNode, out: &mut Exposition) {
         (
             "rafka_storage_failed",
             "Whether a write or sync failed: nothing is promised any more.",
-            u64::from(node.store().failed()),
+            u64::from(node.workers().failed()),
         ),
     ] {
         out.gauge(name, help).is(value);

@@ -25,6 +25,7 @@ mod http;
 mod index;
 pub mod listeners;
 mod log;
+mod logs;
 pub mod membership;
 pub mod metrics;
 mod notify;
@@ -55,7 +56,7 @@ use mesh::founding::{Addresses, Recorded, Seed};
 use mesh::liveness::LivenessConfig;
 use mesh::transport::{Transport, TransportConfig};
 use storage::disk::file::FileDisk;
-use storage::{OpenError, Recovered, Store, StoreConfig};
+use storage::{Recovered, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -73,8 +74,8 @@ use crate::kafka::metrics::Metrics as KafkaMetrics;
 use clock::Clock;
 use config::{Config, ConfigError, Listen, Raw, own_mesh};
 use data_dir::DataDir;
-use index::LazyIndex;
 use listeners::KafkaListener;
+use logs::Logs;
 use membership::{Member, MembershipError, Mesh, founding_of};
 use metrics::Metrics;
 use notify::Notifier;
@@ -189,8 +190,7 @@ struct Opened {
     config: Config,
     directory: DataDir,
     disk: FileDisk,
-    store: Store<FileDisk>,
-    recovered: Recovered,
+    logs: Vec<(Store<FileDisk>, Recovered)>,
     kafka: Vec<BoundListener>,
     addresses: Addresses,
 }
@@ -270,34 +270,18 @@ async fn open(config: Config) -> anyhow::Result<(Opened, TcpListener)> {
         salt: data_dir::random()?,
         ..StoreConfig::default()
     };
-    let (disk, store, recovered, directory) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let shown = path.display();
-        DataDir::check_format(&path)?;
-        let disk = FileDisk::new(&path).map_err(|error| {
-            anyhow::anyhow!("the data directory {shown} cannot be used: {}", advice::disk(&path, &error))
-        })?;
-        let index = Box::new(LazyIndex::new(&path));
-        let note = || data_dir::begin_life(&path);
-        let (store, recovered) = Store::open_noting_damage(disk.clone(), store_config, index, note).map_err(|error| match error {
-            OpenError::Locked => anyhow::anyhow!(
-                "another rafka-node runs on this data directory, {shown} is in use (locked): stop that one, or name another --data-dir"
-            ),
-            error => {
-                anyhow::anyhow!("the data directory {shown} does not open: {}", advice::opening(&path, &error))
-            }
-        })?;
-        let directory = DataDir::open(&path, store.logs().next().is_some())?;
-        Ok((disk, store, recovered, directory))
-    })
-    .await??;
+    let workers = config.workers;
+    let Logs { directory, disk, opened } =
+        tokio::task::spawn_blocking(move || logs::open(&path, &store_config, workers)).await??;
     tracing::info!(
         data_dir = %config.data_dir.display(),
-        boot = recovered.boot,
-        logs = recovered.logs.len(),
-        cut_bytes = recovered.cut_bytes,
+        boot = opened.first().map(|(_, recovered)| recovered.boot),
+        workers = opened.len(),
+        logs = opened.iter().map(|(_, recovered)| recovered.logs.len()).sum::<usize>(),
+        cut_bytes = opened.iter().map(|(_, recovered)| recovered.cut_bytes).sum::<u64>(),
         "the log is recovered"
     );
-    if recovered.suspect {
+    if opened.iter().any(|(_, recovered)| recovered.suspect) {
         tracing::error!(
             "the log is damaged below what had been synced: the replicas of this node take no part until they are rebuilt from \
              others. Look at the disk (dmesg, smartctl)"
@@ -317,7 +301,7 @@ async fn open(config: Config) -> anyhow::Result<(Opened, TcpListener)> {
     };
     let addresses =
         Addresses { mesh: String::new(), kafka: registered(told.into_iter()), http: http_address };
-    Ok((Opened { config, directory, disk, store, recovered, kafka, addresses }, http))
+    Ok((Opened { config, directory, disk, logs: opened, kafka, addresses }, http))
 }
 
 async fn bind_kafka(listeners: &[KafkaListener]) -> anyhow::Result<Vec<BoundListener>> {
@@ -402,12 +386,12 @@ async fn serve(
     let (calls, inbox) = NodeHandle::new(CALLS_MAX, opened.config.queued_max_bytes);
     let hints = Arc::new(Hints::default());
     let record = member.record.clone();
-    let Opened { config, directory, disk, store, recovered, kafka, addresses } = opened;
+    let Opened { config, directory, disk, logs, kafka, addresses } = opened;
     let clock = Clock::start();
     let setup = setup(&member, &directory, &addresses, &config)?;
     let node_config = node_config(&config, &member, &addresses);
     let (node, effects) =
-        tokio::task::spawn_blocking(move || Node::open(setup, node_config, store, recovered, clock.now()))
+        tokio::task::spawn_blocking(move || Node::open(setup, node_config, logs, clock.now()))
             .await?
             .map_err(|error| anyhow::anyhow!("the data directory does not open: {error}"))?;
     let parts = Parts {
@@ -565,6 +549,7 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
             data_dir: config.data_dir.display().to_string(),
         },
         stop_ms: config.stop_ms,
+        workers: config.workers,
         ..NodeConfig::default()
     }
 }

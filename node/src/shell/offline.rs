@@ -45,6 +45,7 @@ pub(super) struct Directory {
 }
 
 /// Everything that was found.
+#[derive(Default)]
 struct Found {
     segments: Vec<SegmentReport>,
     logs: Vec<LogReport>,
@@ -89,27 +90,18 @@ fn look(path: &Path) -> anyhow::Result<Found> {
     let shown = path.display();
     anyhow::ensure!(path.is_dir(), "{shown} is not a directory");
     anyhow::ensure!(data_dir::is_one(path), "{shown} is no data directory: nothing of a node is in it");
-    let disk = FileDisk::new(path)?;
-    let _lock = match disk.lock() {
-        Ok(None) => anyhow::bail!("a rafka-node runs on {shown}: stop it first, or look at a copy"),
-        // No node can run there.
-        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => None,
-        other => other?,
-    };
-    let segments = inspect_telling(&disk, progress)?;
-    let mut problems = data_dir::problems(path);
-    let logs = match survey(&disk) {
-        Ok(survey) => {
-            problems.extend(survey.problems);
-            survey.logs
+    let mut found = Found { view: data_dir::view_of(path), ..Found::default() };
+    found.problems = data_dir::problems(path);
+    for worker in 0..data_dir::workers(path).unwrap_or(1) {
+        let own = data_dir::worker_path(path, worker);
+        let name = own.strip_prefix(path).unwrap_or(&own).to_owned();
+        if own.is_dir() {
+            found.add(&own, &name)?;
+        } else {
+            found.problems.push(format!("{} is missing: the log of a worker is gone", name.display()));
         }
-        Err(OpenError::Io(error)) => return Err(error.into()),
-        Err(refused) => {
-            problems.push(refused.to_string());
-            Vec::new()
-        }
-    };
-    Ok(Found { segments, logs, view: data_dir::view_of(path), problems })
+    }
+    Ok(found)
 }
 
 /// For whoever waits at a terminal.
@@ -123,6 +115,32 @@ fn progress(done: usize, all: usize) {
 }
 
 impl Found {
+    /// The segment log of a worker, whose directory has this name in the data directory.
+    fn add(&mut self, own: &Path, name: &Path) -> anyhow::Result<()> {
+        let disk = FileDisk::new(own)?;
+        let _lock = match disk.lock() {
+            Ok(None) => {
+                anyhow::bail!("a rafka-node runs on {}: stop it first, or look at a copy", own.display())
+            }
+            // No node can run there.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => None,
+            other => other?,
+        };
+        for mut report in inspect_telling(&disk, progress)? {
+            report.file = name.join(report.file).display().to_string();
+            self.segments.push(report);
+        }
+        match survey(&disk) {
+            Ok(survey) => {
+                self.problems.extend(survey.problems);
+                self.logs.extend(survey.logs);
+            }
+            Err(OpenError::Io(error)) => return Err(error.into()),
+            Err(refused) => self.problems.push(refused.to_string()),
+        }
+        Ok(())
+    }
+
     fn damaged(&self) -> impl Iterator<Item = String> {
         let of_segments = self
             .segments

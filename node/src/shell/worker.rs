@@ -194,7 +194,8 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
     let (peers, heard) = mpsc::channel(PEERS_MAX);
     let (done, ended) = mpsc::channel(DONE_MAX);
     let weak = done.downgrade();
-    let disk = DiskThreads::start(parts.directory, done, Arc::clone(&parts.metrics))?;
+    let disk =
+        DiskThreads::start(parts.directory, parts.node.workers().count(), done, Arc::clone(&parts.metrics))?;
     let stopped = CancellationToken::new();
     let handle = WorkerHandle { commands, peers, done: weak, calls: parts.calls, stopped: stopped.clone() };
     let now = Instant::now();
@@ -313,9 +314,9 @@ impl Worker {
         let idle = round.is_empty();
         for done in round.done.drain(..) {
             let input = match done {
-                Done::Committed(commit) => Input::Committed(commit),
+                Done::Committed(worker, commit) => Input::Committed { worker, commit },
                 Done::Read(token, result) => Input::Read { token, result },
-                Done::Reclaimed(job) => Input::Reclaimed(job),
+                Done::Reclaimed(worker, job) => Input::Reclaimed { worker, job },
             };
             self.step(input);
         }
@@ -424,9 +425,9 @@ impl Worker {
                     }
                 }
                 Effect::Send { to, stream, message } => self.send(to, stream, &message),
-                Effect::Commit(commit) => self.disk.commit(commit),
+                Effect::Commit { worker, commit } => self.disk.commit(worker, commit),
                 Effect::Read { token, job } => self.disk.read(token, job),
-                Effect::Reclaim(job) => self.disk.reclaim(job),
+                Effect::Reclaim { worker, job } => self.disk.reclaim(worker, job),
                 Effect::Publish(info) => self.hints.put(hint_of(&self.node, &info).into_iter().collect()),
                 Effect::Failed(reason) => fail(&reason),
                 Effect::RegistryChanged => (self.registry_dirty, self.view_dirty) = (true, true),

@@ -141,6 +141,17 @@ impl Kafka {
         });
     }
 
+    pub(crate) fn delete_topic(&mut self, topic: &str) {
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(vec![name(topic)]).with_timeout_ms(30_000);
+        let bootstrap = self.bootstrap.clone();
+        until("the topic is deleted", || {
+            let answer = self.try_ask(&bootstrap, 5, &request);
+            let error = answer.and_then(|answer| Some(answer.responses.first()?.error_code));
+            matches!(error, Some(0))
+        });
+    }
+
     /// Writes one record with acks=all; its offset, or the error that cannot be tried again.
     pub(crate) fn produce(&mut self, topic: &str, partition: i32, value: &[u8]) -> Result<i64, i16> {
         let data = PartitionProduceData::default().with_index(partition).with_records(Some(batch(value)));

@@ -74,7 +74,7 @@ impl Mesh {
         let seed = u64::try_from(node).expect("small") + 100 * recovered.boot;
         let setup = Setup { identity, registration, founding, view: None, seed };
         let (process, effects) =
-            Node::open(setup, NodeConfig::default(), store, recovered, self.now()).expect("opens");
+            Node::open(setup, NodeConfig::default(), vec![(store, recovered)], self.now()).expect("opens");
         self.nodes[at] = Some(process);
         self.perform(at, effects);
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
@@ -115,16 +115,16 @@ impl Mesh {
                     let life = self.nodes[at].as_ref().expect("it runs").life();
                     self.messages.push_back((at, place(to.0), life, message));
                 }
-                Effect::Commit(mut commit) => {
+                Effect::Commit { worker, mut commit } => {
                     commit.run();
-                    self.step(at, Input::Committed(commit));
+                    self.step(at, Input::Committed { worker, commit });
                 }
                 Effect::Read { token, job } => {
                     let result = job.run();
                     self.step(at, Input::Read { token, result });
                 }
                 Effect::Failed(reason) => panic!("node {} failed: {reason}", at + 1),
-                Effect::Reclaim(_) | Effect::Publish(_) | Effect::RegistryChanged | Effect::Stopped => {}
+                Effect::Reclaim { .. } | Effect::Publish(_) | Effect::RegistryChanged | Effect::Stopped => {}
             }
         }
     }

@@ -23,8 +23,8 @@ const MESH_MIN: usize = 3;
 #[derive(Default)]
 pub(super) struct Crashes {
     reclaiming: BTreeSet<usize>,
-    /// Commits under way: the newest segment when it began.
-    committing: BTreeMap<usize, Option<String>>,
+    /// Commits under way by host and worker: the newest segment when it began.
+    committing: BTreeMap<(usize, usize), Option<String>>,
     /// Hosts that did not commit since their start.
     fresh: BTreeSet<usize>,
     /// All machines lost power, and nothing leads yet.
@@ -32,9 +32,17 @@ pub(super) struct Crashes {
 }
 
 impl Crashes {
-    fn down(&mut self, scene: &Scene, host: usize, power: bool, newest: &Option<String>, tally: &mut Tally) {
+    fn down(
+        &mut self,
+        scene: &Scene,
+        host: usize,
+        power: bool,
+        newest: &[Option<String>],
+        tally: &mut Tally,
+    ) {
         tally.count_if(self.reclaiming.remove(&host), RECLAIMING);
-        if let Some(began) = self.committing.remove(&host) {
+        for (worker, newest) in newest.iter().enumerate() {
+            let Some(began) = self.committing.remove(&(host, worker)) else { continue };
             tally.count_if(power, COMMITTING);
             tally.count_if(began != *newest, ROLLING);
         }
@@ -46,13 +54,15 @@ impl Crashes {
         self.dark |= all >= MESH_MIN && all == dark;
     }
 
-    fn up(&mut self, host: usize, recovered: &storage::Recovered, tally: &mut Tally) {
+    fn up(&mut self, host: usize, recovered: &[storage::Recovered], tally: &mut Tally) {
         self.fresh.insert(host);
-        self.committing.remove(&host);
-        tally.count_if(recovered.cut_bytes > 0, TORN);
-        tally.count_if(recovered.suspect, ROT);
-        let sealed = recovered.segments_from_footer + recovered.segments_scanned;
-        tally.count_if(sealed > 0 && recovered.segments_from_index == 0, FORGOTTEN);
+        self.committing.retain(|(of, _), _| *of != host);
+        tally.count_if(recovered.iter().any(|one| one.cut_bytes > 0), TORN);
+        tally.count_if(recovered.iter().any(|one| one.suspect), ROT);
+        let forgotten = |one: &storage::Recovered| {
+            one.segments_from_footer + one.segments_scanned > 0 && one.segments_from_index == 0
+        };
+        tally.count_if(recovered.iter().any(forgotten), FORGOTTEN);
     }
 }
 
@@ -63,18 +73,18 @@ impl Watch for Crashes {
 
     fn see(&mut self, scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {
         match fact {
-            Fact::Down { host, power, newest_segment } => {
-                self.down(scene, *host, *power, newest_segment, tally)
+            Fact::Down { host, power, newest_segments } => {
+                self.down(scene, *host, *power, newest_segments, tally)
             }
-            Fact::Up { host, recovered } => self.up(*host, recovered, tally),
+            Fact::Up { host, recovered, .. } => self.up(*host, recovered, tally),
             Fact::ReclaimBegins { host } => _ = self.reclaiming.insert(*host),
             Fact::ReclaimEnds { host } => _ = self.reclaiming.remove(host),
-            Fact::CommitBegins { host, newest_segment } => {
-                self.committing.insert(*host, newest_segment.clone());
+            Fact::CommitBegins { host, worker, newest_segment } => {
+                self.committing.insert((*host, *worker), newest_segment.clone());
             }
-            Fact::CommitEnds { host, newest_segment } => {
+            Fact::CommitEnds { host, worker, newest_segment } => {
                 self.fresh.remove(host);
-                let began = self.committing.remove(host);
+                let began = self.committing.remove(&(*host, *worker));
                 tally.count_if(began.is_some_and(|began| began != *newest_segment), ROLLED);
             }
             Fact::Replica { key, fact } if self.dark && key.as_shard().is_none() && fact.became_leader() => {
@@ -92,15 +102,16 @@ impl Watch for Crashes {
 mod tests {
     use storage::Recovered;
 
+    use super::super::WorkerCounts;
     use super::super::doctored::{KEY, after, seen};
     use super::*;
 
     fn up(host: usize, recovered: &Recovered) -> Fact<'_> {
-        Fact::Up { host, recovered }
+        Fact::Up { host, recovered: std::slice::from_ref(recovered), workers: WorkerCounts::default() }
     }
 
     fn down(host: usize, power: bool) -> Fact<'static> {
-        Fact::Down { host, power, newest_segment: Some("2".into()) }
+        Fact::Down { host, power, newest_segments: vec![Some("2".into())] }
     }
 
     #[test]
@@ -118,8 +129,9 @@ mod tests {
 
     #[test]
     fn a_segment_that_is_new_at_the_end_of_a_commit_was_opened_by_it() {
-        let begins = || Fact::CommitBegins { host: 0, newest_segment: Some("1".into()) };
-        let ends = |newest: &str| Fact::CommitEnds { host: 0, newest_segment: Some(newest.into()) };
+        let begins = || Fact::CommitBegins { host: 0, worker: 0, newest_segment: Some("1".into()) };
+        let ends =
+            |newest: &str| Fact::CommitEnds { host: 0, worker: 0, newest_segment: Some(newest.into()) };
         assert_eq!(seen(&[begins(), ends("2")]).get(ROLLED.0), Some(&1));
         assert_eq!(seen(&[begins(), ends("1")]).get(ROLLED.0), None);
         assert_eq!(seen(&[begins(), down(0, false)]).get(ROLLING.0), Some(&1));

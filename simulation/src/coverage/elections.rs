@@ -178,7 +178,7 @@ mod tests {
         let (before, short) = (after(None, 1, 5, false, 9), after(None, 1, 5, false, 7));
         let whole = after(Some(&short), 1, 5, false, 9);
         let replica = |fact| Fact::Replica { key: KEY, fact };
-        let down = || Fact::Down { host: 1, power: true, newest_segment: None };
+        let down = || Fact::Down { host: 1, power: true, newest_segments: vec![None] };
         let counts = seen(&[replica(&before), down(), replica(&short), sent(1, &grant)]);
         assert_eq!(counts.get(TORN_VOTE.0), Some(&1));
         let counts = seen(&[replica(&before), down(), replica(&short), replica(&whole), sent(1, &grant)]);

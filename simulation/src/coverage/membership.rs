@@ -83,7 +83,7 @@ mod tests {
     fn a_leader_that_dies_while_joint_is_seen() {
         let mut leader = after(None, 1, 5, true, 9);
         leader.membership = joint();
-        let down = |host| Fact::Down { host, power: false, newest_segment: None };
+        let down = |host| Fact::Down { host, power: false, newest_segments: vec![None] };
         let replica = || Fact::Replica { key: KEY, fact: &leader };
         assert_eq!(seen(&[replica(), down(1)]).get(KILLED.0), Some(&1));
         assert_eq!(seen(&[replica(), down(2)]).get(KILLED.0), None);

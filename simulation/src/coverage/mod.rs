@@ -10,6 +10,7 @@ mod elections;
 mod logs;
 mod membership;
 mod topics;
+mod workers;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::request::{Request, RequestId, Response};
 use storage::Recovered;
+
+pub(crate) use workers::WorkerCounts;
 
 use crate::checks::ReplicaFact;
 use crate::queue::Micros;
@@ -50,17 +53,17 @@ pub(crate) enum Fact<'a> {
     /// A batch is acknowledged by a leader of term `leads`; it was committed as one of term `written`.
     Acknowledged { written: Term, leads: Term },
     /// A process is there.
-    Up { host: usize, recovered: &'a Recovered },
+    Up { host: usize, recovered: &'a [Recovered], workers: WorkerCounts },
     /// A process is gone, or the power of a machine without one.
-    Down { host: usize, power: bool, newest_segment: Option<String> },
+    Down { host: usize, power: bool, newest_segments: Vec<Option<String>> },
     /// A process is stopped by a signal.
     Paused { host: usize },
     /// It goes on.
     Resumed { host: usize },
     /// A commit begins.
-    CommitBegins { host: usize, newest_segment: Option<String> },
+    CommitBegins { host: usize, worker: usize, newest_segment: Option<String> },
     /// A commit was synced.
-    CommitEnds { host: usize, newest_segment: Option<String> },
+    CommitEnds { host: usize, worker: usize, newest_segment: Option<String> },
     /// A reclaim job begins.
     ReclaimBegins { host: usize },
     /// It ended.
@@ -183,6 +186,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(membership::Memberships),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
+        Box::new(workers::Workers),
         Box::new(clients::Clients::default()),
     ]
 }

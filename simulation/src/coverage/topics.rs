@@ -140,7 +140,7 @@ mod tests {
         let held = || {
             [
                 Fact::Replica { key: KEY, fact: &replica },
-                Fact::Down { host: 1, power: false, newest_segment: None },
+                Fact::Down { host: 1, power: false, newest_segments: vec![None] },
             ]
         };
         let story = [committed(&first), committed(&deleted), committed(&second)];

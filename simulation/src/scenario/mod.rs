@@ -151,6 +151,8 @@ pub(crate) struct Scenario {
     pub(crate) clocks: Vec<ClockProfile>,
     pub(crate) node: NodeConfig,
     pub(crate) store: StoreConfig,
+    /// Most workers that a node has: it may have another number after each start.
+    pub(crate) workers: usize,
     /// The index forgets everything at each restart.
     pub(crate) forgetful_index: bool,
     pub(crate) topics: Vec<TopicPlan>,
@@ -195,6 +197,7 @@ impl Scenario {
             clocks,
             node,
             store: pieces::store(random, &mut traits),
+            workers: pieces::workers(&mut Random::of(seed, "most workers"), &mut traits),
             forgetful_index: random.percent(30),
             topics: pieces::topics(random, hosts, Needs { damage, leaderless }, &joins, &mut traits),
             topic_churn: random.percent(35).then(|| random.within(8, 25) * SECOND),

@@ -133,6 +133,15 @@ pub(super) fn store(random: &mut Random, traits: &mut Vec<String>) -> StoreConfi
     }
 }
 
+/// The most workers that a node may have.
+pub(super) fn workers(random: &mut Random, traits: &mut Vec<String>) -> usize {
+    let most = *random.pick(&[1, 1, 2, 3]);
+    if most > 1 {
+        traits.push(format!("up to {most} workers"));
+    }
+    most
+}
+
 /// Machines that join while faults happen.
 pub(super) fn joins(
     random: &mut Random,

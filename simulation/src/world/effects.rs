@@ -24,9 +24,9 @@ fn code(input: &Input<FakeDisk>) -> u64 {
         Input::Message { .. } => 4,
         Input::Connected(_) => 5,
         Input::Disconnected(_) => 6,
-        Input::Committed(_) => 7,
+        Input::Committed { .. } => 7,
         Input::Read { .. } => 8,
-        Input::Reclaimed(_) => 9,
+        Input::Reclaimed { .. } => 9,
         Input::Stop => 10,
     }
 }
@@ -71,11 +71,11 @@ impl World {
             Input::Request { id, request } => {
                 format!("<- request {} {}", id.0, clip(&format!("{request:?}")))
             }
-            Input::Committed(_) => "commit synced".into(),
+            Input::Committed { worker, .. } => format!("commit of worker {worker} synced"),
             Input::Read { token, result } => {
                 format!("read {token} done: {:?}", result.as_ref().map(|entries| entries.len()))
             }
-            Input::Reclaimed(_) => "reclaim done".into(),
+            Input::Reclaimed { .. } => "reclaim done".into(),
             Input::Tick => return,
             Input::Cancel(id) => format!("cancel {}", id.0),
             Input::Connected(node) => format!("connected to node {}", node.0),
@@ -92,23 +92,23 @@ impl World {
             match effect {
                 Effect::Send { to, message, .. } => step_bytes += self.send(host, to, message)?,
                 Effect::Respond { id, response } => self.respond(host, id, response)?,
-                Effect::Commit(commit) => {
-                    let newest_segment = self.hosts[host].newest_segment();
-                    self.coverage.see(self.now, &Fact::CommitBegins { host, newest_segment });
-                    self.hosts[host].commit = Some(commit);
+                Effect::Commit { worker, commit } => {
+                    let newest_segment = self.hosts[host].drives[worker].newest_segment();
+                    self.coverage.see(self.now, &Fact::CommitBegins { host, worker, newest_segment });
+                    self.hosts[host].drives[worker].commit = Some(commit);
                     let typical = self.scenario.disk.write;
                     let (at, life) = (self.disk_time(host, typical), self.hosts[host].life);
-                    self.queue.push(at, Event::DiskWrite { host, life });
+                    self.queue.push(at, Event::DiskWrite { host, life, worker });
                 }
                 Effect::Read { token, job } => {
                     let (at, life) = (self.disk_time(host, self.scenario.disk.read), self.hosts[host].life);
                     self.queue.push(at, Event::ReadDone { host, life, token, job: Box::new(job) });
                 }
-                Effect::Reclaim(job) => {
+                Effect::Reclaim { worker, job } => {
                     self.coverage.see(self.now, &Fact::ReclaimBegins { host });
                     let (at, life) =
                         (self.disk_time(host, self.scenario.disk.read * 8), self.hosts[host].life);
-                    self.queue.push(at, Event::ReclaimDone { host, life, job: Box::new(job) });
+                    self.queue.push(at, Event::ReclaimDone { host, life, worker, job: Box::new(job) });
                 }
                 Effect::Publish(info) => {
                     self.trace.fold(&[20, host as u64, u64::from(info.term.0)]);
@@ -192,33 +192,34 @@ impl World {
         self.now.max(self.hosts[host].stalled_until) + takes
     }
 
-    pub(super) fn disk_write(&mut self, host: usize, life: u64) {
+    pub(super) fn disk_write(&mut self, host: usize, life: u64, worker: usize) {
         if !self.is_life(host, life) {
             return;
         }
-        if let Some(commit) = self.hosts[host].commit.as_mut() {
+        if let Some(commit) = self.hosts[host].drives[worker].commit.as_mut() {
             commit.write();
         }
         let at = self.disk_time(host, self.scenario.disk.sync);
-        self.queue.push(at, Event::DiskSync { host, life });
+        self.queue.push(at, Event::DiskSync { host, life, worker });
     }
 
-    pub(super) fn disk_sync(&mut self, host: usize, life: u64) -> Verdict {
+    pub(super) fn disk_sync(&mut self, host: usize, life: u64, worker: usize) -> Verdict {
         if !self.is_life(host, life) {
             return Ok(());
         }
         if self.hosts[host].stalled_until > self.now {
             let at = self.hosts[host].stalled_until;
-            self.queue.push(at, Event::DiskSync { host, life });
+            self.queue.push(at, Event::DiskSync { host, life, worker });
             return Ok(());
         }
-        let Some(mut commit) = self.hosts[host].commit.take() else { return Ok(()) };
+        let drive = &mut self.hosts[host].drives[worker];
+        let Some(mut commit) = drive.commit.take() else { return Ok(()) };
         commit.sync();
-        let newest_segment = self.hosts[host].newest_segment();
-        self.coverage.see(self.now, &Fact::CommitEnds { host, newest_segment });
         // One without bytes is no round of the log.
-        self.hosts[host].commits += u64::from(commit.bytes() > 0);
-        self.step(host, Input::Committed(commit))
+        drive.commits += u64::from(commit.bytes() > 0);
+        let newest_segment = drive.newest_segment();
+        self.coverage.see(self.now, &Fact::CommitEnds { host, worker, newest_segment });
+        self.step(host, Input::Committed { worker, commit })
     }
 
     /// Queues the tick that the node asks for.

@@ -3,9 +3,10 @@
 use node::core::Input;
 use node::core::metadata::{PartitionKey, SHARDS, ShardId};
 
+use super::host::{Drive, Host};
 use super::{Event, Phase, Process, Undo, World, broken};
 use crate::checks::Verdict;
-use crate::coverage::Fact;
+use crate::coverage::{Fact, WorkerCounts};
 use crate::fault::{Blow, Fault, Moment, Target};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros};
@@ -101,7 +102,11 @@ impl World {
             Fault::FailedSync { target } => {
                 let host = self.resolve(target);
                 self.hosts[host].excuse = Some("a failed sync");
-                self.hosts[host].disk.fail_syncs(1);
+                let worker = match self.hosts[host].drives.len() {
+                    1 => 0,
+                    several => self.fault_chance.position(several),
+                };
+                self.hosts[host].drives[worker].disk.fail_syncs(1);
             }
             Fault::Full { target, time } => {
                 let host = self.resolve(target);
@@ -186,13 +191,16 @@ impl World {
             return;
         }
         self.tell(Some(host), || if power { "loses power".into() } else { "dies".into() });
-        let newest_segment = self.hosts[host].newest_segment();
-        self.coverage.see(self.now, &Fact::Down { host, power, newest_segment });
+        let newest_segments = self.hosts[host].drives.iter().map(Drive::newest_segment).collect();
+        self.coverage.see(self.now, &Fact::Down { host, power, newest_segments });
         let keeps_view = self.fault_chance.percent(70);
         self.hosts[host].end(keeps_view);
         let draw = self.fault_chance.next();
         let h = &mut self.hosts[host];
-        h.disk = if power { h.disk.power_cut_seeded(draw) } else { h.disk.kill() };
+        for (worker, drive) in h.drives.iter_mut().enumerate() {
+            let draw = draw.wrapping_add(worker as u64);
+            drive.disk = if power { drive.disk.power_cut_seeded(draw) } else { drive.disk.kill() };
+        }
         if power {
             h.boot(self.now, &mut self.fault_chance);
         }
@@ -239,13 +247,18 @@ impl World {
             return Ok(());
         }
         if self.scenario.forgetful_index {
-            self.hosts[host].index.forget();
+            self.hosts[host].drives.iter_mut().for_each(|drive| drive.index.forget());
         }
         if let Some(directory) = self.scenario.directory
             && self.hint_chance.percent(directory.old_views)
         {
             self.hosts[host].recall_oldest_view();
         }
+        if self.scenario.workers > 1 && self.worker_chance.percent(40) {
+            let most = self.scenario.workers;
+            self.hosts[host].workers = self.worker_chance.position(most) + 1;
+        }
+        let workers_before = self.hosts[host].drives.len();
         let seed = self.fault_chance.next();
         let (node, store) = (&self.scenario.node, &self.scenario.store);
         let opened = self.hosts[host].open(self.now, node, store, &self.founding, seed);
@@ -259,7 +272,9 @@ impl World {
                         format!("node {} does not open: {reason}", host + 1),
                     );
                 };
-                self.hosts[host].disk = self.hosts[host].disk.kill();
+                for drive in &mut self.hosts[host].drives {
+                    drive.disk = drive.disk.kill();
+                }
                 if self.restored == Some(host) {
                     // Each attempt raises its boot number: see `kill`.
                     self.empty(host);
@@ -269,13 +284,15 @@ impl World {
                 return Ok(());
             }
         };
-        if self.hosts[host].recovered.suspect {
+        if self.hosts[host].is_suspect() {
             // Rot ended the life of the copy; what goes on is a new one.
             self.restored = self.restored.filter(|restored| *restored != host);
         }
         self.trace.fold(&[61, host as u64]);
         self.tell(Some(host), || "starts".into());
-        self.coverage.see(self.now, &Fact::Up { host, recovered: &self.hosts[host].recovered });
+        let Host { recovered, drives, workers, .. } = &self.hosts[host];
+        let workers = WorkerCounts { before: workers_before, now: drives.len(), wanted: *workers };
+        self.coverage.see(self.now, &Fact::Up { host, recovered, workers });
         self.observe(host)?;
         self.perform(host, effects)?;
         self.schedule_tick(host);
@@ -393,8 +410,9 @@ impl World {
                 self.rotten = Some(host);
                 let by = self.fault_chance.within(1, 16) * 512;
                 let h = &mut self.hosts[host];
-                h.disk.misdirect_next_write(by.cast_signed());
-                h.doomed = Some(h.commits + 3);
+                let worker = h.busiest();
+                h.drives[worker].disk.misdirect_next_write(by.cast_signed());
+                h.doomed = Some((worker, h.drives[worker].commits + 3));
                 let life = h.life;
                 self.queue.push(self.now + 200 * MS, Event::Undo(Undo::CheckDoom { host, life }));
             }
@@ -513,9 +531,10 @@ impl World {
     }
 
     fn check_doom(&mut self, host: usize, life: u64) {
-        let Some(commits) = self.hosts[host].doomed.filter(|_| self.is_life(host, life)) else { return };
+        let doomed = self.hosts[host].doomed.filter(|_| self.is_life(host, life));
+        let Some((worker, commits)) = doomed else { return };
         // The start after it ends a life: damage like any other, so everything else is well by then.
-        if self.hosts[host].commits < commits || self.not_whole(None).is_some() {
+        if self.hosts[host].drives[worker].commits < commits || self.not_whole(None).is_some() {
             self.queue.push(self.now + 200 * MS, Event::Undo(Undo::CheckDoom { host, life }));
             return;
         }
@@ -561,7 +580,7 @@ impl World {
             h.clients_cut = 0;
             h.stalled_until = self.now;
             h.fill(false);
-            h.disk.fail_syncs(0);
+            h.drives.iter().for_each(|drive| drive.disk.fail_syncs(0));
             while matches!(self.hosts[host].process, Process::Paused(_)) {
                 self.resume(host);
             }

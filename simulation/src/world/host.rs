@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId, Time};
 use node::core::metadata::{Founder, Founding, PartitionKey, Registration};
+use node::core::workers::needed;
 use node::core::{Effect, Identity, Now};
 use node::core::{Node, NodeConfig, Setup};
 use storage::fake::FakeDisk;
@@ -35,9 +36,31 @@ pub(super) enum Process {
     Paused(u32),
 }
 
-/// A data directory as it was when its process was down: its log, and the shell's copy of the metadata.
+/// The segment log of a worker.
+pub(super) struct Drive {
+    pub(super) disk: FakeDisk,
+    pub(super) index: MemoryIndex,
+    /// The commit under way.
+    pub(super) commit: Option<Commit<FakeDisk>>,
+    /// Commits that ended well in this life.
+    pub(super) commits: u64,
+}
+
+impl Drive {
+    fn new() -> Self {
+        Self { disk: FakeDisk::new(CAPACITY), index: MemoryIndex::new(), commit: None, commits: 0 }
+    }
+
+    /// The segment file that was opened last.
+    pub(super) fn newest_segment(&self) -> Option<String> {
+        let files = self.disk.list().ok()?;
+        files.into_iter().filter(|name| name.ends_with(".segment")).max()
+    }
+}
+
+/// A data directory as it was when its process was down: its logs, and the shell's copy of the metadata.
 pub(super) struct Copy {
-    disk: FakeDisk,
+    disks: Vec<FakeDisk>,
     view: Option<Bytes>,
 }
 
@@ -48,17 +71,16 @@ pub(super) struct Host {
     /// Counts processes: events of an earlier one are void.
     pub(super) life: u64,
     pub(super) node: Option<Box<Node<FakeDisk>>>,
-    pub(super) disk: FakeDisk,
-    pub(super) index: MemoryIndex,
+    /// Of each worker, the first one's first; never empty.
+    pub(super) drives: Vec<Drive>,
+    /// How many workers shall take new logs.
+    pub(super) workers: usize,
     pub(super) incarnation: Incarnation,
     /// Whose data directory it has: the founder of this rank, or the machine that was admitted under this host's number.
     /// `None` until then.
     pub(super) machine: Option<usize>,
-    /// What the process found when it opened.
-    pub(super) recovered: Recovered,
-    pub(super) commit: Option<Commit<FakeDisk>>,
-    /// Commits that ended well in this life.
-    pub(super) commits: u64,
+    /// What the process found when it opened, by worker.
+    pub(super) recovered: Vec<Recovered>,
     /// What came while paused.
     pub(super) deferred: VecDeque<Event>,
     /// A copy of the data directory from an earlier boot.
@@ -74,9 +96,9 @@ pub(super) struct Host {
     pub(super) stalled_until: Micros,
     /// Why the node may say that its disk failed.
     pub(super) excuse: Option<&'static str>,
-    /// A misdirected write is under way: leave the process alone until this many commits ended. The one in flight may be written already,
+    /// A misdirected write of a worker is under way: leave the process alone until this many of its commits ended. The one in flight may be written already,
     /// the next one goes astray, and a round after it tells that from a torn tail.
-    pub(super) doomed: Option<u64>,
+    pub(super) doomed: Option<(usize, u64)>,
     /// Splits that keep clients away.
     pub(super) clients_cut: u32,
     /// What its replicas were when last looked at.
@@ -93,13 +115,11 @@ impl Host {
             process: Process::Down,
             life: 0,
             node: None,
-            disk: FakeDisk::new(CAPACITY),
-            index: MemoryIndex::new(),
+            drives: vec![Drive::new()],
+            workers: 1,
             incarnation: Incarnation(random.within(1, 1 << 40)),
             machine: None,
-            recovered: Recovered::default(),
-            commit: None,
-            commits: 0,
+            recovered: Vec::new(),
             deferred: VecDeque::new(),
             copy: None,
             tick: None,
@@ -182,19 +202,27 @@ impl Host {
         founding: &Founding,
         seed: u64,
     ) -> Result<Vec<Effect<FakeDisk>>, String> {
-        let index = Box::new(self.index.clone());
-        let incarnation = &mut self.incarnation.0;
-        let note = || {
-            *incarnation += 1;
-            Ok(())
-        };
-        let opened = Store::open_noting_damage(self.disk.clone(), store.clone(), index, note);
-        let (store, recovered) = opened.map_err(|error| error.to_string())?;
-        self.recovered = recovered.clone();
-        if recovered.suspect {
+        let count = self.drives.len().max(self.workers);
+        self.drives.resize_with(count, Drive::new);
+        let mut opened = Vec::new();
+        for drive in &self.drives {
+            let index = Box::new(drive.index.clone());
+            let incarnation = &mut self.incarnation.0;
+            let note = || {
+                *incarnation += 1;
+                Ok(())
+            };
+            let one = Store::open_noting_damage(drive.disk.clone(), store.clone(), index, note);
+            opened.push(one.map_err(|error| error.to_string())?);
+        }
+        self.recovered = opened.iter().map(|(_, recovered)| recovered.clone()).collect();
+        if self.is_suspect() {
             // Another life began: a copy from before would be of the one that is over.
             self.copy = None;
         }
+        let keep = needed(&opened, self.workers);
+        opened.truncate(keep);
+        self.drives.truncate(keep);
         let id = self.id();
         let machine = self.machine.unwrap_or(self.at);
         let registration = registration(machine, Some(id), self.incarnation);
@@ -205,13 +233,25 @@ impl Host {
             view: self.view.clone(),
             seed,
         };
-        let (node, effects) = Node::open(setup, config.clone(), store, recovered, self.clocks(now))
-            .map_err(|error| error.to_string())?;
+        let config = NodeConfig { workers: self.workers, ..config.clone() };
+        let (node, effects) =
+            Node::open(setup, config, opened, self.clocks(now)).map_err(|error| error.to_string())?;
         self.node = Some(Box::new(node));
         self.process = Process::Running;
         self.life += 1;
-        self.commits = 0;
+        self.drives.iter_mut().for_each(|drive| drive.commits = 0);
         Ok(effects)
+    }
+
+    /// The process found damage when it opened.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.recovered.iter().any(|recovered| recovered.suspect)
+    }
+
+    /// The worker that commits most.
+    pub(super) fn busiest(&self) -> usize {
+        let drives = self.drives.iter().enumerate();
+        drives.rev().max_by_key(|(_, drive)| drive.commits).map_or(0, |(at, _)| at)
     }
 
     /// The process is gone. What the shell kept of the metadata may be the last copy or one before.
@@ -228,34 +268,38 @@ impl Host {
         self.view_changed = false;
         self.process = Process::Down;
         self.life += 1;
-        self.commit = None;
+        self.drives.iter_mut().for_each(|drive| drive.commit = None);
         self.deferred.clear();
         self.tick = None;
-        if self.doomed.take().is_some() {
+        if let Some((worker, _)) = self.doomed.take() {
             // What was not hit by now is spared: later writes belong to another time, when another host may be damaged.
-            self.disk.misdirect_next_write(0);
+            self.drives[worker].disk.misdirect_next_write(0);
         }
     }
 
     /// Copies the data directory of a process that is down; with `synced`, only what no power cut takes.
     pub(super) fn save_copy(&mut self, synced: bool) {
-        let disk = self.disk.fork();
-        let disk = if synced { disk.power_cut(|_| 0) } else { disk };
-        self.copy = Some(Copy { disk, view: self.view.clone() });
+        let forks = self.drives.iter().map(|drive| drive.disk.fork());
+        let disks = forks.map(|disk| if synced { disk.power_cut(|_| 0) } else { disk }).collect();
+        self.copy = Some(Copy { disks, view: self.view.clone() });
     }
 
     /// Puts the copy back, if there is one.
     pub(super) fn restore_copy(&mut self) {
         if let Some(copy) = &self.copy {
-            self.disk.restore(&copy.disk);
+            self.drives.resize_with(copy.disks.len(), Drive::new);
+            for (drive, old) in self.drives.iter().zip(&copy.disks) {
+                drive.disk.restore(old);
+            }
             self.view = copy.view.clone();
         }
     }
 
     /// The whole directory is emptied: another life begins.
     pub(super) fn wipe(&mut self, random: &mut Random) {
-        self.disk.wipe();
-        self.index.forget();
+        self.drives.truncate(1);
+        self.drives[0].disk.wipe();
+        self.drives[0].index.forget();
         self.view = None;
         self.oldest_view = None;
         self.copy = None;
@@ -269,23 +313,23 @@ impl Host {
         self.view.clone_from(&self.oldest_view);
     }
 
-    /// The segment file that was opened last.
-    pub(super) fn newest_segment(&self) -> Option<String> {
-        let files = self.disk.list().ok()?;
-        files.into_iter().filter(|name| name.ends_with(".segment")).max()
-    }
-
     /// Room is gone, or back.
     pub(super) fn fill(&mut self, full: bool) {
-        self.disk.set_capacity(if full { self.disk.used_bytes() } else { CAPACITY });
+        for Drive { disk, .. } in &self.drives {
+            disk.set_capacity(if full { disk.used_bytes() } else { CAPACITY });
+        }
     }
 
     /// Flips bits in a part of the log that later rounds follow, so that recovery can tell rot from a torn tail; false
     /// when there is no such part yet.
     pub(super) fn rot(&self, random: &mut Random) -> bool {
-        let Ok(mut files) = self.disk.list() else { return false };
+        let disk = match &self.drives[..] {
+            [only] => &only.disk,
+            several => &several[random.position(several.len())].disk,
+        };
+        let Ok(mut files) = disk.list() else { return false };
         files.retain(|name| {
-            self.disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096))
+            disk.open(name).is_ok_and(|file| storage::DiskFile::len(&file).is_ok_and(|len| len > 4096))
         });
         files.sort();
         files.pop();
@@ -298,7 +342,7 @@ impl Host {
         let mut hit = false;
         for n in 0..bits {
             let bit = u8::try_from(random.below(8)).expect("below 8");
-            hit |= self.disk.flip_bit(&name, position + n * random.within(1, 40), bit);
+            hit |= disk.flip_bit(&name, position + n * random.within(1, 40), bit);
         }
         hit
     }

@@ -55,10 +55,12 @@ pub(crate) enum Event {
     DiskWrite {
         host: usize,
         life: u64,
+        worker: usize,
     },
     DiskSync {
         host: usize,
         life: u64,
+        worker: usize,
     },
     ReadDone {
         host: usize,
@@ -69,6 +71,7 @@ pub(crate) enum Event {
     ReclaimDone {
         host: usize,
         life: u64,
+        worker: usize,
         job: Box<Reclaim<FakeDisk>>,
     },
     Connected {
@@ -161,6 +164,7 @@ pub(crate) struct World {
     trace: Trace,
     chance: Random,
     fault_chance: Random,
+    worker_chance: Random,
     phase: Phase,
     /// The host that is damaged, until everything is whole again.
     damaged: Option<usize>,
@@ -212,6 +216,7 @@ impl World {
             trace,
             chance: Random::of(seed, "latencies"),
             fault_chance: Random::of(seed, "targets"),
+            worker_chance: Random::of(seed, "workers"),
             phase: Phase::Faults,
             damaged: None,
             rotten: None,
@@ -294,11 +299,11 @@ impl World {
                 }
                 Ok(())
             }
-            Event::DiskWrite { host, life } => {
-                self.disk_write(host, life);
+            Event::DiskWrite { host, life, worker } => {
+                self.disk_write(host, life, worker);
                 Ok(())
             }
-            Event::DiskSync { host, life } => self.disk_sync(host, life),
+            Event::DiskSync { host, life, worker } => self.disk_sync(host, life, worker),
             Event::ReadDone { host, life, token, job } => {
                 if !self.is_life(host, life) {
                     return Ok(());
@@ -306,13 +311,13 @@ impl World {
                 let result = job.run();
                 self.step(host, Input::Read { token, result })
             }
-            Event::ReclaimDone { host, life, mut job } => {
+            Event::ReclaimDone { host, life, worker, mut job } => {
                 if !self.is_life(host, life) {
                     return Ok(());
                 }
                 job.run();
                 self.coverage.see(self.now, &Fact::ReclaimEnds { host });
-                self.step(host, Input::Reclaimed(*job))
+                self.step(host, Input::Reclaimed { worker, job: *job })
             }
             Event::Connected { host, life, peer } => {
                 self.hint(host, life, Input::Connected(self.hosts[peer].id()))

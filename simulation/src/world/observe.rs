@@ -105,7 +105,7 @@ impl World {
 
     fn look_at(&mut self, host: usize, node: &Node<FakeDisk>, view: &ReplicaView<'_>) -> Verdict {
         let (Some(role), Some(membership)) = (view.role, view.membership) else { return Ok(()) };
-        let Some(state) = node.store().log(view.log) else { return Ok(()) };
+        let Some(state) = node.workers().of(view.log).log(view.log) else { return Ok(()) };
         let leads = role == Role::Leader;
         let synced = Index(state.synced_index);
         let before = self.hosts[host].shown.get(&view.key);
@@ -274,7 +274,7 @@ impl World {
 
 /// Reads stored entries as the node would.
 fn read(node: &Node<FakeDisk>, view: &ReplicaView<'_>, from: u64) -> Result<Vec<storage::Entry>, String> {
-    let entries = match node.store().read(view.log, ReadFrom::Index(from), LOOK_BYTES) {
+    let entries = match node.workers().of(view.log).read(view.log, ReadFrom::Index(from), LOOK_BYTES) {
         Ok(Read::Ready(entries)) => Ok(entries),
         Ok(Read::Disk(job)) => job.run(),
         Err(error) => Err(error),
