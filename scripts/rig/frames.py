@@ -53,6 +53,11 @@ def produce(topic, data, acks=-1, partition=0):
     return frame(0, 3, struct.pack(">hhi", -1, acks, 1000) + array([text(topic) + array([part])]))
 
 
+def fetch(topic, max_bytes, offset=0):
+    part = array([text(topic) + array([struct.pack(">iqi", 0, offset, max_bytes)])])
+    return frame(1, 4, struct.pack(">iiiib", -1, 0, 1, max_bytes, 0) + part)
+
+
 def bomb():
     """16 MiB of zeros in 16 KiB of gzip, as one batch."""
     return batch(gzip.compress(bytes(16 << 20)), count=1000, attributes=1)
@@ -66,7 +71,7 @@ def well_formed(topic):
         frame(3, 1, struct.pack(">i", -1)),
         produce(topic, batch(record())),
         produce(topic, batch(record(), producer=(1, 0, 0))),
-        frame(1, 4, struct.pack(">iiiib", -1, 0, 1, 1 << 20, 0) + partition(">iqi", 0, 0, 1 << 20)),
+        fetch(topic, 1 << 20),
         frame(2, 1, struct.pack(">i", -1) + partition(">iq", 0, -1)),
         frame(19, 2, array([text("made-by-the-hostile") + struct.pack(">ih", 1, 9) + array([]) + array([])]) + struct.pack(">ib", 100, 1)),
         frame(20, 1, array([text("there is none")]) + struct.pack(">i", 100)),

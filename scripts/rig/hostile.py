@@ -2,6 +2,7 @@
 the node must live, stay within its memory, serve the client about as fast as before, and say in its log why it closed connections."""
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -16,6 +17,9 @@ import frames
 from mesh import Rafka
 
 TOPIC = "hostile"
+BULK = "bulk"
+IDLE = 10_000
+IDLE_MIB = 100
 SPACE = 8 << 30
 
 
@@ -28,13 +32,26 @@ def attacker(work):
             try:
                 with socket.create_connection(address, 5) as s:
                     s.settimeout(1)
-                    counts["connections"] += 1
+                    with counts.get_lock():
+                        counts[0] += 1
                     work(s, rng, stop)
             except OSError:
-                counts["closed by the node"] += 1
+                with counts.get_lock():
+                    counts[1] += 1
                 stop.wait(0.002)
 
     return run
+
+
+def attack(work, threads, address, stop, counts):
+    """A process of attackers. Elsewhere they would have machines of their own; here they get what the node and its client leave."""
+    os.nice(19)
+    hostile = [threading.Thread(target=attacker(work), args=(address, stop, n, counts), daemon=True) for n in range(threads)]
+    for thread in hostile:
+        thread.start()
+    stop.wait()
+    for thread in hostile:
+        thread.join(10)
 
 
 def drain(s):
@@ -88,9 +105,9 @@ def flood(s, rng, stop):
 
 
 def slow_reader(s, rng, stop):
-    """Asks for everything, again and again, and reads nothing."""
+    """Asks for hundreds of megabytes, again and again, and reads nothing."""
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    fetch = frames.well_formed(TOPIC)[5]
+    fetch = frames.fetch(BULK, 50 << 20)
     for _ in range(2000):
         s.sendall(fetch)
         if stop.is_set():
@@ -134,25 +151,30 @@ KINDS = [
 ]
 
 
-def p99(target, seconds):
-    command = [os.environ["LOAD_BIN"], "produce", "--bootstrap", target.bootstrap(), "--topic", TOPIC, "--rate", "2", "--batch", "4096"]
-    done = subprocess.run(command + ["--seconds", str(seconds), "--warm", "1"], capture_output=True, text=True, check=False)
+def load(target, topic, rate, seconds):
+    """What the load generator saw: so many MB/s with acks=all."""
+    command = [os.environ["LOAD_BIN"], "produce", "--bootstrap", target.bootstrap(), "--topic", topic, "--rate", str(rate)]
+    size = ["--batch", str(4096 if rate < 10 else 262144), "--seconds", str(seconds), "--warm", "1"]
+    done = subprocess.run(command + size, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the well-behaved client failed: {done.stderr[-600:]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
     if found["failed"]:
         raise RuntimeError(f"{found['failed']} requests of the well-behaved client failed")
-    return found["p99_ms"]
+    return found
+
+
+def p99(target, seconds):
+    return load(target, TOPIC, 2, seconds)["p99_ms"]
 
 
 def hurt(target, kind, seconds):
     name, work, threads, port = kind
     host = "127.0.0.1"
     address = (host, target.port + 1 if port == "kafka" else target.port + 101)
-    stop, counts = threading.Event(), {"connections": 0, "closed by the node": 0}
-    hostile = [threading.Thread(target=attacker(work), args=(address, stop, n, counts), daemon=True) for n in range(threads)]
-    for thread in hostile:
-        thread.start()
+    stop, counts = multiprocessing.Event(), multiprocessing.Array("q", 2)
+    hostile = multiprocessing.Process(target=attack, args=(work, threads, address, stop, counts), daemon=True)
+    hostile.start()
     time.sleep(0.5)
     peak = [target.resident_mib(1)]
 
@@ -166,9 +188,33 @@ def hurt(target, kind, seconds):
         during = p99(target, max(2, seconds - 2))
     finally:
         stop.set()
-    for thread in [*hostile, watcher]:
-        thread.join(10)
-    return during, max(peak), counts
+    watcher.join(10)
+    hostile.join(20)
+    if hostile.is_alive():
+        hostile.kill()
+    return during, max(peak), list(counts)
+
+
+def idle_cost(target):
+    """MiB that the node takes for thousands of clients that said hello once, from many addresses, and then nothing."""
+    hello = frames.well_formed(TOPIC)[0]
+    before = target.resident_mib(1)
+    held = []
+    try:
+        for n in range(IDLE):
+            s = socket.socket()
+            s.bind((f"127.0.1.{1 + n % 200}", 0))
+            s.connect(("127.0.0.1", target.port + 1))
+            s.sendall(hello)
+            held.append(s)
+        for s in held:
+            s.settimeout(30)
+            if not s.recv(65536):
+                raise RuntimeError("an idle connection was closed")
+        return target.resident_mib(1) - before
+    finally:
+        for s in held:
+            s.close()
 
 
 def reasons(target, begin):
@@ -187,15 +233,18 @@ def main():
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit[1], limit[1]))
     # One slow client may hold a frame for this long; the default would outlast a short run.
-    arguments = ["--queued-max-bytes", str(256 << 20)]
+    arguments = ["--queued-max-bytes", str(128 << 20), "--responses-max-bytes", str(128 << 20), "--max-connections", str(IDLE + 1000)]
     target = Rafka(f"{os.environ['RUN_DIR']}/rafka", 1, arguments)
     failures = []
     try:
         target.start(1)
         resource.prlimit(target.pids[1], resource.RLIMIT_AS, (SPACE, SPACE))
         target.ready(1)
-        create = [os.environ["RAFKA_BIN"], "--bootstrap", target.bootstrap(), "topic", "create", TOPIC, "--partitions", "1", "--replication-factor", "1"]
-        subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        for topic in [TOPIC, BULK]:
+            create = [os.environ["RAFKA_BIN"], "--bootstrap", target.bootstrap(), "topic", "create", topic, "--partitions", "1", "--replication-factor", "1"]
+            subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        # Something to read for those who ask for everything.
+        load(target, BULK, 100, 4)
         p99(target, 3)
         # Two cores, shared with the attackers: what matters is the worst of what the client saw alone.
         alone = max(p99(target, 5) for _ in range(3))
@@ -205,7 +254,7 @@ def main():
             begin = os.path.getsize(target.log_path(1))
             during, peak, counts = hurt(target, kind, options.seconds)
             why, size = reasons(target, begin)
-            print(f"{kind[0]:26} {during:7.1f} {during / alone:6.1f} {peak:9.0f} {counts['connections']:12} {counts['closed by the node']:8} {why:14}")
+            print(f"{kind[0]:26} {during:7.1f} {during / alone:6.1f} {peak:9.0f} {counts[0]:12} {counts[1]:8} {why:14}")
             sys.stdout.flush()
             if target.unexpected_exits():
                 failures.append(f"{kind[0]}: the node ended: {target.unexpected_exits()}\n{target.tail(1)}")
@@ -216,6 +265,11 @@ def main():
                 failures.append(f"{kind[0]}: p99 {during:.1f} ms beside {alone:.1f} ms alone")
             if size > 64 << 20:
                 failures.append(f"{kind[0]}: {size >> 20} MiB of log")
+        if options.only in "idle connections" and not target.unexpected_exits():
+            cost = idle_cost(target)
+            print(f"{IDLE} idle connections: {cost:.0f} MiB")
+            if cost > IDLE_MIB:
+                failures.append(f"{IDLE} idle connections take {cost:.0f} MiB, more than {IDLE_MIB}")
         if not target.unexpected_exits() and not target.stop(1):
             failures.append("the node did not stop cleanly afterwards")
     finally:

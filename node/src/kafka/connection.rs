@@ -9,8 +9,8 @@
 //! |---|---|
 //! | one frame | [`Limits::request_bytes_max`], allocated as it arrives |
 //! | one connection | [`Limits::connection_requests_max`] slots, [`Limits::connection_bytes_max`] of frames and of fetch responses promised |
-//! | all connections | [`NodeHandle::reserve`] |
-//! | a client that stops | [`Limits::idle_timeout`] between requests, [`Limits::stall_timeout`] within a frame or a response |
+//! | all connections | [`NodeHandle::reserve`] for requests, [`Room`](super::room::Room) for responses; [`Admission`] for their number |
+//! | a client that stops | [`Limits::first_timeout`] before its first request, [`Limits::idle_timeout`] between requests, [`Limits::stall_timeout`] within a frame or a response |
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,9 +33,15 @@ use super::handle::{ClientContext, NodeHandle, Stopped};
 use super::limits::Limits;
 use super::listeners::localize;
 use super::metrics::{Closed, Flight, Metrics};
+use super::room::Answered;
 use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_with_sessions, encode_response};
 use crate::core::error::ErrorCode;
 use crate::core::request::{Request, Response};
+
+mod admission;
+
+pub use admission::Admission;
+use admission::Open;
 
 /// Who a client is that has not said so: nobody authenticates yet.
 pub const ANONYMOUS: &str = "User:ANONYMOUS";
@@ -48,6 +54,8 @@ const FRAME_BYTES_AHEAD: u32 = 16 << 10;
 const FRAME_KIB_TIME: Duration = Duration::from_millis(250);
 /// Small requests are read together; a large one goes past this buffer.
 const READ_BUFFER_BYTES: usize = 4096;
+/// How long a response may wait for its client to read on while memory for responses is short, and how often that is looked at.
+const UNREAD: Duration = Duration::from_secs(1);
 /// How long what is in flight may take to be answered once no more is read.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
@@ -62,6 +70,8 @@ pub struct Shared {
     pub handle: NodeHandle,
     /// What clients may take.
     pub limits: Arc<Limits>,
+    /// How many clients there may be; of all listeners.
+    pub admission: Arc<Admission>,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
     /// Ends the listener and its connections, which answer first what is in flight.
@@ -80,12 +90,18 @@ pub enum End {
     /// Nothing came for [`Limits::idle_timeout`].
     #[error("no request for too long")]
     Idle,
+    /// Nothing came for [`Limits::first_timeout`] after it was opened.
+    #[error("no request since it was opened")]
+    Silent,
     /// A request half sent or a response half read, and no progress for [`Limits::stall_timeout`], or hardly any.
     #[error("the client stopped in the middle of a frame")]
     Stalled,
     /// No room for the rest of a frame came free for [`Limits::stall_timeout`].
     #[error("the requests of all clients fill this node's memory for them (queued-max-bytes)")]
     Crowded,
+    /// There was no memory for its response, or it read none of it while memory was short.
+    #[error("responses that clients do not read fill this node's memory for them (responses-max-bytes)")]
+    Unread,
     /// No frame can be this long or short.
     #[error(
         "a frame of {bytes} bytes: allowed are {FRAME_BYTES_MIN} to {bytes_max} (socket.request.max.bytes)"
@@ -127,8 +143,10 @@ impl End {
             End::Closed => Closed::Client,
             End::Stopping => Closed::Stopping,
             End::Idle => Closed::Idle,
+            End::Silent => Closed::Silent,
             End::Stalled => Closed::Stalled,
             End::Crowded => Closed::Crowded,
+            End::Unread => Closed::Unread,
             End::FrameSize { .. } => Closed::FrameSize,
             End::Request(_) => Closed::Request,
             End::Response(_) | End::Dropped => Closed::Response,
@@ -139,10 +157,15 @@ impl End {
     fn log(&self, address: SocketAddr, metrics: &Metrics) {
         metrics.closed(self.counted());
         match self {
-            End::Closed | End::Stopping | End::Idle | End::Socket(_) => {
+            End::Closed | End::Stopping | End::Idle | End::Silent | End::Socket(_) => {
                 tracing::debug!(%address, reason = %self, "connection closed");
             }
-            End::Stalled | End::Crowded | End::FrameSize { .. } | End::Request(_) | End::Dropped => {
+            End::Stalled
+            | End::Crowded
+            | End::Unread
+            | End::FrameSize { .. }
+            | End::Request(_)
+            | End::Dropped => {
                 metrics.connections_refused_total.fetch_add(1, Relaxed);
                 tracing::warn!(%address, reason = %self, "connection closed by this node");
             }
@@ -167,8 +190,8 @@ pub async fn serve_listener(socket: TcpListener, shared: Shared) {
                 continue;
             }
         };
-        match Open::admit(&shared.metrics, shared.limits.connections_max) {
-            Some(open) => {
+        match shared.admission.admit(address.ip()) {
+            Ok(open) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%address, %error, "no TCP_NODELAY");
                 }
@@ -177,10 +200,14 @@ pub async fn serve_listener(socket: TcpListener, shared: Shared) {
                     serve_admitted(stream, address, &shared, open).await.log(address, &shared.metrics);
                 });
             }
-            None => {
+            Err(why) => {
                 shared.metrics.connections_refused_total.fetch_add(1, Relaxed);
-                shared.metrics.closed(Closed::TooMany);
-                tracing::warn!(%address, max = shared.limits.connections_max, "too many connections");
+                shared.metrics.closed(why);
+                let (max, what) = match why {
+                    Closed::TooMany => (shared.limits.connections_max, "too many connections"),
+                    _ => (shared.limits.connections_of_address_max, "too many connections of one address"),
+                };
+                tracing::warn!(%address, max, "{what}");
             }
         }
     }
@@ -193,7 +220,7 @@ pub async fn serve_connection<S>(stream: S, address: SocketAddr, shared: &Shared
 where
     S: AsyncRead + AsyncWrite,
 {
-    let open = Open::count(&shared.metrics);
+    let Ok(open) = shared.admission.admit(address.ip()) else { return End::Closed };
     serve_admitted(stream, address, shared, open).await
 }
 
@@ -213,6 +240,7 @@ where
             client_id: Arc::from(""),
             principal: Arc::from(ANONYMOUS),
         },
+        silent: true,
         bytes: Arc::new(Semaphore::new(bytes_max as usize)),
         bytes_max,
         slots,
@@ -234,31 +262,6 @@ where
     end
 }
 
-/// A connection, counted among those of all listeners for as long as it is open.
-struct Open(Arc<Metrics>);
-
-impl Open {
-    fn count(metrics: &Arc<Metrics>) -> Open {
-        metrics.connections_total.fetch_add(1, Relaxed);
-        metrics.connections.fetch_add(1, Relaxed);
-        Open(Arc::clone(metrics))
-    }
-
-    /// Nothing when there are as many as may be.
-    fn admit(metrics: &Arc<Metrics>, max: usize) -> Option<Open> {
-        let room = |open: u64| (open < max as u64).then_some(open + 1);
-        metrics.connections.fetch_update(Relaxed, Relaxed, room).ok()?;
-        metrics.connections_total.fetch_add(1, Relaxed);
-        Some(Open(Arc::clone(metrics)))
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
-    }
-}
-
 /// A request's place in the order of responses. The permits are given back once its response is written.
 struct Slot {
     api: Api,
@@ -272,7 +275,7 @@ struct Slot {
 enum Answer {
     Ready(Bytes),
     /// The span lasts until the node has answered.
-    Pending(Header, oneshot::Receiver<Response>, Span),
+    Pending(Header, oneshot::Receiver<Answered>, Span),
 }
 
 struct Permits {
@@ -283,6 +286,8 @@ struct Permits {
 struct Reader<'a, R> {
     stream: BufReader<R>,
     client: ClientContext,
+    /// It has not sent a request yet.
+    silent: bool,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
     slots: mpsc::Sender<Slot>,
@@ -307,15 +312,20 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
     }
 
     async fn request(&mut self) -> Result<(), End> {
-        let Limits { request_bytes_max: bytes_max, idle_timeout, .. } = *self.shared.limits;
-        let bytes = match timeout(idle_timeout, self.stream.read_u32()).await {
-            Err(_elapsed) => return Err(End::Idle),
+        let Limits { request_bytes_max: bytes_max, idle_timeout, first_timeout, .. } = *self.shared.limits;
+        let (patience, end) = match self.silent {
+            true => (first_timeout, End::Silent),
+            false => (idle_timeout, End::Idle),
+        };
+        let bytes = match timeout(patience, self.stream.read_u32()).await {
+            Err(_elapsed) => return Err(end),
             Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(End::Closed),
             Ok(bytes) => bytes?,
         };
         if !(FRAME_BYTES_MIN..=bytes_max).contains(&bytes) {
             return Err(End::FrameSize { bytes, bytes_max });
         }
+        self.silent = false;
         let held = bytes.min(self.bytes_max);
         let connection = reserve(&self.bytes, held).await?;
         let (frame, node) = self.frame(bytes).await?;
@@ -420,13 +430,14 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     /// Answers slot by slot, until the reader ended and all are answered.
     async fn run(mut self) -> Result<(), End> {
         while let Some(slot) = self.queued.recv().await {
-            let (frame, errors) = match slot.answer {
-                Answer::Ready(frame) => (Some(frame), 0),
+            let (frame, errors, _room) = match slot.answer {
+                Answer::Ready(frame) => (Some(frame), 0, None),
                 Answer::Pending(header, reply, waiting) => {
-                    let response = reply.await.map_err(|_dropped| End::Dropped)?;
+                    let mut answered = reply.await.map_err(|_dropped| End::Dropped)?;
                     drop(waiting);
+                    let response = answered.response.take().ok_or(End::Unread)?;
                     let errors = errors(&response);
-                    (self.encoded(header, response)?, errors)
+                    (self.encoded(header, response)?, errors, Some(answered))
                 }
             };
             slot.span.record("rafka.errors", errors);
@@ -456,11 +467,19 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
 
     async fn write(&mut self, frame: &[u8]) -> Result<(), End> {
         let mut left = frame;
+        let mut read_at = Instant::now();
         while !left.is_empty() {
-            match timeout(self.shared.limits.stall_timeout, self.stream.write(left)).await {
-                Err(_elapsed) => return Err(End::Stalled),
+            match timeout(UNREAD, self.stream.write(left)).await {
+                Err(_elapsed) if read_at.elapsed() >= self.shared.limits.stall_timeout => {
+                    return Err(End::Stalled);
+                }
+                Err(_elapsed) if self.shared.handle.room().is_short() => return Err(End::Unread),
+                Err(_elapsed) => {}
                 Ok(Ok(0)) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Ok(written) => left = &left[written?..],
+                Ok(written) => {
+                    left = &left[written?..];
+                    read_at = Instant::now();
+                }
             }
         }
         self.shared.metrics.sent_bytes_total.fetch_add(frame.len() as u64, Relaxed);

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::listeners::Brokers;
+use super::room::{Answered, Reply, Room};
 use super::sessions::Sessions;
-use crate::core::request::{Request, Response};
+use crate::core::request::Request;
 
 /// Who asks: part of every request, so that quotas and access rules need no new path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Call {
     /// Who asks.
     pub client: ClientContext,
     /// Where the answer goes. Closed once the client is gone: whoever holds a long poll watches it.
-    pub reply: oneshot::Sender<Response>,
+    pub reply: Reply,
 }
 
 /// The node does not take calls any more: it is stopping.
@@ -48,6 +49,7 @@ pub struct NodeHandle {
     calls: mpsc::Sender<Call>,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
+    room: Room,
     brokers: watch::Receiver<Arc<Brokers>>,
     sessions: Arc<Sessions>,
 }
@@ -63,6 +65,8 @@ pub struct Load {
     pub bytes: u32,
     /// As many may be.
     pub bytes_max: u32,
+    /// Bytes of responses that clients have not read, and as many as may be.
+    pub unread: (u32, u32),
 }
 
 /// The worker shell's end of the queue.
@@ -75,15 +79,17 @@ pub struct Inbox {
 }
 
 impl NodeHandle {
-    /// A queue of at most `calls_max` calls whose requests hold at most `bytes_max` bytes together.
-    pub fn new(calls_max: usize, bytes_max: u32) -> (NodeHandle, Inbox) {
+    /// A queue of at most `calls_max` calls whose requests hold at most `bytes_max` bytes together, and their responses at most
+    /// `responses_max`.
+    pub fn new(calls_max: usize, bytes_max: u32, responses_max: u32) -> (NodeHandle, Inbox) {
         let (sender, calls) = mpsc::channel(calls_max.max(1));
         let (brokers, watched) = watch::channel(Arc::default());
         let bytes_max = bytes_max.max(1);
         // usize is at least 32 bits wide wherever tokio runs.
         let bytes = Arc::new(Semaphore::new(bytes_max as usize));
         let sessions = Sessions::new(RandomState::new().hash_one(0));
-        let handle = NodeHandle { calls: sender, bytes, bytes_max, brokers: watched, sessions };
+        let room = Room::new(responses_max);
+        let handle = NodeHandle { calls: sender, bytes, bytes_max, room, brokers: watched, sessions };
         (handle, Inbox { calls, brokers })
     }
 
@@ -106,10 +112,15 @@ impl NodeHandle {
         &self,
         request: Request,
         client: ClientContext,
-    ) -> Result<oneshot::Receiver<Response>, Stopped> {
-        let (reply, answer) = oneshot::channel();
+    ) -> Result<oneshot::Receiver<Answered>, Stopped> {
+        let (reply, answer) = Reply::new(self.room.clone());
         self.calls.send(Call { request, client, reply }).await.map_err(|_closed| Stopped)?;
         Ok(answer)
+    }
+
+    /// The memory for responses that clients have not read.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// The fetch sessions of all clients.
@@ -125,6 +136,7 @@ impl NodeHandle {
             calls_max: self.calls.max_capacity(),
             bytes: self.bytes_max.saturating_sub(free),
             bytes_max: self.bytes_max,
+            unread: self.room.load(),
         }
     }
 

@@ -17,6 +17,10 @@ pub struct Limits {
     pub connection_requests_max: usize,
     /// Connections of all listeners together; more are closed at once.
     pub connections_max: usize,
+    /// Of these, connections of one address (`max.connections.per.ip`); of IPv6, of one /64.
+    pub connections_of_address_max: usize,
+    /// How long a new connection may take to begin its first request.
+    pub first_timeout: Duration,
     /// How long a connection may be silent between requests (`connections.max.idle.ms`).
     pub idle_timeout: Duration,
     /// How long a client may leave a request half sent or a response half read without any progress.
@@ -32,6 +36,8 @@ impl Default for Limits {
             connection_bytes_max: 128 << 20,
             connection_requests_max: 64,
             connections_max: 10_000,
+            connections_of_address_max: 5_000,
+            first_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(30),
         }

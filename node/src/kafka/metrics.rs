@@ -8,17 +8,20 @@ use super::serve::Api;
 use crate::exposition::{Durations, Exposition};
 
 const APIS: usize = Api::ALL.len();
-const CLOSED: [&str; 10] = [
+const CLOSED: [&str; 13] = [
     "client",
     "stopping",
     "idle",
+    "silent",
     "stalled",
     "crowded",
+    "unread",
     "frame_size",
     "request",
     "response",
     "socket",
     "too_many",
+    "too_many_of_address",
 ];
 
 /// Why a connection was closed, as far as it is counted.
@@ -30,10 +33,14 @@ pub enum Closed {
     Stopping,
     /// It was silent for too long.
     Idle,
+    /// It was silent from the beginning.
+    Silent,
     /// The client stopped in the middle of a frame.
     Stalled,
     /// The memory for requests was full for too long.
     Crowded,
+    /// The memory for responses was full, and it did not read.
+    Unread,
     /// A frame of a length that is not allowed.
     FrameSize,
     /// A request that cannot be answered.
@@ -44,6 +51,8 @@ pub enum Closed {
     Socket,
     /// There were too many.
     TooMany,
+    /// There were too many of its address.
+    TooManyOfAddress,
 }
 
 /// Counters since the process started. Shared by all listeners.
@@ -177,7 +186,7 @@ mod tests {
     fn each_api_and_each_reason_has_its_own_place() {
         let places: Vec<usize> = Api::ALL.iter().map(|api| *api as usize).collect();
         assert_eq!(places, (0..APIS).collect::<Vec<_>>());
-        assert_eq!(Closed::TooMany as usize + 1, CLOSED.len());
+        assert_eq!(Closed::TooManyOfAddress as usize + 1, CLOSED.len());
     }
 
     #[test]

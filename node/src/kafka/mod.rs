@@ -1,7 +1,7 @@
 //! Kafka's wire protocol: bytes of a connection to [`core::request`](crate::core::request) values and back.
 //!
 //! In reading order: [`connection`] (the shell that owns a socket), [`handle`] (the queue to the node), [`serve`]
-//! (frames to requests, responses to frames), [`bounds`] (every length checked before the codec sees a frame, over
+//! (frames to requests, responses to frames), [`room`] (memory for responses), [`bounds`] (every length checked before the codec sees a frame, over
 //! `tables`), [`batch`] (record batches read in place), [`listeners`] (whose addresses an answer
 //! names), [`metrics`].
 //!
@@ -17,6 +17,7 @@ pub mod handle;
 pub mod limits;
 pub mod listeners;
 pub mod metrics;
+pub mod room;
 pub mod serve;
 pub mod sessions;
 mod tables;
@@ -26,3 +27,4 @@ mod unpack;
 pub const REQUESTS: &str = "rafka::request";
 
 pub use handle::{Call, ClientContext, Inbox, NodeHandle};
+pub use room::Reply;

@@ -114,12 +114,19 @@ pub struct Raw {
     /// Kafka clients that may be connected [default: 10000]
     #[arg(long, env = "RAFKA_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<u32>,
+    /// Of these, clients of one address, or of one /64 of IPv6 [default: half of them]
+    #[arg(long, env = "RAFKA_MAX_CONNECTIONS_PER_IP", value_name = "N", help_heading = "Limits")]
+    pub max_connections_per_ip: Option<u32>,
     /// Bytes of one request of a Kafka client [default: 104857600]
     #[arg(long, env = "RAFKA_SOCKET_REQUEST_MAX_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub socket_request_max_bytes: Option<u32>,
     /// Bytes of all requests in work [default: 268435456]
     #[arg(long, env = "RAFKA_QUEUED_MAX_BYTES", value_name = "BYTES", help_heading = "Limits")]
     pub queued_max_bytes: Option<u32>,
+    /// Bytes of all responses that clients have not read yet; near it fetches are cut short and clients that do not read are closed
+    /// [default: 268435456]
+    #[arg(long, env = "RAFKA_RESPONSES_MAX_BYTES", value_name = "BYTES", help_heading = "Limits")]
+    pub responses_max_bytes: Option<u32>,
 
     /// TOML file with any of these keys, without the dashes in front
     #[arg(long, env = "RAFKA_CONFIG", value_name = "FILE", help_heading = "Process")]
@@ -175,7 +182,7 @@ impl Raw {
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
             advertised_listeners, seeds, join, token_file, zone, weight,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
-            socket_request_max_bytes, queued_max_bytes, log_format, log_level, otlp_endpoint, otlp_sample, heartbeat_ms, suspect_ms, election_ms, stop_ms,
+            max_connections_per_ip, socket_request_max_bytes, queued_max_bytes, responses_max_bytes, log_format, log_level, otlp_endpoint, otlp_sample, heartbeat_ms, suspect_ms, election_ms, stop_ms,
             clock_offset_ms)
     }
 }
@@ -255,8 +262,10 @@ pub struct Config {
     pub default_partitions: i32,
     pub default_replication_factor: i16,
     pub max_connections: usize,
+    pub max_connections_per_ip: usize,
     pub socket_request_max_bytes: u32,
     pub queued_max_bytes: u32,
+    pub responses_max_bytes: u32,
     pub log_format: LogFormat,
     pub log_level: String,
     pub otlp_endpoint: Option<Endpoint>,
@@ -351,6 +360,7 @@ impl Config {
             let (low, high) = (3 * heartbeat_ms, 600_000);
             within(key, value, low, high)
         };
+        let max_connections = connections("max-connections", raw.max_connections, 10_000)?;
         Ok(Config {
             data_dir,
             segment_bytes: narrow(within(
@@ -396,19 +406,19 @@ impl Config {
                 given @ 1..=15 => given,
                 given => return Err(wrong("default-replication-factor", given, "it is 1 to 15")),
             },
-            max_connections: usize::try_from(within(
-                "max-connections",
-                u64::from(raw.max_connections.unwrap_or(10_000)),
-                1,
-                1_000_000,
-            )?)
-            .unwrap_or(usize::MAX),
+            max_connections,
+            max_connections_per_ip: connections(
+                "max-connections-per-ip",
+                raw.max_connections_per_ip,
+                max_connections.div_ceil(2),
+            )?,
             socket_request_max_bytes: bytes(
                 "socket-request-max-bytes",
                 raw.socket_request_max_bytes,
                 100 << 20,
             )?,
             queued_max_bytes: bytes("queued-max-bytes", raw.queued_max_bytes, 256 << 20)?,
+            responses_max_bytes: bytes("responses-max-bytes", raw.responses_max_bytes, 256 << 20)?,
             log_format: match raw.log_format.as_deref() {
                 None | Some("text") => LogFormat::Text,
                 Some("json") => LogFormat::Json,
@@ -448,6 +458,13 @@ fn within(key: &'static str, given: u64, low: u64, high: u64) -> Result<u64, Con
 /// Of a number that `within` bounded below 2^32.
 fn narrow(bounded: u64) -> u32 {
     u32::try_from(bounded).unwrap_or(u32::MAX)
+}
+
+fn connections(key: &'static str, given: Option<u32>, default: usize) -> Result<usize, ConfigError> {
+    match given {
+        Some(given) => within(key, u64::from(given), 1, 1_000_000).map(|count| narrow(count) as usize),
+        None => Ok(default),
+    }
 }
 
 fn bytes(key: &'static str, given: Option<u32>, default: u32) -> Result<u32, ConfigError> {

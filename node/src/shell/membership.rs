@@ -566,7 +566,7 @@ impl Admission {
             principal: Arc::from("User:mesh"),
         };
         let answer = self.calls.send(Request::RegisterNode(registration), client).await.ok()?.await.ok()?;
-        let Response::RegisterNode { error, message, node } = answer else { return None };
+        let Some(Response::RegisterNode { error, message, node }) = answer.response else { return None };
         match error {
             ErrorCode::None => {
                 let registry = self.registry_with(peer_id).await?;

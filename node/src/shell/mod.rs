@@ -68,7 +68,7 @@ use crate::core::metadata::configs::{BrokerSettings, Defaults};
 use crate::core::metadata::endpoint::{endpoints, registered};
 use crate::core::{Identity, Node, NodeConfig, Setup};
 use crate::kafka::NodeHandle;
-use crate::kafka::connection::{Shared, serve_listener};
+use crate::kafka::connection::{Admission, Shared, serve_listener};
 use crate::kafka::limits::Limits;
 use crate::kafka::metrics::Metrics as KafkaMetrics;
 use clock::Clock;
@@ -383,7 +383,8 @@ async fn serve(
     let (directory, counted) = (opened.directory.clone(), Arc::clone(&metrics));
     let mut mesh = Mesh::new(transport.clone(), events, directory, own, entry, counted, clocks)?;
     let member = establish(&mut mesh, &phase, &notifier, &stop).await?;
-    let (calls, inbox) = NodeHandle::new(CALLS_MAX, opened.config.queued_max_bytes);
+    let (calls, inbox) =
+        NodeHandle::new(CALLS_MAX, opened.config.queued_max_bytes, opened.config.responses_max_bytes);
     let hints = Arc::new(Hints::default());
     let record = member.record.clone();
     let Opened { config, directory, disk, logs, kafka, addresses } = opened;
@@ -424,6 +425,8 @@ async fn serve(
     });
     let watching_space = tokio::spawn(space::watch(disk, config.reserve_bytes, Arc::clone(&metrics)));
     let limits = Arc::new(limits(&config));
+    let admission =
+        Admission::new(Arc::clone(&kafka_metrics), limits.connections_max, limits.connections_of_address_max);
     metrics.reserve_bytes.store(config.reserve_bytes, Relaxed);
     metrics.connections_max.store(limits.connections_max as u64, Relaxed);
     let listening: Vec<_> = kafka
@@ -433,6 +436,7 @@ async fn serve(
                 listener: Arc::from(listener.name),
                 handle: calls.clone(),
                 limits: Arc::clone(&limits),
+                admission: Arc::clone(&admission),
                 metrics: Arc::clone(&kafka_metrics),
                 stop: kafka_stop.clone(),
             };
@@ -566,6 +570,7 @@ fn limits(config: &Config) -> Limits {
         // Topics say what a batch may be, up to this.
         message_bytes_max: MESSAGE_BYTES_MAX,
         connections_max: config.max_connections,
+        connections_of_address_max: config.max_connections_per_ip,
         ..Limits::default()
     }
 }

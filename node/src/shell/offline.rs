@@ -1,6 +1,7 @@
 //! `rafka-node storage inspect|verify`: a look at a data directory that no node uses. Changes nothing.
 
-use std::io::IsTerminal;
+use std::fmt::{self, Display};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,8 +62,7 @@ pub(super) fn run(command: &Offline, program: &clap::Command) -> ExitCode {
     let command = match command {
         Offline::Storage(command) => command,
         Offline::Reference => {
-            print!("{}", reference::page(program));
-            return ExitCode::SUCCESS;
+            return say(&reference::page(program), ExitCode::SUCCESS);
         }
     };
     let (Storage::Inspect(directory) | Storage::Verify(directory)) = command;
@@ -75,15 +75,27 @@ pub(super) fn run(command: &Offline, program: &clap::Command) -> ExitCode {
         }
     };
     let damaged = found.damaged().count();
-    match (directory.json, verify) {
-        (true, _) => println!("{:#}", found.object()),
-        (false, true) => found.damaged().for_each(|problem| println!("{problem}")),
-        (false, false) => found.print(),
-    }
+    let told = match (directory.json, verify) {
+        (true, _) => format!("{:#}\n", found.object()),
+        (false, true) => found.damaged().map(|problem| problem + "\n").collect(),
+        (false, false) => found.to_string(),
+    };
     let frames: u64 = found.segments.iter().map(|report| report.frames).sum();
     let (segments, logs) = (found.segments.len(), found.logs.len());
     eprintln!("{segments} segments, {logs} logs, {frames} frames, {damaged} problems");
-    if verify && damaged > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    say(&told, if verify && damaged > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints. Whoever reads may have had enough: that is no failure.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("rafka-node: cannot write to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
 }
 
 fn look(path: &Path) -> anyhow::Result<Found> {
@@ -172,12 +184,25 @@ impl Found {
         known.unwrap_or_else(|| uuid::Uuid::from_bytes(key.topic.0).to_string())
     }
 
-    fn print(&self) {
-        self.segments.iter().for_each(|report| println!("{}", segment_line(report)));
+    fn object(&self) -> Value {
+        json!({
+            "segments": self.segments.iter().map(segment_object).collect::<Vec<_>>(),
+            "logs": self.logs.iter().map(|log| log_object(&self.name(log), log)).collect::<Vec<_>>(),
+            "problems": self.damaged().collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for report in &self.segments {
+            writeln!(f, "{}", segment_line(report))?;
+        }
         for log in &self.logs {
-            println!("{}", log_line(&self.name(log), log));
+            writeln!(f, "{}", log_line(&self.name(log), log))?;
             for range in &log.ranges {
-                println!(
+                writeln!(
+                    f,
                     "    {:016x}.segment  indexes {}-{}  offsets {}-{}  {} B",
                     range.segment,
                     range.first_index,
@@ -185,18 +210,10 @@ impl Found {
                     range.first_offset,
                     range.next_offset,
                     range.bytes
-                );
+                )?;
             }
         }
-        self.damaged().for_each(|problem| println!("damaged: {problem}"));
-    }
-
-    fn object(&self) -> Value {
-        json!({
-            "segments": self.segments.iter().map(segment_object).collect::<Vec<_>>(),
-            "logs": self.logs.iter().map(|log| log_object(&self.name(log), log)).collect::<Vec<_>>(),
-            "problems": self.damaged().collect::<Vec<_>>(),
-        })
+        self.damaged().try_for_each(|problem| writeln!(f, "damaged: {problem}"))
     }
 }
 

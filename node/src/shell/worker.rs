@@ -37,10 +37,10 @@ use super::publisher::{Hints, WAITING_MAX, hint_of, hints_of};
 use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
-use crate::core::request::{RequestId, Response};
+use crate::core::request::RequestId;
 use crate::core::{Effect, Input, Node, OLD_COPY};
 use crate::exposition::Exposition;
-use crate::kafka::{Call, Inbox, NodeHandle};
+use crate::kafka::{Call, Inbox, NodeHandle, Reply};
 
 /// Inputs taken of each queue before the others get their turn.
 const BATCH: usize = 256;
@@ -129,6 +129,10 @@ impl WorkerHandle {
         }
         out.gauge("rafka_node_queued_bytes", "Bytes of requests that are read or worked on.").is(load.bytes);
         out.gauge("rafka_node_queued_bytes_limit", "As many may be (--queued-max-bytes).").is(load.bytes_max);
+        out.gauge("rafka_node_unread_bytes", "Bytes of responses that clients have not read.")
+            .is(load.unread.0);
+        out.gauge("rafka_node_unread_bytes_limit", "As many may be (--responses-max-bytes).")
+            .is(load.unread.1);
     }
 
     /// Looks at the node between two steps. Bounded: the look must be short, and waits at most two seconds for its turn.
@@ -242,7 +246,7 @@ struct Worker {
     registry: Registry,
     roles: Roles,
     connected: BTreeSet<PeerId>,
-    pending: BTreeMap<u64, oneshot::Sender<Response>>,
+    pending: BTreeMap<u64, Reply>,
     next_request: u64,
     sweep_at: Instant,
     republish_at: Instant,

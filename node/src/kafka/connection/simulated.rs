@@ -66,7 +66,7 @@ async fn run(seed: u64) -> Result<Vec<String>, String> {
         node_calls: draw.pick(&[1, 4, 64]),
         node_bytes: draw.pick(&[200, 1_000, 1 << 30]),
     };
-    let (handle, inbox) = NodeHandle::new(bounds.node_calls, bounds.node_bytes);
+    let (handle, inbox) = NodeHandle::new(bounds.node_calls, bounds.node_bytes, 1 << 30);
     let limits = Limits {
         request_bytes_max: 10_000,
         connection_requests_max: bounds.connection_requests,

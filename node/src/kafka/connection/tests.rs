@@ -4,9 +4,10 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::core::request::{MetadataResult, ProduceResult, TopicRef};
+use crate::core::request::{MetadataResult, ProduceResult, StoredBatch, TopicRef};
 use crate::kafka::batch::tests::sound;
 use crate::kafka::handle::{Call, Inbox};
+use crate::kafka::room::Reply;
 
 struct Rig {
     client: DuplexStream,
@@ -17,17 +18,23 @@ struct Rig {
 
 /// What the connections of a listener share.
 pub(super) fn shared(handle: NodeHandle, limits: Limits) -> Shared {
+    let metrics = Arc::default();
     Shared {
         listener: Arc::from("PLAINTEXT"),
         handle,
+        admission: Admission::new(
+            Arc::clone(&metrics),
+            limits.connections_max,
+            limits.connections_of_address_max,
+        ),
         limits: Arc::new(limits),
-        metrics: Arc::default(),
+        metrics,
         stop: CancellationToken::new(),
     }
 }
 
 fn rig(limits: Limits) -> Rig {
-    let (handle, inbox) = NodeHandle::new(64, 1 << 30);
+    let (handle, inbox) = NodeHandle::new(64, 1 << 30, 1 << 30);
     let shared = shared(handle, limits);
     let (client, stream) = tokio::io::duplex(1 << 16);
     let address = SocketAddr::from(([127, 0, 0, 1], 5));
@@ -131,6 +138,14 @@ fn fetched() -> Response {
     }
 }
 
+/// With a batch of so many bytes.
+fn fetched_bytes(bytes: usize) -> Response {
+    let Response::Fetch { mut partitions } = fetched() else { panic!("no fetch") };
+    partitions[0].batches =
+        vec![StoredBatch { base_offset: 0, leader_epoch: 1, bytes: vec![0; bytes].into() }];
+    Response::Fetch { partitions }
+}
+
 fn described() -> Response {
     Response::Metadata(MetadataResult::default())
 }
@@ -147,7 +162,7 @@ async fn responses_keep_the_order_of_requests() {
     }
     assert_eq!((&*calls[0].client.client_id, &*calls[0].client.principal), ("me", ANONYMOUS));
     while let Some(call) = calls.pop() {
-        call.reply.send(described()).unwrap();
+        assert!(call.reply.send(described()));
     }
     for id in 1..=4 {
         assert_eq!(rig.response().await, id);
@@ -163,11 +178,11 @@ async fn acks_0_has_no_response_until_it_fails() {
     let mut rig = rig(Limits::default());
     rig.send(produce(1, 0, &sound(1, 0))).await;
     rig.send(metadata(2)).await;
-    rig.call().await.reply.send(produced(ErrorCode::None)).unwrap();
-    rig.call().await.reply.send(described()).unwrap();
+    assert!(rig.call().await.reply.send(produced(ErrorCode::None)));
+    assert!(rig.call().await.reply.send(described()));
     assert_eq!(rig.response().await, 2);
     rig.send(produce(3, 0, &sound(1, 0))).await;
-    rig.call().await.reply.send(produced(ErrorCode::NotLeaderOrFollower)).unwrap();
+    assert!(rig.call().await.reply.send(produced(ErrorCode::NotLeaderOrFollower)));
     assert!(rig.is_closed().await);
     assert!(matches!(rig.served.await.unwrap(), End::Request(CloseReason::SilentProduce)));
 }
@@ -190,7 +205,7 @@ async fn a_bad_request_closes_after_the_good_ones_are_answered() {
     rig.send(metadata(1)).await;
     rig.send(header(0, 2, 2)).await;
     let call = rig.call().await;
-    call.reply.send(described()).unwrap();
+    assert!(call.reply.send(described()));
     assert_eq!(rig.response().await, 1);
     assert!(rig.is_closed().await);
     assert!(matches!(rig.served.await.unwrap(), End::Request(CloseReason::Version { .. })));
@@ -220,7 +235,7 @@ async fn requests_in_flight_are_bounded() {
         // All that can run has run once the runtime is idle: nothing more came.
         tokio::task::yield_now().await;
         assert!(rig.inbox.calls.try_recv().is_err(), "more than three in flight");
-        held.pop_front().unwrap().reply.send(described()).unwrap();
+        assert!(held.pop_front().unwrap().reply.send(described()));
         assert_eq!(rig.response().await, id);
         if id <= 2 {
             held.push_back(rig.call().await);
@@ -238,9 +253,9 @@ async fn promised_fetch_bytes_are_bounded() {
         tokio::task::yield_now().await;
     }
     assert!(rig.inbox.calls.try_recv().is_err(), "both were promised at once");
-    first.reply.send(fetched()).unwrap();
+    assert!(first.reply.send(fetched()));
     assert_eq!(rig.response().await, 1);
-    rig.call().await.reply.send(fetched()).unwrap();
+    assert!(rig.call().await.reply.send(fetched()));
     assert_eq!(rig.response().await, 2);
 }
 
@@ -248,10 +263,10 @@ async fn promised_fetch_bytes_are_bounded() {
 async fn one_request_above_the_bound_passes_alone() {
     let mut rig = rig(Limits { connection_bytes_max: 10, ..Limits::default() });
     rig.send(produce(1, 1, &sound(10, 1_000))).await;
-    rig.call().await.reply.send(produced(ErrorCode::None)).unwrap();
+    assert!(rig.call().await.reply.send(produced(ErrorCode::None)));
     assert_eq!(rig.response().await, 1);
     rig.send(fetch(2, 5_000)).await;
-    rig.call().await.reply.send(fetched()).unwrap();
+    assert!(rig.call().await.reply.send(fetched()));
     assert_eq!(rig.response().await, 2);
 }
 
@@ -275,8 +290,14 @@ async fn a_frame_larger_than_what_is_allocated_ahead_arrives_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_ended() {
-    let rig_idle = rig(Limits::default());
+    let rig_silent = rig(Limits::default());
+    assert!(matches!(rig_silent.served.await.unwrap(), End::Silent));
+    let mut rig_idle = rig(Limits::default());
+    rig_idle.send(metadata(1)).await;
+    assert!(rig_idle.call().await.reply.send(described()));
+    let began = Instant::now();
     assert!(matches!(rig_idle.served.await.unwrap(), End::Idle));
+    assert_eq!(began.elapsed(), rig_idle.shared.limits.idle_timeout);
     let mut rig_stalled = rig(Limits::default());
     rig_stalled.client.write_all(&[0, 0, 1, 0, 0, 3]).await.unwrap();
     assert!(matches!(rig_stalled.served.await.unwrap(), End::Stalled));
@@ -335,13 +356,26 @@ async fn a_client_that_does_not_read_is_left() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_while_memory_is_short_is_left_at_once() {
+    let mut rig = rig(Limits::default());
+    let (reply, _held) = Reply::new(rig.shared.handle.room().clone());
+    assert!(reply.send(fetched_bytes(900 << 20)), "another client's, never read");
+    rig.send(fetch(1, 1 << 20)).await;
+    let began = Instant::now();
+    assert!(rig.call().await.reply.send(fetched_bytes(300_000)));
+    let end = rig.served.await.unwrap();
+    assert!(matches!(end, End::Unread), "{end}");
+    assert_eq!(began.elapsed(), UNREAD);
+}
+
 #[tokio::test]
 async fn stopping_answers_what_is_in_flight() {
     let mut rig = rig(Limits::default());
     rig.send(metadata(1)).await;
     let call = rig.call().await;
     rig.shared.stop.cancel();
-    call.reply.send(described()).unwrap();
+    assert!(call.reply.send(described()));
     assert_eq!(rig.response().await, 1);
     assert!(rig.is_closed().await);
     assert!(matches!(rig.served.await.unwrap(), End::Stopping));
@@ -366,7 +400,7 @@ async fn a_listener_serves_and_stops() {
     let frame = metadata(9);
     client.write_u32(u32::try_from(frame.len()).unwrap()).await.unwrap();
     client.write_all(&frame).await.unwrap();
-    rig.call().await.reply.send(described()).unwrap();
+    assert!(rig.call().await.reply.send(described()));
     let mut answer = [0; 8];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer[4..], 9_i32.to_be_bytes());

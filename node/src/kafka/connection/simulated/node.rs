@@ -121,7 +121,7 @@ impl Node {
                 if fails && silent {
                     self.world.seen().spoiled.insert(connection);
                 }
-                let sent = call.reply.send(response).is_ok();
+                let sent = call.reply.send(response);
                 self.world.tell(connection, if sent { "the node answers" } else { "nobody waits any more" });
             }
             // Not one of ours, or one to give up: the connection must end.
