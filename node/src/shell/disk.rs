@@ -138,11 +138,14 @@ fn lock(queue: &(Mutex<Queue>, Condvar)) -> std::sync::MutexGuard<'_, Queue> {
 fn sync(worker: usize, commits: &Receiver<Commit<FileDisk>>, done: &mpsc::Sender<Done>, metrics: &Metrics) {
     for mut commit in commits {
         let began = Instant::now();
+        metrics.committing.set_at(worker, true);
         commit.write();
         let written = Instant::now();
         commit.sync();
         metrics.syncs.took(written.elapsed());
         metrics.commits.took(began.elapsed());
+        metrics.commit_slowest.took(began.elapsed());
+        metrics.committing.set_at(worker, false);
         if done.blocking_send(Done::Committed(worker, commit)).is_err() {
             break;
         }

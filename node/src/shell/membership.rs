@@ -356,11 +356,13 @@ impl Mesh {
         match event {
             Event::Connected { peer, address } => {
                 self.metrics.connects.fetch_add(1, Relaxed);
+                self.metrics.visits.came(*peer);
                 let connected = Connected { address: address.clone(), since: Instant::now() };
                 self.connected.insert(*peer, connected);
             }
             Event::Disconnected { peer } => {
                 self.metrics.disconnects.fetch_add(1, Relaxed);
+                self.metrics.visits.left(*peer);
                 self.connected.remove(peer);
                 self.clocks.forget(peer);
             }

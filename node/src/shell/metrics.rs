@@ -1,7 +1,8 @@
 //! What the shell counts: the disk's threads, the worker's loop, elections, and what goes to and comes from other nodes.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::recent::{Since, Slowest, Visits};
 use crate::core::message::Stream;
 use crate::exposition::{Durations, Exposition, seconds};
 
@@ -54,6 +55,16 @@ pub struct Metrics {
     pub hints_waiting: AtomicU64,
     /// People and programs that are asking over HTTP now.
     pub http_connections: AtomicU64,
+    /// Whether the log was found damaged when this process opened it.
+    pub damaged_at_start: AtomicBool,
+    /// A commit is under way.
+    pub(super) committing: Since,
+    /// The slowest commits.
+    pub(super) commit_slowest: Slowest,
+    /// The disk has less than its reserve.
+    pub(super) disk_full: Since,
+    /// Comings and goings of other nodes.
+    pub(super) visits: Visits,
 }
 
 /// Changes of roles and terms, over all replicas of this node.

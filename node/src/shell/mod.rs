@@ -3,7 +3,7 @@
 //! In reading order: [`config`] (what a person may set), [`data_dir`] (who this node is), [`membership`] (how it comes to a
 //! mesh), [`worker`] (the thread that owns the node), `disk` (the threads that wait for it), [`wire`] (frames between
 //! nodes), `publisher` (hints), `http` and `pages`, [`metrics`], and this file: start and stop. Beside them: [`listeners`],
-//! `signals`, `reload`, `log`, `otlp` (spans of requests), `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `advice` (what errors mean).
+//! `signals`, `reload`, `log`, `otlp` (spans of requests), `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `state` and `recent` (what a node tells of itself), `advice` (what errors mean).
 //!
 //! ```text
 //! format checked -> lock, log recovered -> identity -> listeners bound, ports.json -> mesh founded or joined -> node -> clients served
@@ -35,12 +35,14 @@ pub mod otlp;
 mod pages;
 mod process;
 mod publisher;
+mod recent;
 mod reference;
 mod registry;
 mod reload;
 mod signals;
 mod skew;
 mod space;
+mod state;
 pub mod wire;
 mod worker;
 
@@ -60,7 +62,7 @@ use storage::{Recovered, Store, StoreConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::core::metadata::Registration;
@@ -232,6 +234,8 @@ async fn run(config: Config, flags: Raw, log: log::Log) -> anyhow::Result<()> {
         phase,
         notifier: notifier.clone(),
     };
+    let suspect = opened.logs.iter().any(|(_, recovered)| recovered.suspect);
+    watched.metrics.damaged_at_start.store(suspect, Relaxed);
     let vouching = tokio::spawn(notifier.vouch(seen.clone()));
     let pages = Pages {
         phase: seen,
@@ -240,6 +244,7 @@ async fn run(config: Config, flags: Raw, log: log::Log) -> anyhow::Result<()> {
         kafka: Arc::clone(&watched.kafka),
         clocks: Arc::clone(&watched.clocks),
         spans_dropped: log.dropped,
+        began: Instant::now(),
     };
     let http_stop = CancellationToken::new();
     let serving_http = tokio::spawn(http::serve(http_socket, Arc::new(pages), http_stop.clone()));

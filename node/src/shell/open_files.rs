@@ -21,9 +21,14 @@ pub(super) fn raise() -> Option<u64> {
     }
 }
 
+/// Files that a node may open at most.
+pub(super) fn needed(connections_max: u64) -> u64 {
+    connections_max.saturating_add(BESIDE_CLIENTS)
+}
+
 /// What to say of a limit that is too low for so many clients.
 pub(super) fn complaint(limit: Option<u64>, connections_max: usize) -> Option<String> {
-    let needed = u64::try_from(connections_max).unwrap_or(u64::MAX).saturating_add(BESIDE_CLIENTS);
+    let needed = needed(u64::try_from(connections_max).unwrap_or(u64::MAX));
     let limit = limit.filter(|limit| *limit < needed)?;
     Some(format!(
         "this process may open {limit} files, and {connections_max} clients (--max-connections) take up to {needed}: raise the limit \

@@ -11,7 +11,7 @@ use mesh::raft::NodeId;
 use mesh::transport::{HopResult, Transport};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::ShellNode;
@@ -21,8 +21,10 @@ use super::metrics::{self, Metrics};
 use super::otlp::Dropped;
 use super::process;
 use super::publisher::key_of;
+use super::recent::Told;
 use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
+use super::state;
 use super::worker::{NoAnswer, WorkerHandle};
 use crate::core::metadata::endpoint::endpoints;
 use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, NodeInfo, PartitionKey, ShardId, View};
@@ -53,6 +55,8 @@ pub(super) struct Pages {
     pub(super) kafka: Arc<KafkaMetrics>,
     pub(super) clocks: Arc<Clocks>,
     pub(super) spans_dropped: Dropped,
+    /// When this process came so far.
+    pub(super) began: Instant,
 }
 
 impl From<NoAnswer> for Answer {
@@ -70,11 +74,12 @@ impl Pages {
             "/readyz" => return self.ready().await,
             "/metrics" => return self.figures().await,
             "/v1/nodes" => self.nodes().await,
+            "/v1/state" => self.state().await,
             "/v1/partitions" => self.partitions(query).await,
             "/v1/lookup" => self.lookup(query).await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/partitions /v1/lookup",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
@@ -143,7 +148,12 @@ impl Pages {
         let clocks = self.clocks.offsets();
         let clocks: BTreeMap<Vec<u8>, i64> =
             clocks.into_iter().map(|(peer, ms)| (peer.to_bytes(), ms)).collect();
-        Ok(self.worker()?.inspect(move |node| nodes(node, &clocks)).await?)
+        let visits = self.metrics.visits.told();
+        Ok(self.worker()?.inspect(move |node| nodes(node, &clocks, &visits)).await?)
+    }
+
+    async fn state(&self) -> Result<Value, Answer> {
+        Ok(state::of(self, &self.worker()?).await)
     }
 
     async fn partitions(&self, query: &str) -> Result<Value, Answer> {
@@ -256,7 +266,7 @@ fn known(node: &ShellNode, key: PartitionKey) -> Value {
     })
 }
 
-fn ids(descriptor: &Descriptor) -> Vec<i32> {
+pub(super) fn ids(descriptor: &Descriptor) -> Vec<i32> {
     descriptor.replicas.iter().map(|replica| replica.node.0).collect()
 }
 
@@ -301,7 +311,8 @@ pub(super) fn unready(node: &ShellNode) -> Option<String> {
     (!loading.is_empty()).then(|| format!("{} replicas are not loaded yet: {named}", loading.len()))
 }
 
-fn partition_name(view: &View, key: PartitionKey) -> String {
+/// `TOPIC/NUMBER`.
+pub(super) fn partition_name(view: &View, key: PartitionKey) -> String {
     let topic = match key.as_shard() {
         Some(_) => METADATA_TOPIC_NAME,
         None => view.topic(key.topic).map_or("?", |topic| &topic.name),
@@ -309,7 +320,7 @@ fn partition_name(view: &View, key: PartitionKey) -> String {
     format!("{topic}/{}", key.partition)
 }
 
-fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>) -> Value {
+fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>, visits: &BTreeMap<Vec<u8>, Told>) -> Value {
     let (view, me, live) = (node.view(), node.identity().node, node.live());
     let (mut leads, mut replicas) = (BTreeMap::new(), BTreeMap::new());
     for descriptor in descriptors(view) {
@@ -325,6 +336,8 @@ fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>) -> Value {
         .nodes()
         .map(|info| {
             let id = info.node;
+            let visit = visits.get(&info.peer_id).cloned().unwrap_or_default();
+            let health = node.told(id).map(|(_, health)| health);
             let hears: Vec<i32> = node.hears(id).iter().map(|peer| peer.0).collect();
             json!({
                 "node_id": id.0,
@@ -341,6 +354,10 @@ fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>) -> Value {
                 "leads": count(&leads, id),
                 "replicas": count(&replicas, id),
                 "hears": hears,
+                "disk_stuck": health.is_some_and(|health| health.disk_stuck),
+                "arrivals_ms_ago": visit.arrivals_ms_ago,
+                "left_ms_ago": visit.left_ms_ago,
+                "old_copy_ms_ago": visit.old_copy_ms_ago,
             })
         })
         .collect();

@@ -29,10 +29,10 @@ pub(super) fn render(out: &mut Exposition) {
     if let Some(threads) = field(&status, "Threads:") {
         out.gauge("process_threads", "Threads.").is(threads);
     }
-    if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-        out.gauge("process_open_fds", "Open files.").is(entries.count());
+    let (open, limit) = open_files();
+    if let Some(open) = open {
+        out.gauge("process_open_fds", "Open files.").is(open);
     }
-    let limit = getrlimit(Resource::Nofile).current;
     let mut max = out.gauge("process_max_fds", "Files that may be open.");
     match limit {
         Some(limit) => max.is(limit),
@@ -41,6 +41,12 @@ pub(super) fn render(out: &mut Exposition) {
     if let Some(start) = started(&stat) {
         out.gauge("process_start_time_seconds", "When this process began, in seconds since 1970.").is(start);
     }
+}
+
+/// How many files are open, and how many may be; nothing where that is not known, or not bounded.
+pub(super) fn open_files() -> (Option<u64>, Option<u64>) {
+    let open = fs::read_dir("/proc/self/fd").map(|entries| entries.count() as u64).ok();
+    (open, getrlimit(Resource::Nofile).current)
 }
 
 /// The fields after the program's name, which may hold anything.

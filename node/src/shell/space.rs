@@ -23,6 +23,7 @@ pub(super) async fn watch(disk: FileDisk, reserve_bytes: u64, metrics: Arc<Metri
         let Ok(Ok(free)) = tokio::task::spawn_blocking(move || asked.free_bytes()).await else { continue };
         metrics.disk_free_bytes.store(free, Relaxed);
         let now = free < reserve_bytes;
+        metrics.disk_full.set(now);
         if now != full {
             full = now;
             tell(&disk, now, free, reserve_bytes);

@@ -135,6 +135,11 @@ impl WorkerHandle {
             .is(load.unread.1);
     }
 
+    /// Requests of clients that are being read or worked on.
+    pub(super) fn load(&self) -> crate::kafka::handle::Load {
+        self.calls.load()
+    }
+
     /// Looks at the node between two steps. Bounded: the look must be short, and waits at most two seconds for its turn.
     ///
     /// # Errors
@@ -450,6 +455,9 @@ impl Worker {
             tracing::error!(node = to.0, "a message is longer than a frame may be and was dropped");
             return dropped();
         };
+        if matches!(message, PeerMessage::Outlived(_)) {
+            self.metrics.visits.outlived(peer);
+        }
         let bytes = frame.len() as u64;
         if self.transport.send_keyed(peer, wire::class(stream), lane_key(message), frame) {
             counters.sent.fetch_add(1, Relaxed);
