@@ -12,6 +12,8 @@ Exit codes:
   3    nobody reachable at --bootstrap or --http
   4    what was named does not exist: a topic, a partition, a key of the mesh
   5    not known: it may have happened, but no answer came (records without acknowledgement among them)
+  6    rafka doctor: something is not as it should be, nothing critical
+  7    rafka doctor: something critical
   130  interrupted before the work was done
 A reader of the output that goes away (as head does) is no failure.";
 
@@ -28,6 +30,10 @@ pub(crate) enum CliError {
     Missing(String),
     /// It may or may not have happened. Exit code 5.
     Unknown(String),
+    /// Things are not as they should be. Exit code 6.
+    Warnings(String),
+    /// Something does not work. Exit code 7.
+    Critical(String),
     /// The user ended it before it was done. Exit code 130.
     Interrupted(String),
     /// The reader of our output went away: not an error, but there is nobody left to work for.
@@ -44,6 +50,8 @@ impl CliError {
             CliError::Unreachable(_) => 3,
             CliError::Missing(_) => 4,
             CliError::Unknown(_) => 5,
+            CliError::Warnings(_) => 6,
+            CliError::Critical(_) => 7,
             CliError::Interrupted(_) => 130,
         }
     }
@@ -57,6 +65,8 @@ impl fmt::Display for CliError {
             | CliError::Unreachable(text)
             | CliError::Missing(text)
             | CliError::Unknown(text)
+            | CliError::Warnings(text)
+            | CliError::Critical(text)
             | CliError::Interrupted(text) => f.write_str(text),
             CliError::BrokenPipe => f.write_str("the reader of the output went away"),
         }
@@ -89,6 +99,8 @@ mod tests {
             CliError::Unreachable(text()),
             CliError::Missing(text()),
             CliError::Unknown(text()),
+            CliError::Warnings(text()),
+            CliError::Critical(text()),
             CliError::Interrupted(text()),
         ] {
             let told = format!("\n  {:<3}  ", error.exit_code());

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// Answer of `/v1/nodes`. Fields that a node does not send are empty.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
 pub(crate) struct Nodes {
     pub(crate) cluster_id: String,
@@ -16,7 +16,7 @@ pub(crate) struct Nodes {
 }
 
 /// One node, as the answering node knows it.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
 pub(crate) struct Node {
     pub(crate) node_id: i64,
@@ -29,6 +29,16 @@ pub(crate) struct Node {
     pub(crate) leads: u64,
     pub(crate) replicas: u64,
     pub(crate) hears: Vec<i64>,
+    /// How far its clock is ahead of the answering node's, the way included.
+    pub(crate) clock_offset_ms: Option<i64>,
+    /// It says that its disk does not end a commit.
+    pub(crate) disk_stuck: bool,
+    /// When it connected to the answering node, the last time first.
+    pub(crate) arrivals_ms_ago: Vec<u64>,
+    /// Since when it is not connected.
+    pub(crate) left_ms_ago: Option<u64>,
+    /// When it last spoke from an old copy of its data directory.
+    pub(crate) old_copy_ms_ago: Option<u64>,
 }
 
 /// Answer of `/v1/partitions`.

@@ -1,7 +1,8 @@
 //! `rafka`: the command line of a rafka mesh, and of any Kafka cluster.
 //!
 //! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`produce`],
-//! [`consume`], [`nodes`], [`lookup`], [`bench`], [`paper`]), then what they stand on: [`kafka`] (librdkafka, tuned),
+//! [`consume`], [`nodes`], [`doctor`], [`lookup`], [`bench`],
+//! [`paper`]), then what they stand on: [`kafka`] (librdkafka, tuned),
 //! [`http`] (a node's own port), [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
 //! (exit codes).
 //!
@@ -11,6 +12,7 @@
 mod bench;
 mod clock;
 mod consume;
+mod doctor;
 mod error;
 mod field;
 mod format;
@@ -52,6 +54,8 @@ enum Command {
     Consume(consume::ConsumeArgs),
     /// Show the mesh's nodes: who is up, what each leads, who hears whom
     Nodes,
+    /// Look at the whole mesh and say what is wrong and what to do
+    Doctor(doctor::DoctorArgs),
     /// Ask the mesh where a key lives and show each hop on the way
     Lookup(lookup::LookupArgs),
     /// Measure: how fast records are written and read, how long one is under way
@@ -71,6 +75,7 @@ A first round against a node on this machine:
   echo 'hello, mesh' | rafka produce greetings
   rafka consume greetings
   rafka nodes
+  rafka doctor
 
 Any node will do as --bootstrap: it sends clients on to the leaders. Name several, so that one may be down:
   export RAFKA_BOOTSTRAP=10.0.0.1:9092,10.0.0.2:9092
@@ -106,6 +111,7 @@ fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
         Command::Produce(args) => produce::run(settings, args),
         Command::Consume(args) => consume::run(settings, args),
         Command::Nodes => nodes::run(settings),
+        Command::Doctor(args) => doctor::run(settings, args),
         Command::Lookup(args) => lookup::run(settings, args),
         Command::Bench(command) => bench::run(settings, command),
         Command::Profiles => profile::run(settings),
