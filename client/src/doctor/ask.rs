@@ -8,6 +8,7 @@ use rdkafka::consumer::Consumer;
 use serde::Deserialize;
 use serde_json::Value;
 use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 use ureq::{Error, Timeout};
 
@@ -64,6 +65,7 @@ pub(super) fn log_ends(address: &str, topic: &str, wait: Duration) -> Vec<(Strin
 
 /// Asks a Kafka address for the cluster and its nodes, as any client does first.
 pub(super) fn kafka(settings: &Settings, address: &str) -> Result<KafkaSaid, String> {
+    connects(address, settings.wait())?;
     let one = Settings { bootstrap: address.to_owned(), ..settings.clone() };
     let asked = || {
         let observer = kafka::observer(&one)?;
@@ -75,6 +77,25 @@ pub(super) fn kafka(settings: &Settings, address: &str) -> Result<KafkaSaid, Str
         Ok(KafkaSaid { cluster_id, brokers: brokers.collect() })
     };
     asked().map_err(|error: crate::error::CliError| short(&error.to_string()))
+}
+
+/// librdkafka tries again for a while where one connect says all.
+fn connects(address: &str, wait: Duration) -> Result<(), String> {
+    let resolved = address.to_socket_addrs().map_err(|_| "the name has no address".to_owned())?;
+    let mut reason = "the name has no address".to_owned();
+    for one in resolved {
+        match TcpStream::connect_timeout(&one, wait) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                reason = "Connection refused".to_owned();
+            }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                reason = "no connection in time".to_owned();
+            }
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(reason)
 }
 
 /// What stands in brackets of "no node answers at HOST:PORT (why)", or all of another message's first line.

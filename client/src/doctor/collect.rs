@@ -26,15 +26,35 @@ pub(super) fn look(settings: &Settings) -> Facts {
     let known = registered(&facts);
     let brokers = brokers(&facts);
     let expected = facts.cluster_id.clone();
+    let before = before(&facts.entries);
     let asked = at_once(known, move |(id, http, mesh, kafka): (i64, String, String, String)| {
         let kafka = brokers.get(&id).cloned().unwrap_or(kafka);
         let who = Expected { cluster_id: expected.clone(), node_id: id };
-        let (answer, kafka_said) = both(&settings, &http, &kafka, Some(who));
+        let silent = before.silent.get(&http).cloned();
+        let (answer, kafka_said) = match (silent, before.kafka.get(&kafka).cloned()) {
+            (Some(answer), Some(said)) => (answer, said),
+            (Some(answer), None) => (answer, ask::kafka(&settings, &kafka)),
+            (None, Some(said)) => (ask::http(&http, settings.wait(), Some(&who)), said),
+            (None, None) => both(&settings, &http, &kafka, Some(who)),
+        };
         NodeFacts { id, http, mesh, kafka, answer, kafka_said }
     });
     facts.nodes = asked.into_iter().map(|node| (node.id, node)).collect();
     facts.log_ends = log_ends(&facts);
     facts
+}
+
+/// What is known of an address already: asking again would only wait again.
+struct Before {
+    kafka: BTreeMap<String, Result<KafkaSaid, String>>,
+    silent: BTreeMap<String, Answer>,
+}
+
+fn before(entries: &[Entry]) -> Before {
+    let kafka = entries.iter().filter_map(|entry| Some((entry.address.clone(), entry.kafka.clone()?)));
+    let silent = entries.iter().filter(|entry| matches!(entry.http, Answer::Silent(_)));
+    let silent = silent.map(|entry| (entry.http_address.clone(), entry.http.clone()));
+    Before { kafka: kafka.collect(), silent: silent.collect() }
 }
 
 /// The two ports of one node.

@@ -3,7 +3,7 @@
 use mesh::raft::Role;
 
 use super::ShellNode;
-use super::pages::{descriptors, unready};
+use super::pages::{descriptors, leader_up, unready};
 use crate::core::Standing;
 use crate::core::metadata::{PartitionKey, ShardId};
 use crate::exposition::Exposition;
@@ -88,11 +88,10 @@ fn partitions(node: &ShellNode, out: &mut Exposition) {
     for descriptor in descriptors(node.view()) {
         known += 1;
         creating += u64::from(descriptor.creating);
-        let Some(info) = node.leader(descriptor.key) else {
+        let Some(info) = leader_up(node, &live, descriptor.key) else {
             leaderless += 1;
             continue;
         };
-        leaderless += u64::from(info.leader != me && !live.contains(&info.leader));
         if info.leader != me {
             continue;
         }
@@ -123,10 +122,7 @@ fn partitions(node: &ShellNode, out: &mut Exposition) {
 
 fn membership(node: &ShellNode, out: &mut Exposition) {
     let (view, live, me) = (node.view(), node.live(), node.identity().node);
-    let led = |shard: &ShardId| {
-        let info = node.leader(PartitionKey::of_shard(*shard));
-        info.is_some_and(|info| info.leader == me || live.contains(&info.leader))
-    };
+    let led = |shard: &ShardId| leader_up(node, &live, PartitionKey::of_shard(*shard)).is_some();
     let shards_unknown = ShardId::all().filter(|shard| !view.knows(*shard)).count();
     let shards_leaderless = ShardId::all().filter(|shard| !led(shard)).count();
     let not_live = view.nodes().filter(|info| info.node != me && !live.contains(&info.node)).count();

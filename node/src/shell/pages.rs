@@ -1,13 +1,13 @@
 //! What the HTTP port says. Everything that needs the node is looked at between two of its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use libp2p::PeerId;
 use mesh::directory::{Hint, node_key, shard_key};
-use mesh::raft::NodeId;
+use mesh::raft::{NodeId, Role};
 use mesh::transport::{HopResult, Transport};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
 use super::state;
 use super::worker::{NoAnswer, WorkerHandle};
+use crate::core::message::LeaderInfo;
 use crate::core::metadata::endpoint::endpoints;
 use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, NodeInfo, PartitionKey, ShardId, View};
 use crate::exposition::Exposition;
@@ -280,6 +281,20 @@ pub(super) fn descriptors(view: &View) -> impl Iterator<Item = &Descriptor> {
     shards.chain(view.topics().flat_map(|topic| view.partitions(topic.id)))
 }
 
+/// Who leads a partition and is up, as far as this node knows. It leads only what its own replica says that it leads: what it
+/// told the others outlives a leadership that was lost with them.
+pub(super) fn leader_up<'a>(
+    node: &'a ShellNode,
+    live: &BTreeSet<NodeId>,
+    key: PartitionKey,
+) -> Option<&'a LeaderInfo> {
+    let here = || node.replica(key).is_some_and(|replica| replica.role == Some(Role::Leader));
+    node.leader(key).filter(|info| match info.leader == node.identity().node {
+        true => here(),
+        false => live.contains(&info.leader),
+    })
+}
+
 /// Why clients should not be sent here yet.
 pub(super) fn unready(node: &ShellNode) -> Option<String> {
     let (view, me) = (node.view(), node.identity());
@@ -293,10 +308,7 @@ pub(super) fn unready(node: &ShellNode) -> Option<String> {
         return Some(format!("{missing} metadata shards are not known yet"));
     }
     let live = node.live();
-    let led = |shard: &ShardId| {
-        node.leader(PartitionKey::of_shard(*shard))
-            .is_some_and(|info| info.leader == me.node || live.contains(&info.leader))
-    };
+    let led = |shard: &ShardId| leader_up(node, &live, PartitionKey::of_shard(*shard)).is_some();
     let leaderless: Vec<String> =
         ShardId::all().filter(|shard| !led(shard)).map(|shard| shard.0.to_string()).collect();
     if !leaderless.is_empty() {

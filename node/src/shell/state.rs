@@ -5,16 +5,17 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use mesh::raft::{NodeId, Role};
+use mesh::raft::Role;
 use serde_json::{Value, json};
 
 use super::ShellNode;
 use super::open_files;
-use super::pages::{Pages, descriptors, ids, partition_name, unready};
+use super::pages::{Pages, descriptors, ids, leader_up, partition_name, unready};
 use super::process;
 use super::recent::millis;
 use super::worker::WorkerHandle;
 use crate::core::Standing;
+use crate::core::message::LeaderInfo;
 use crate::core::metadata::{Descriptor, PartitionKey};
 
 /// Partitions that are listed.
@@ -60,10 +61,8 @@ fn node(node: &ShellNode) -> Value {
     let live = node.live();
     for descriptor in descriptors(node.view()) {
         known += 1;
-        let info = node.leader(descriptor.key);
-        led += u64::from(info.is_some_and(|info| info.leader == identity.node));
-        let is_up = |leader: NodeId| leader == identity.node || live.contains(&leader);
-        let leader = info.map(|info| info.leader).filter(|leader| is_up(*leader));
+        let leader = leader_up(node, &live, descriptor.key);
+        led += u64::from(leader.is_some_and(|info| info.leader == identity.node));
         let Some(partition) = lacking_of(node, descriptor, leader) else { continue };
         lacking += 1;
         if listed.len() < LACKING_MAX {
@@ -86,12 +85,12 @@ fn node(node: &ShellNode) -> Value {
 }
 
 /// A partition that has no leader, is led here and misses replicas, or whose replica here is not whole.
-fn lacking_of(node: &ShellNode, descriptor: &Descriptor, leader: Option<NodeId>) -> Option<Value> {
+fn lacking_of(node: &ShellNode, descriptor: &Descriptor, leader: Option<&LeaderInfo>) -> Option<Value> {
     let (key, me) = (descriptor.key, node.identity().node);
     let here = node.replica(key);
     let standing = here.as_ref().map(|replica| replica.standing);
     let spoiled = matches!(standing, Some(Standing::Suspect | Standing::Learner));
-    let info = node.leader(key).filter(|info| leader == Some(me) && info.leader == me);
+    let info = leader.filter(|info| info.leader == me);
     let misses = info.is_some_and(|info| info.in_sync.len() < descriptor.replicas.len());
     if leader.is_some() && !misses && !spoiled {
         return None;
@@ -99,7 +98,7 @@ fn lacking_of(node: &ShellNode, descriptor: &Descriptor, leader: Option<NodeId>)
     let in_sync: Option<Vec<i32>> = info.map(|info| info.in_sync.iter().map(|node| node.0).collect());
     Some(json!({
         "partition": partition_name(node.view(), key),
-        "leader": leader.map(|leader| leader.0),
+        "leader": leader.map(|info| info.leader.0),
         "replicas": ids(descriptor),
         "in_sync": in_sync,
         "min_in_sync": min_in_sync(node, key),
