@@ -47,6 +47,8 @@ apt_name() {
     cc) echo gcc libc6-dev ;;
     c++) echo g++ ;;
     python3) echo python3 python3-venv ;;
+    ip) echo iproute2 ;;
+    unshare | nsenter | fsfreeze | prlimit) echo util-linux ;;
     losetup | mount) echo mount ;;
     mkfs.ext4) echo e2fsprogs ;;
     *) echo "$1" ;;

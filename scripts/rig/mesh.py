@@ -96,11 +96,24 @@ class Rafka(Processes):
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
 
+    def host(self, i):
+        return "127.0.0.1"
+
+    def enter(self, i):
+        """The command that a node's is put behind."""
+        return []
+
     def address(self, i):
-        return f"127.0.0.1:{self.port + i}"
+        return f"{self.host(i)}:{self.port + i}"
 
     def mesh_address(self, i):
-        return f"127.0.0.1:{self.port + 100 + i}"
+        return f"{self.host(i)}:{self.port + 100 + i}"
+
+    def http_address(self, i):
+        return f"{self.host(i)}:{self.port + 200 + i}"
+
+    def seeds(self):
+        return ["--seeds", ",".join(self.mesh_address(j) for j in self.ids())]
 
     def data_dir(self, i):
         return self.data.get(i, f"{self.directory}/data{i}")
@@ -108,20 +121,21 @@ class Rafka(Processes):
     def log_path(self, i):
         return f"{self.directory}/node{i}.log"
 
-    def start(self, i, arguments=None):
+    def start(self, i, arguments=None, behind=(), environment=None):
+        """`behind` is a command that the node's is put behind, such as prlimit with its options."""
         if self.nodes > 1 and arguments is None:
-            arguments = ["--seeds", ",".join(self.mesh_address(j) for j in self.ids())]
-        command = [self.binary, "--data-dir", self.data_dir(i), "--listen-kafka", self.address(i)]
-        command += ["--listen-mesh", self.mesh_address(i), "--listen-http", f"127.0.0.1:{self.port + 200 + i}"]
+            arguments = self.seeds()
+        command = [*self.enter(i), *behind, self.binary, "--data-dir", self.data_dir(i), "--listen-kafka", self.address(i)]
+        command += ["--listen-mesh", self.mesh_address(i), "--listen-http", self.http_address(i)]
+        command += self.arguments + (arguments or [])
+        environment = dict(os.environ, **(environment or {}))
         with open(self.log_path(i), "ab") as log:
-            process = subprocess.Popen(
-                command + self.arguments + (arguments or []), stdout=log, stderr=log, preexec_fn=_die_with_parent
-            )
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, preexec_fn=_die_with_parent)
         self.processes[i], self.pids[i] = process, process.pid
 
     def http(self, i, path):
         """(status, body) of the node's HTTP port; (0, reason) when it does not answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port + 200 + i, timeout=5)
+        connection = http.client.HTTPConnection(self.host(i), self.port + 200 + i, timeout=5)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

@@ -122,6 +122,16 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Names as people order them, metadata shards last: a topic's name says more.
+pub(crate) fn ordered(mut names: Vec<String>) -> Vec<String> {
+    let key = |name: &String| {
+        let (topic, number) = name.rsplit_once('/').unwrap_or((name, ""));
+        (topic == "shard", topic.to_owned(), number.parse::<u64>().unwrap_or(0))
+    };
+    names.sort_by_key(key);
+    names
+}
+
 /// The first names, and how many more there are.
 pub(crate) fn named(names: &[String]) -> String {
     const SHOWN: usize = 6;
@@ -149,7 +159,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, list, named, nodes, percent, time};
+    use super::{count, list, named, nodes, ordered, percent, time};
 
     #[test]
     fn lists_and_numbers_read_well() {
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!((count(1, "partition"), count(0, "topic")), ("1 partition".into(), "0 topics".into()));
         let many: Vec<String> = (0..9).map(|number| format!("t/{number}")).collect();
         assert_eq!(named(&many), "t/0, t/1, t/2, t/3, t/4, t/5 and 3 more");
+        let names = ["shard/2", "b/10", "b/9", "a/1", "shard/10"].map(str::to_owned).to_vec();
+        assert_eq!(ordered(names), ["a/1", "b/9", "b/10", "shard/2", "shard/10"]);
         assert_eq!([340, 12_540, 420_000, 11_600_000].map(time), ["340 ms", "12.5 s", "7 min", "3.2 h"]);
         assert_eq!((percent(97, 100), percent(1, 0)), ("97%".into(), "100%".into()));
     }

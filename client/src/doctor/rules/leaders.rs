@@ -1,7 +1,7 @@
 //! Partitions and metadata shards that nobody leads.
 
 use crate::doctor::facts::{Facts, Lacking};
-use crate::doctor::finding::{Finding, count, list, named, nodes};
+use crate::doctor::finding::{Finding, count, list, named, nodes, ordered};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One finding for all partitions on the same nodes, one for their shards.
@@ -11,10 +11,12 @@ pub(super) fn find(facts: &Facts, out: &mut Vec<Finding>) {
         let mut replicas = partition.replicas.clone();
         replicas.sort_unstable();
         let names = groups.entry((partition.shard().is_some(), replicas)).or_default();
-        names.push(partition.shard().unwrap_or(&partition.partition).to_owned());
+        names.push(
+            partition.shard().map_or_else(|| partition.partition.clone(), |shard| format!("shard/{shard}")),
+        );
     }
     for ((of_shards, replicas), names) in groups {
-        out.push(finding(facts, of_shards, &replicas, names));
+        out.push(finding(facts, of_shards, &replicas, ordered(names)));
     }
 }
 
@@ -59,9 +61,8 @@ fn finding(facts: &Facts, of_shards: bool, replicas: &[i64], names: Vec<String>)
         [] => "Leaders should be there within seconds: if not, look at other findings here and at the logs for elections.".to_owned(),
         away => format!("Bring {} back: {needed} of {} must be up.", nodes(away), replicas.len()),
     };
-    let partitions = names.into_iter().map(|name| if of_shards { format!("shard/{name}") } else { name });
     let since = away.iter().filter_map(|id| facts.left_ms(*id)).min();
-    Finding::critical(kind, what, advice).of(replicas.iter().copied()).at(partitions).since(since)
+    Finding::critical(kind, what, advice).of(replicas.iter().copied()).at(names).since(since)
 }
 
 #[cfg(test)]

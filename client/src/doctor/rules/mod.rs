@@ -95,6 +95,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_tells_each_kind() {
+        let page = include_str!("../../../../docs/troubleshooting.md");
+        for (kind, means) in KINDS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{kind}` |")));
+            assert!(
+                row.is_some_and(|row| row.contains(means)),
+                "docs/troubleshooting.md and {kind}: {means}"
+            );
+        }
+    }
+
+    #[test]
     fn each_kind_is_told_once() {
         let mut kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
         kinds.sort_unstable();

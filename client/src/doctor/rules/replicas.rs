@@ -1,7 +1,7 @@
 //! Partitions with a leader and too few replicas beside it.
 
 use crate::doctor::facts::{Facts, Lacking};
-use crate::doctor::finding::{Finding, count, list, named, nodes};
+use crate::doctor::finding::{Finding, count, list, named, nodes, ordered};
 use std::collections::BTreeMap;
 
 /// What the leaders say: too few for acks=all, missing because a node is, behind though it is there.
@@ -40,10 +40,7 @@ fn led(facts: &Facts) -> impl Iterator<Item = (i64, &Lacking)> {
 fn names(partitions: &[&Lacking]) -> Vec<String> {
     let shown =
         |one: &&Lacking| one.shard().map_or_else(|| one.partition.clone(), |shard| format!("shard/{shard}"));
-    // Metadata shards come last: a topic's name says more.
-    let mut names: Vec<String> = partitions.iter().map(shown).collect();
-    names.sort_by_key(|name| name.starts_with("shard/"));
-    names
+    ordered(partitions.iter().map(shown).collect())
 }
 
 fn too_few(facts: &Facts, away: &[i64], partitions: &[&Lacking]) -> Finding {
