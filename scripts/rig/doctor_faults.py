@@ -309,7 +309,7 @@ def request_memory(stage):
     """requests that are sent by halves hold the memory for requests"""
     stage.restart(2, arguments=["--queued-max-bytes", "4000000", "--socket-request-max-bytes", "4000000"])
     (one,) = connect(stage, 2, 1)
-    one.sendall((3_900_000).to_bytes(4, "big") + b"\0\0\0\7" + b"x" * 100_000)
+    one.sendall((3_900_000).to_bytes(4, "big") + b"\0\0\0\7" + b"x" * 3_400_000)
     yield expect("request_memory", nodes=[2])
     one.close()
     stage.restart(2)

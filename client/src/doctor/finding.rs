@@ -88,9 +88,11 @@ impl Finding {
         self
     }
 
-    /// Whether two looks saw the same thing; numbers in it may have changed.
+    /// Whether two looks saw the same thing; numbers in it, and some of many partitions, may have changed.
     pub(crate) fn is_same(&self, other: &Finding) -> bool {
-        self.kind == other.kind && self.nodes == other.nodes
+        let shared = || self.partitions.iter().any(|partition| other.partitions.contains(partition));
+        let about = self.partitions.is_empty() && other.partitions.is_empty() || shared();
+        self.kind == other.kind && self.nodes == other.nodes && about
     }
 
     /// For scripts.
@@ -159,7 +161,19 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, list, named, nodes, ordered, percent, time};
+    use super::{Finding, count, list, named, nodes, ordered, percent, time};
+
+    #[test]
+    fn two_looks_see_the_same_when_it_is_about_the_same() {
+        let found = |what: &str, nodes: &[i64], partitions: &[&str]| {
+            let finding = Finding::warning("replica_behind", what.to_owned(), "");
+            finding.of(nodes.iter().copied()).at(partitions.iter().map(|name| (*name).to_owned()))
+        };
+        assert!(found("5 behind", &[3], &["a/1", "a/2"]).is_same(&found("4 behind", &[3], &["a/2"])));
+        assert!(!found("", &[3], &["a/1"]).is_same(&found("", &[3], &["a/2"])));
+        assert!(!found("", &[3], &[]).is_same(&found("", &[2], &[])));
+        assert!(found("x", &[3], &[]).is_same(&found("y", &[3], &[])));
+    }
 
     #[test]
     fn lists_and_numbers_read_well() {
