@@ -43,6 +43,18 @@ fn exit_codes_tell_wrong_usage_from_nobody_there() {
 }
 
 #[test]
+fn doctor_says_why_nobody_answers() {
+    let home = tempfile::tempdir().expect("a directory");
+    let arguments = ["doctor", "--json", "--bootstrap", "127.0.0.1:1", "--http", "127.0.0.1:1"];
+    let (status, out, err) = output(rafka(home.path()).args(arguments));
+    assert_eq!(status, Some(3), "{out} {err}");
+    assert!(out.contains("\"nobody_answers\"") && out.contains("127.0.0.1:1: Connection refused"), "{out}");
+    let (status, out, err) =
+        output(rafka(home.path()).args(["doctor", "--http", "127.0.0.1:1", "--timeout", "0"]));
+    assert_eq!((status, out.as_str()), (Some(2), ""), "{err}");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_it_quietly() {
     let home = tempfile::tempdir().expect("a directory");
     for arguments in [&["completions", "bash"][..], &["--help"], &["man", "pages"], &["profiles", "--json"]] {

@@ -1,13 +1,13 @@
 """The situations of ../doctor_test.sh. Each is a generator: it does the damage, yields what doctor is to find, and mends it afterwards."""
 import glob
+import json
 import os
 import random
 import shutil
 import socket
 import subprocess
-import time
 
-from mesh import Rafka, wait_until
+from mesh import wait_until
 
 TOPIC = "orders"
 CLOCK_OFF_S = 90
@@ -16,7 +16,7 @@ CLOCK_OFF_S = 90
 def needs(situation, network):
     """Why it cannot be staged here; nothing when it can."""
     if getattr(situation, "network", False) and not network:
-        return "needs a network of its own: root, or user namespaces"
+        return "needs namespaces of its own: root, or user namespaces"
     if getattr(situation, "root", False) and not (os.environ.get("REAL_ROOT") and os.path.exists("/dev/loop-control")):
         return "needs root and loop devices"
     return ""
@@ -112,7 +112,8 @@ def shard_leaderless(stage):
     stage.mesh.kill(2)
     stage.mesh.kill(3)
     shards = [f"shard/{shard}" for shard in range(16)]
-    yield expect("shard_leaderless", nodes=[1, 2, 3], partitions=shards, words=["nodes {} and {}".format(*sorted((stage.ids[2], stage.ids[3])))])
+    first, second = sorted((stage.ids[2], stage.ids[3]))
+    yield expect("shard_leaderless", nodes=[1, 2, 3], partitions=shards, words=[f"nodes {first} and {second}"])
     stage.mesh.start(2)
     stage.mesh.start(3)
 
@@ -208,8 +209,15 @@ def damage_found(stage):
     yield expect("damage_found", nodes=[2])
     # Rebuilt from the others; a start that finds no damage ends it.
     stage.mesh.ready(2)
-    wait_until("replicas rebuilt", 60, lambda: not stage.mesh.json(2, "/v1/state")["node"]["lacking"])
+    wait_until("replicas rebuilt", 60, lambda: lacking(stage.mesh, 2) == 0)
     stage.restart(2)
+
+
+def lacking(mesh, i):
+    """Partitions that lack something as node i sees it; nothing when it does not say."""
+    status, body = mesh.http(i, "/v1/state")
+    node = json.loads(body)["node"] if status == 200 else None
+    return node and node["lacking"]
 
 
 def iter_blocks(path):

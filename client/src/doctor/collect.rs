@@ -21,7 +21,10 @@ const HTTP_ABOVE_KAFKA: u16 = 200;
 /// One look at the mesh.
 pub(super) fn look(settings: &Settings) -> Facts {
     let settings = Settings { timeout: settings.timeout.min(PATIENCE_S), ..settings.clone() };
-    let entries = entries(&settings);
+    let mut entries = entries(&settings);
+    if settings.guesses_http() {
+        entries.retain(|entry| entry.kafka.is_some() || has_one_of(entry, &settings.bootstrap));
+    }
     let mut facts = Facts { cluster_id: cluster(&entries), entries, ..Facts::default() };
     let known = registered(&facts);
     let brokers = brokers(&facts);
@@ -88,6 +91,13 @@ fn entries(settings: &Settings) -> Vec<Entry> {
             Entry { address, kafka: None, http, http_address }
         }
     })
+}
+
+/// Whether the node there has one of these Kafka addresses in its registry. If not it is of another mesh, which must not be
+/// called healthy in place of the one that was named.
+fn has_one_of(entry: &Entry, bootstrap: &str) -> bool {
+    let Answer::Full(said) = &entry.http else { return false };
+    said.nodes.nodes.iter().any(|node| bootstrap.split(',').any(|address| address == node.kafka))
 }
 
 fn http_beside(kafka: &str) -> String {
@@ -190,7 +200,15 @@ fn at_once<Q: Clone + Send + Sync + 'static, A: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::{at_once, http_beside};
+    use super::{at_once, has_one_of, http_beside};
+    use crate::doctor::fixtures::healthy;
+
+    #[test]
+    fn another_mesh_at_the_default_http_address_is_not_taken_for_the_one_that_was_named() {
+        let entry = &healthy(3).entries[0];
+        assert!(has_one_of(entry, "other:9092,host-2:9092"));
+        assert!(!has_one_of(entry, "other:9092"));
+    }
 
     #[test]
     fn answers_are_in_the_order_of_the_questions() {

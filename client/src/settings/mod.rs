@@ -24,7 +24,7 @@ pub(crate) struct Flags {
     /// Kafka addresses to start from; any node of the mesh will do [default: 127.0.0.1:9092]
     #[arg(long, global = true, env = "RAFKA_BOOTSTRAP", value_name = "HOST:PORT[,..]", value_parser = parse_addresses)]
     bootstrap: Option<String>,
-    /// HTTP address of a node, for `nodes`, `lookup` and the details of `topic describe` [default: 127.0.0.1:9292]
+    /// HTTP address of a node, for `nodes`, `lookup`, `doctor` and the details of `topic describe` [default: 127.0.0.1:9292]
     #[arg(long, global = true, env = "RAFKA_HTTP", value_name = "HOST:PORT", value_parser = parse_address)]
     http: Option<String>,
     /// Take what is not given here from this profile of the profiles' file
@@ -108,6 +108,11 @@ impl Settings {
     /// `--timeout` as a duration.
     pub(crate) fn wait(&self) -> Duration {
         Duration::from_secs(self.timeout)
+    }
+
+    /// Whether nobody said where HTTP is, but somebody did where Kafka is: then the two may be different meshes.
+    pub(crate) fn guesses_http(&self) -> bool {
+        self.http == HTTP && self.bootstrap != BOOTSTRAP
     }
 
     /// The last value that was given to one of a property's names.

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::rig::{Ended, Kafka, Process, Rig, free_port, until};
 
 /// Kafka's LISTENER_NOT_FOUND.
@@ -151,5 +153,27 @@ fn a_clock_far_off_is_told_by_both_sides() {
         offset.is_some_and(|ms| (-120_000..=-59_000).contains(&ms))
     });
     assert_eq!(second.stop(), Ended::Code(0));
+    assert_eq!(first.stop(), Ended::Code(0));
+}
+
+#[test]
+fn a_node_tells_its_state_and_who_came_and_went() {
+    let rig = Rig::new();
+    let mut first = rig.node("a").args(&["--reserve-bytes", "4096"]).start();
+    first.ready();
+    let mut second = rig.node("b").args(&["--join", &first.mesh_address()]).start();
+    second.ready();
+    let state = first.json("/v1/state");
+    assert_eq!(state["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!((&state["disk"]["reserve_bytes"], &state["disk"]["full_ms"]), (&4096.into(), &Value::Null));
+    assert_eq!(state["disk"]["damaged_at_start"], false);
+    assert_eq!((&state["node"]["boot"], &state["node"]["unready"]), (&1.into(), &Value::Null));
+    assert_eq!((&state["node"]["lacking"], &state["node"]["partitions"]), (&0.into(), &16.into()));
+    assert!(state["limits"]["open_files"].as_u64().is_some_and(|open| open > 3), "{state}");
+    let word = |node: &Process| node.json("/v1/nodes")["nodes"][1].clone();
+    assert_eq!(word(&first)["arrivals_ms_ago"].as_array().map(Vec::len), Some(1));
+    assert_eq!(word(&first)["left_ms_ago"], Value::Null);
+    assert_eq!(second.stop(), Ended::Code(0));
+    until("the one that left is told", || word(&first)["left_ms_ago"].as_u64().is_some());
     assert_eq!(first.stop(), Ended::Code(0));
 }

@@ -51,7 +51,10 @@ fn clients(name: &str, limits: &Limits) -> Option<Finding> {
 fn memory(name: &str, limits: &Limits) -> Option<Finding> {
     let (now, max) = (limits.request_bytes, limits.request_bytes_max);
     near(now, max).then(|| {
-        let what = format!("requests hold {now} bytes on {name} of {max} that they may ({}): clients wait until there is room", percent(now, max));
+        let what = format!(
+            "requests hold {now} bytes on {name} of {max} that they may ({}): clients wait until there is room",
+            percent(now, max)
+        );
         Finding::warning("request_memory", what, "Find who sends so much, or raise --queued-max-bytes.")
     })
 }
