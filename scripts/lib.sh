@@ -43,6 +43,9 @@ keep() {
 apt_name() {
   case $1 in
     java) echo default-jre-headless ;;
+    javac) echo default-jdk-headless ;;
+    go) echo golang-go ;;
+    node) echo nodejs ;;
     mvn) echo maven ;;
     cc) echo gcc libc6-dev ;;
     c++) echo g++ ;;
