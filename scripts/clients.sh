@@ -5,6 +5,7 @@
 #
 #   scripts/clients.sh [CLIENT..]           java librdkafka confluent-kafka rdkafka franz-go sarama kafkajs platformatic kafka-python
 #                                           aiokafka rskafka; all of them when none is named
+#   scripts/clients.sh --swap [CLIENT..]    SIGKILL for whom it was SIGTERM
 #   scripts/clients.sh --fetch [CLIENT..]   only fetch and build the client programs, below target/clients
 #   scripts/clients.sh --self-test          the checker against doctored runs, without nodes and clients
 #   TARGET=kafka scripts/clients.sh ..      the same against Apache Kafka
@@ -80,7 +81,7 @@ way_of() { # CLIENT
 prepare() { # CLIENT: builds it, unless that was done with these sources
   local client=$1 from=$SCRIPTS/clients/$1 at=$CLIENTS_DIR/$1 sum status begin; begin=$(now_ms)
   tools_of "$client"
-  sum=$(cat "$SCRIPTS/clients.sh" <(cd "$from" && find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum)
+  sum=$(cat <(declare -f program "$(way_of "$client")") <(cd "$from" && find . -type f -print0 | sort -z | xargs -0 sha256sum) | sha256sum)
   [ ! -x "$at/run" ] || [ "$(cat "$at/built" 2> /dev/null)" != "$sum" ] || return 0
   mkdir -p "$at"
   rm -f "$at/run"
@@ -97,11 +98,12 @@ prepare() { # CLIENT: builds it, unless that was done with these sources
 
 # ---- the run -------------------------------------------------------------------------------------------------------
 
-only_fetch=
+only_fetch='' swap=()
 case ${1:-} in
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
+  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit ;;
   --self-test) venv; exec "$PYTHON" "$SCRIPTS/rig/clients.py" --self-test ;;
   --fetch) only_fetch=yes; shift ;;
+  --swap) swap=(--swap); shift ;;
 esac
 for client in "$@"; do
   case " ${CLIENTS[*]} " in *" $client "*) ;; *) die "no client $client; there are: ${CLIENTS[*]}" ;; esac
@@ -115,4 +117,4 @@ venv
 target_binaries
 run_dir clients
 export RUN_DIR CLIENTS_DIR
-exec "$PYTHON" "$SCRIPTS/rig/clients.py" "$@"
+exec "$PYTHON" "$SCRIPTS/rig/clients.py" "${swap[@]}" "$@"
