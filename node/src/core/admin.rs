@@ -143,9 +143,9 @@ impl<D: Disk> Node<D> {
         TopicMetadata { error, name, topic_id, internal: false, partitions: Vec::new() }
     }
 
-    /// A topic that is not known here may be because its shard is not: that must not read as deleted.
+    /// A topic that is not known here may be because its shard is not, or not as it is by now: that must not read as deleted.
     fn unknown_id(&self, id: TopicId) -> ErrorCode {
-        if self.view.knows(ShardId::of_topic(id)) {
+        if self.heard.contains(&ShardId::of_topic(id)) {
             ErrorCode::UnknownTopicId
         } else {
             ErrorCode::LeaderNotAvailable
@@ -153,7 +153,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn unknown_name(&mut self, name: &str, allow_auto_create: bool) -> ErrorCode {
-        if !self.view.knows(ShardId::of_name(name)) {
+        if !self.heard.contains(&ShardId::of_name(name)) {
             return ErrorCode::LeaderNotAvailable;
         }
         if let Err(refusal) = plan::check_name(name) {
@@ -601,7 +601,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn absent(&self, name: &str) -> ErrorCode {
-        let known = self.view.knows(ShardId::of_name(name));
+        let known = self.heard.contains(&ShardId::of_name(name));
         if known { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::LeaderNotAvailable }
     }
 

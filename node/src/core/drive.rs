@@ -291,6 +291,9 @@ impl<D: Disk> Node<D> {
         }
         if let Some(shard) = shard {
             self.resend_to(shard);
+            if !self.heard.contains(&shard) {
+                self.poll_shard(shard);
+            }
         }
         self.topics_moved();
     }

@@ -16,7 +16,7 @@ use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::configs::{BrokerSettings, Defaults};
 use super::metadata::lifecycle::Standing;
 use super::metadata::{
-    FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, ShardId, ShardUpdate, View,
+    FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, SHARDS, ShardId, ShardUpdate, View,
 };
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
@@ -146,6 +146,9 @@ pub struct Node<D: Disk> {
     pub(crate) partitions: BTreeMap<LogId, Partition>,
     pub(crate) by_key: BTreeMap<PartitionKey, LogId>,
     pub(crate) view: View,
+    /// Shards that this process leads or was told of by their leader. Of the others the view may be one that an earlier process
+    /// kept: what it lacks may be there.
+    pub(crate) heard: BTreeSet<ShardId>,
     pub(crate) liveness: Liveness,
     /// Which processes of other nodes were heard.
     lives: Lives,
@@ -211,6 +214,7 @@ impl<D: Disk> Node<D> {
             partitions: BTreeMap::new(),
             by_key: BTreeMap::new(),
             view,
+            heard: BTreeSet::new(),
             liveness,
             lives: Lives::default(),
             session: setup.seed.rotate_left(32),
@@ -425,7 +429,7 @@ impl<D: Disk> Node<D> {
             PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
             PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
             PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
-                Ok(update) => self.shard_update(update),
+                Ok(update) => self.shard_told(from, update),
                 Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
             },
             PeerMessage::Forward { correlation, shard, command } => {
@@ -573,6 +577,12 @@ impl<D: Disk> Node<D> {
     /// [`Effect::RegistryChanged`].
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// How many metadata shards this process neither leads nor was told of by their leader. Of those the view may be old, and what
+    /// is not in it may be there.
+    pub fn shards_unheard(&self) -> usize {
+        usize::from(SHARDS) - self.heard.len()
     }
 
     /// This life of the data directory.

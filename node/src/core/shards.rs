@@ -263,20 +263,28 @@ impl<D: Disk> Node<D> {
         let Some(partition) = self.partitions.get(&log) else { return };
         let Applied::Shard(shard) = &partition.state else { return };
         let (id, version) = (shard.id(), shard.version());
-        let Some(lead) = self.shard_leads.get_mut(&id) else { return };
-        if lead.told >= version {
-            // A shard that never took a command is known from its leader's first commit on.
-            if !self.view.knows(id) && self.leading(id.0.into()).is_some() {
-                self.merge_own_shard(log);
-            }
-            return;
-        }
+        // A shard that never took a command is known from its leader's first commit on.
+        self.hear_own_shard(id);
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let Applied::Shard(shard) = &partition.state else { return };
+        let Some(lead) = self.shard_leads.get_mut(&id).filter(|lead| lead.told < version) else { return };
         let update = shard.update_since(lead.told);
         lead.told = version;
         let bytes: Bytes = update.encode().into();
         for to in self.peers() {
             let message = PeerMessage::ShardUpdate(bytes.clone());
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        }
+    }
+
+    /// What a shard that this node leads says to the node itself, once it is known to be current.
+    fn hear_own_shard(&mut self, shard: ShardId) {
+        let Some((_, log)) = self.leading(shard.0.into()) else { return };
+        let Some(Applied::Shard(state)) = self.partitions.get(&log).map(|partition| &partition.state) else {
+            return;
+        };
+        if self.heard.insert(shard) || state.version() > self.view.version(shard) {
+            self.merge_own_shard(log);
         }
     }
 
@@ -305,24 +313,37 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A node asks what is new in a shard. Any replica may answer: versions only rise.
+    /// A node asks what is new in a shard. Any replica may answer: versions only rise. A leader is believed to know all there is,
+    /// and says nothing before it does.
     pub(crate) fn shard_poll(&mut self, from: NodeId, shard: u32, version: u64) {
         let Some(log) = shard_id(shard).and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard)))
         else {
             return;
         };
-        let Some(Applied::Shard(shard)) = self.partitions.get(log).map(|partition| &partition.state) else {
+        let Some(partition) = self.partitions.get(log) else { return };
+        let Applied::Shard(state) = &partition.state else { return };
+        if partition.leads() && self.leading(shard).is_none() {
             return;
-        };
+        }
         // Version 0 may be that of a node that knows nothing of the shard yet.
-        if shard.version() > version || version == 0 {
-            let message = PeerMessage::ShardUpdate(shard.update_since(version).encode().into());
+        if state.version() > version || version == 0 {
+            let message = PeerMessage::ShardUpdate(state.update_since(version).encode().into());
             self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
         }
     }
 
-    /// News of a shard, from whoever holds it: only committed state is in it, and older news change nothing.
-    pub(crate) fn shard_update(&mut self, update: ShardUpdate) {
+    /// News of a shard from another node.
+    pub(crate) fn shard_told(&mut self, from: NodeId, update: ShardUpdate) {
+        let shard = update.shard;
+        let by_leader = self.leader_of(PartitionKey::of_shard(shard)) == Some(from);
+        if self.shard_update(update) && by_leader {
+            self.heard.insert(shard);
+        }
+    }
+
+    /// News of a shard, from whoever holds it: only committed state is in it, and older news change nothing. Says whether the view
+    /// has all of it now.
+    fn shard_update(&mut self, update: ShardUpdate) -> bool {
         let shard = update.shard;
         match self.view.merge(update) {
             Merge::Changed { partitions, nodes, .. } => {
@@ -333,23 +354,20 @@ impl<D: Disk> Node<D> {
                 self.topics_moved();
             }
             Merge::Current => {}
-            Merge::Gap => self.poll_shard(shard),
+            Merge::Gap => {
+                self.poll_shard(shard);
+                return false;
+            }
         }
+        true
     }
 
     /// Asks the shard's leader, or when none is known each of its replicas in turn.
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
         if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
-            // A shard that never took a command says so to itself, too; and one that leads itself from an old copy of the
-            // view has nobody else to tell it.
-            if let Some((_, log)) = self.leading(shard.0.into())
-                && let Some(Applied::Shard(state)) =
-                    self.partitions.get(&log).map(|partition| &partition.state)
-                && (!self.view.knows(shard) || state.version() > self.view.version(shard))
-            {
-                self.merge_own_shard(log);
-            }
+            // A node that leads the shard from an old copy of the view has nobody else to tell it.
+            self.hear_own_shard(shard);
             return;
         }
         let to = self.leader_of(key).or_else(|| {
@@ -360,7 +378,9 @@ impl<D: Disk> Node<D> {
             others.get(turn % others.len().max(1)).copied()
         });
         if let Some(to) = to {
-            let message = PeerMessage::ShardPoll { shard: shard.0.into(), version: self.view.version(shard) };
+            // Everything until the leader was heard: it answers that in any case.
+            let version = if self.heard.contains(&shard) { self.view.version(shard) } else { 0 };
+            let message = PeerMessage::ShardPoll { shard: shard.0.into(), version };
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
         }
     }

@@ -123,7 +123,7 @@ fn partitions(node: &ShellNode, out: &mut Exposition) {
 fn membership(node: &ShellNode, out: &mut Exposition) {
     let (view, live, me) = (node.view(), node.live(), node.identity().node);
     let led = |shard: &ShardId| leader_up(node, &live, PartitionKey::of_shard(*shard)).is_some();
-    let shards_unknown = ShardId::all().filter(|shard| !view.knows(*shard)).count();
+    let shards_unknown = node.shards_unheard();
     let shards_leaderless = ShardId::all().filter(|shard| !led(shard)).count();
     let not_live = view.nodes().filter(|info| info.node != me && !live.contains(&info.node)).count();
     for (name, help, value) in [
@@ -139,7 +139,7 @@ fn membership(node: &ShellNode, out: &mut Exposition) {
         ("rafka_topics", "Topics that this node knows of.", view.topics().count() as u64),
         (
             "rafka_metadata_shards_unknown",
-            "Metadata shards of which this node has no copy yet.",
+            "Metadata shards of which this process heard nothing current yet.",
             shards_unknown as u64,
         ),
         (

@@ -303,8 +303,8 @@ pub(super) fn unready(node: &ShellNode) -> Option<String> {
     if !registered {
         return Some(format!("node {} is not registered with shard 0 yet", me.node.0));
     }
-    if !view.knows_all() {
-        let missing = ShardId::all().filter(|shard| !view.knows(*shard)).count();
+    let missing = node.shards_unheard();
+    if missing > 0 {
         return Some(format!("{missing} metadata shards are not known yet"));
     }
     let live = node.live();

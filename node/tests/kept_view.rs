@@ -1,0 +1,116 @@
+//! A node that starts knows topics from the view that an earlier process kept. What that view lacks may be a newer topic: the node must
+//! not call it unknown before the leader of its shard told it.
+
+use std::collections::BTreeSet;
+
+use mesh::life::Life;
+use mesh::liveness::{Health, Heartbeat};
+use mesh::raft::{Incarnation, NodeId, Term, Time};
+use node::core::error::ErrorCode;
+use node::core::message::{LeaderInfo, PeerMessage};
+use node::core::metadata::{Founder, Founding, PartitionKey, Registration, Shard, ShardId, View};
+use node::core::request::{MetadataTopics, Request, RequestId, Response, TopicRef};
+use node::core::{Effect, Identity, Input, Node, NodeConfig, Now, Setup};
+use storage::fake::FakeDisk;
+use storage::index::memory::MemoryIndex;
+use storage::{Store, StoreConfig};
+
+type TestNode = Node<FakeDisk>;
+
+const LIFE: Incarnation = Incarnation(9);
+const TOPIC: &str = "newer-than-the-view";
+
+fn now(ms: u64) -> Now {
+    Now { mono: Time(ms * 1_000), wall_ms: 0 }
+}
+
+fn founding() -> Founding {
+    let founder = |node: i32| Founder {
+        node: NodeId(node),
+        incarnation: LIFE,
+        peer_id: vec![u8::try_from(node).expect("small")],
+        mesh: format!("host-{node}:9192"),
+        zone: String::new(),
+    };
+    Founding { cluster_id: "test".into(), founders: (1..=3).map(founder).collect() }
+}
+
+fn shard(id: ShardId) -> Shard {
+    Shard::founded(id, &founding())
+}
+
+/// Node 1, with a view that has every shard and no topic.
+fn start() -> TestNode {
+    let mut view = View::founded(&founding());
+    ShardId::all().for_each(|id| _ = view.merge(shard(id).update_since(0)));
+    assert!(view.knows_all());
+    let index = Box::new(MemoryIndex::new());
+    let (store, recovered) = Store::open(FakeDisk::default(), StoreConfig::default(), index).expect("opens");
+    let address = |port: u16| format!("host-1:{port}");
+    let registration = Registration {
+        node: Some(NodeId(1)),
+        incarnation: LIFE,
+        peer_id: vec![1],
+        kafka: address(9092),
+        mesh: address(9192),
+        http: address(9292),
+        zone: String::new(),
+        weight: 1,
+    };
+    let identity = Identity { node: NodeId(1), incarnation: LIFE };
+    let view = Some(view.encode().into());
+    let setup = Setup { identity, registration, founding: founding(), view, seed: 3 };
+    Node::open(setup, NodeConfig::default(), store, recovered, now(0)).expect("opens").0
+}
+
+fn hear(node: &mut TestNode, from: i32, message: PeerMessage) -> Vec<Effect<FakeDisk>> {
+    let life = Life { incarnation: LIFE, boot: 1, session: 1 };
+    node.step(now(10), Input::Message { from: NodeId(from), life, message })
+}
+
+/// Node `from` is alive and hears node 1.
+fn alive(node: &mut TestNode, from: i32) {
+    let hears = BTreeSet::from([NodeId(1)]);
+    let beat = Heartbeat { incarnation: LIFE, boot: 1, sequence: 1, hears, health: Health::default() };
+    hear(node, from, PeerMessage::Heartbeat(beat));
+}
+
+/// What the node says of the topic.
+fn told(node: &mut TestNode) -> ErrorCode {
+    let topics = MetadataTopics::Some(vec![TopicRef::Name(TOPIC.into())]);
+    let request = Request::Metadata { topics, allow_auto_create: false };
+    let effects = node.step(now(10), Input::Request { id: RequestId(7), request });
+    let answer = effects.into_iter().find_map(|effect| match effect {
+        Effect::Respond { response: Response::Metadata(found), .. } => Some(found.topics[0].error),
+        _ => None,
+    });
+    answer.expect("metadata is answered at once")
+}
+
+fn update(id: ShardId) -> PeerMessage {
+    PeerMessage::ShardUpdate(shard(id).update_since(0).encode().into())
+}
+
+#[test]
+fn a_topic_that_the_kept_view_lacks_is_unknown_only_once_its_shard_was_heard() {
+    let mut node = start();
+    let home = ShardId::of_name(TOPIC);
+    assert_eq!(told(&mut node), ErrorCode::LeaderNotAvailable, "it may be newer than the view");
+
+    (2..=3).for_each(|from| alive(&mut node, from));
+    hear(&mut node, 2, update(home));
+    assert_eq!(told(&mut node), ErrorCode::LeaderNotAvailable, "nobody is known to lead the shard");
+
+    let key = PartitionKey::of_shard(home);
+    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)] };
+    let asked = hear(&mut node, 2, PeerMessage::Leaders(vec![leads]));
+    let everything = PeerMessage::ShardPoll { shard: home.0.into(), version: 0 };
+    let sent = |effect: &Effect<FakeDisk>| matches!(effect, Effect::Send { to: NodeId(3), message, .. } if *message == everything);
+    assert!(asked.iter().any(sent), "the leader is asked as soon as it is known");
+
+    hear(&mut node, 2, update(home));
+    assert_eq!(told(&mut node), ErrorCode::LeaderNotAvailable, "another replica may not know");
+    hear(&mut node, 3, update(home));
+    assert_eq!(told(&mut node), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(node.shards_unheard(), ShardId::all().count() - 1);
+}
