@@ -56,12 +56,19 @@ with_cc() {
   program "$PWD/client"
 }
 
+need_go() { # one that fetches the version which go.mod names
+  local found
+  need go
+  found=$(go env GOVERSION)
+  [[ $found =~ ^go1\.(2[1-9]|[3-9][0-9]) ]] || die "$found is too old to fetch a newer Go; install Go 1.21 or newer"
+}
+
 tools_of() { # CLIENT
   case $1 in
     java) need java javac mvn ;;
     librdkafka) need cc; [ -e /usr/include/librdkafka/rdkafka.h ] || apt_install librdkafka-dev libc6-dev ;;
     rdkafka | rskafka) need_rust; need c++ ;;
-    franz-go | sarama) need go ;;
+    franz-go | sarama) need_go ;;
     kafkajs | platformatic) need node npm ;;
     *) need python3 ;;
   esac

@@ -28,7 +28,10 @@ ACKS_1, LOST_MAX = {"sarama", "platformatic", "aiokafka"}, RATE // 10
 # excused here. Kafka's elections take several seconds after a SIGKILL.
 KNOWN = {
     "rdkafka": (r"BrokerTransportFailure", "a broken connection, told and got over"),
-    "sarama": (r"connect: connection refused$|^kafka: broker not connected$|EOF$|in process of shutting down$", "no more than 3 retries, 100 ms apart"),
+    "sarama": (
+        r"connect: connection refused$|^kafka: broker not connected$|EOF$|in process of shutting down$",
+        "no more than 3 retries, 100 ms apart",
+    ),
     "platformatic": (r"(produce|fetch) failed \d times", "no more than 3 retries, 1 s apart"),
 }
 
