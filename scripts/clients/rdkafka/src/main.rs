@@ -37,12 +37,19 @@ impl ProducerContext for Told {
 
 fn about() -> String {
     let lock = include_str!("../Cargo.lock");
-    let version = lock.split("name = \"rdkafka\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let version =
+        lock.split("name = \"rdkafka\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
     let library = rdkafka::util::get_rdkafka_version().1;
     format!(r#""client": "rdkafka", "version": "{} (librdkafka {library})""#, version.unwrap_or("?"))
 }
 
-fn produce(config: &ClientConfig, topic: &str, producer_number: u32, count: u32, rate: u32) -> Result<(), Failure> {
+fn produce(
+    config: &ClientConfig,
+    topic: &str,
+    producer_number: u32,
+    count: u32,
+    rate: u32,
+) -> Result<(), Failure> {
     let producer: ThreadedProducer<Told> = config.create_with_context(Told::default())?;
     let begin = Instant::now();
     for n in 0..count {
@@ -61,7 +68,8 @@ fn produce(config: &ClientConfig, topic: &str, producer_number: u32, count: u32,
 
 fn consume(config: &mut ClientConfig, topic: &str, partitions: i32, count: usize) -> Result<(), Failure> {
     // librdkafka insists on a group's name, which nothing uses here, and would commit to it.
-    let consumer: BaseConsumer = config.set("group.id", "unused").set("enable.auto.commit", "false").create()?;
+    let consumer: BaseConsumer =
+        config.set("group.id", "unused").set("enable.auto.commit", "false").create()?;
     let mut all = TopicPartitionList::new();
     all.add_partition_range(topic, 0, partitions - 1);
     all.set_all_offsets(Offset::Beginning)?;
@@ -72,7 +80,8 @@ fn consume(config: &mut ClientConfig, topic: &str, partitions: i32, count: usize
             None => {}
             Some(Err(error)) => println!("error {error}"),
             Some(Ok(m)) => {
-                let (key, value) = (m.key_view::<str>().ok_or("no key")??, m.payload_view::<str>().ok_or("no value")??);
+                let (key, value) =
+                    (m.key_view::<str>().ok_or("no key")??, m.payload_view::<str>().ok_or("no value")??);
                 println!("record {} {} {key} {value}", m.partition(), m.offset());
                 seen.insert(value.to_owned());
                 consumed += 1;

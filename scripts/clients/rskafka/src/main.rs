@@ -17,7 +17,8 @@ type Failure = Box<dyn std::error::Error>;
 
 fn about() -> String {
     let lock = include_str!("../Cargo.lock");
-    let version = lock.split("name = \"rskafka\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let version =
+        lock.split("name = \"rskafka\"\nversion = \"").nth(1).and_then(|rest| rest.split('"').next());
     format!(r#""client": "rskafka", "version": "{}""#, version.unwrap_or("?"))
 }
 
