@@ -60,7 +60,7 @@ fn start() -> TestNode {
     let identity = Identity { node: NodeId(1), incarnation: LIFE };
     let view = Some(view.encode().into());
     let setup = Setup { identity, registration, founding: founding(), view, seed: 3 };
-    Node::open(setup, NodeConfig::default(), store, recovered, now(0)).expect("opens").0
+    Node::open(setup, NodeConfig::default(), vec![(store, recovered)], now(0)).expect("opens").0
 }
 
 fn hear(node: &mut TestNode, from: i32, message: PeerMessage) -> Vec<Effect<FakeDisk>> {
