@@ -1,6 +1,7 @@
 //! The everyday requests beyond writing and reading, at the node core: deletion of records, more partitions, preferred leaders,
 //! offsets by time, epochs.
 
+mod founders;
 mod steps;
 
 use node::core::error::ErrorCode;

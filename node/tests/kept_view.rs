@@ -1,66 +1,37 @@
 //! A node that starts knows topics from the view that an earlier process kept. What that view lacks may be a newer topic: the node must
 //! not call it unknown before the leader of its shard told it.
 
+mod founders;
+
 use std::collections::BTreeSet;
 
+use founders::{LIFE, TestNode, founding};
 use mesh::life::Life;
 use mesh::liveness::{Health, Heartbeat};
-use mesh::raft::{Incarnation, NodeId, Term, Time};
+use mesh::raft::{NodeId, Term, Time};
 use node::core::error::ErrorCode;
 use node::core::message::{LeaderInfo, PeerMessage};
-use node::core::metadata::{Founder, Founding, PartitionKey, Registration, Shard, ShardId, View};
+use node::core::metadata::{PartitionKey, Shard, ShardId, View};
 use node::core::request::{MetadataTopics, Request, RequestId, Response, TopicRef};
-use node::core::{Effect, Identity, Input, Node, NodeConfig, Now, Setup};
+use node::core::{Effect, Input, Now};
 use storage::fake::FakeDisk;
-use storage::index::memory::MemoryIndex;
-use storage::{Store, StoreConfig};
 
-type TestNode = Node<FakeDisk>;
-
-const LIFE: Incarnation = Incarnation(9);
 const TOPIC: &str = "newer-than-the-view";
 
 fn now(ms: u64) -> Now {
     Now { mono: Time(ms * 1_000), wall_ms: 0 }
 }
 
-fn founding() -> Founding {
-    let founder = |node: i32| Founder {
-        node: NodeId(node),
-        incarnation: LIFE,
-        peer_id: vec![u8::try_from(node).expect("small")],
-        mesh: format!("host-{node}:9192"),
-        zone: String::new(),
-    };
-    Founding { cluster_id: "test".into(), founders: (1..=3).map(founder).collect() }
-}
-
 fn shard(id: ShardId) -> Shard {
-    Shard::founded(id, &founding())
+    Shard::founded(id, &founding(3))
 }
 
 /// Node 1, with a view that has every shard and no topic.
 fn start() -> TestNode {
-    let mut view = View::founded(&founding());
+    let mut view = View::founded(&founding(3));
     ShardId::all().for_each(|id| _ = view.merge(shard(id).update_since(0)));
     assert!(view.knows_all());
-    let index = Box::new(MemoryIndex::new());
-    let (store, recovered) = Store::open(FakeDisk::default(), StoreConfig::default(), index).expect("opens");
-    let address = |port: u16| format!("host-1:{port}");
-    let registration = Registration {
-        node: Some(NodeId(1)),
-        incarnation: LIFE,
-        peer_id: vec![1],
-        kafka: address(9092),
-        mesh: address(9192),
-        http: address(9292),
-        zone: String::new(),
-        weight: 1,
-    };
-    let identity = Identity { node: NodeId(1), incarnation: LIFE };
-    let view = Some(view.encode().into());
-    let setup = Setup { identity, registration, founding: founding(), view, seed: 3 };
-    Node::open(setup, NodeConfig::default(), vec![(store, recovered)], now(0)).expect("opens").0
+    founders::open(1, &FakeDisk::default(), founding(3), Some(view.encode().into()), 3, now(0)).0
 }
 
 fn hear(node: &mut TestNode, from: i32, message: PeerMessage) -> Vec<Effect<FakeDisk>> {

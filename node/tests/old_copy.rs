@@ -1,51 +1,21 @@
 //! An old copy of a data directory is told by the others: they drop what it says, say which boot they know, and it ends.
 
+mod founders;
+
+use founders::{LIFE, TestNode};
 use mesh::life::Life;
-use mesh::raft::{Incarnation, NodeId, Time};
+use mesh::raft::{NodeId, Time};
 use node::core::message::PeerMessage;
-use node::core::metadata::{Founder, Founding, Registration};
-use node::core::{Effect, Identity, Input, Node, NodeConfig, Now, OLD_COPY, Setup};
+use node::core::{Effect, Input, Now, OLD_COPY};
 use storage::fake::FakeDisk;
-use storage::index::memory::MemoryIndex;
-use storage::{Store, StoreConfig};
-
-type TestNode = Node<FakeDisk>;
-
-const LIFE: Incarnation = Incarnation(9);
 
 fn now(ms: u64) -> Now {
     Now { mono: Time(ms * 1_000), wall_ms: 0 }
 }
 
-fn founding() -> Founding {
-    let founder = |node: i32| Founder {
-        node: NodeId(node),
-        incarnation: LIFE,
-        peer_id: vec![u8::try_from(node).expect("small")],
-        mesh: format!("host-{node}:9192"),
-        zone: String::new(),
-    };
-    Founding { cluster_id: "test".into(), founders: (1..=3).map(founder).collect() }
-}
-
 /// Starts a process of `node` on a disk.
 fn start(node: i32, disk: &FakeDisk, seed: u64) -> TestNode {
-    let index = Box::new(MemoryIndex::new());
-    let (store, recovered) = Store::open(disk.clone(), StoreConfig::default(), index).expect("opens");
-    let address = |port: u16| format!("host-{node}:{port}");
-    let registration = Registration {
-        node: Some(NodeId(node)),
-        incarnation: LIFE,
-        peer_id: vec![u8::try_from(node).expect("small")],
-        kafka: address(9092),
-        mesh: address(9192),
-        http: address(9292),
-        zone: String::new(),
-        weight: 1,
-    };
-    let identity = Identity { node: NodeId(node), incarnation: LIFE };
-    let setup = Setup { identity, registration, founding: founding(), view: None, seed };
-    Node::open(setup, NodeConfig::default(), vec![(store, recovered)], now(0)).expect("opens").0
+    founders::open(node, disk, founders::founding(3), None, seed, now(0)).0
 }
 
 fn hear(node: &mut TestNode, from: i32, life: Life, message: PeerMessage) -> Vec<Effect<FakeDisk>> {

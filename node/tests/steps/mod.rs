@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use mesh::life::Life;
-use mesh::raft::{Incarnation, NodeId, Time};
+use mesh::raft::{NodeId, Time};
 use node::core::error::ErrorCode;
 use node::core::message::PeerMessage;
-use node::core::metadata::{Founder, Founding, Registration};
 use node::core::request::*;
-use node::core::{Effect, Identity, Input, Node, NodeConfig, Now, Setup};
+use node::core::{Effect, Input, Node, Now};
 use storage::fake::FakeDisk;
-use storage::index::memory::MemoryIndex;
-use storage::{Store, StoreConfig};
 
-const LIFE: Incarnation = Incarnation(9);
+use crate::founders;
+
 const STEP_MS: u64 = 5;
 const PATIENCE_MS: u64 = 60_000;
 
@@ -24,6 +22,7 @@ pub(crate) struct Mesh {
     messages: VecDeque<(usize, usize, Life, PeerMessage)>,
     answers: BTreeMap<RequestId, Response>,
     next: u64,
+    starts: u64,
 }
 
 impl Mesh {
@@ -32,7 +31,7 @@ impl Mesh {
         let disks: Vec<FakeDisk> = (0..count).map(|_| FakeDisk::default()).collect();
         let (messages, answers) = (VecDeque::new(), BTreeMap::new());
         let nodes = disks.iter().map(|_| None).collect();
-        let mut mesh = Self { nodes, disks, now_ms: 0, messages, answers, next: 0 };
+        let mut mesh = Self { nodes, disks, now_ms: 0, messages, answers, next: 0, starts: 0 };
         (1..=count).for_each(|node| mesh.start(node));
         for node in 1..=count {
             mesh.until("all nodes are known", |mesh| {
@@ -47,34 +46,10 @@ impl Mesh {
     /// Starts a process on the node's disk.
     pub(crate) fn start(&mut self, node: i32) {
         let at = place(node);
-        let founder = |node: i32| Founder {
-            node: NodeId(node),
-            incarnation: LIFE,
-            peer_id: vec![u8::try_from(node).expect("small")],
-            mesh: format!("host-{node}:9192"),
-            zone: String::new(),
-        };
-        let count = i32::try_from(self.disks.len()).expect("small");
-        let founding = Founding { cluster_id: "test".into(), founders: (1..=count).map(founder).collect() };
-        let address = |port: u16| format!("host-{node}:{port}");
-        let registration = Registration {
-            node: Some(NodeId(node)),
-            incarnation: LIFE,
-            peer_id: vec![u8::try_from(node).expect("small")],
-            kafka: address(9092),
-            mesh: address(9192),
-            http: address(9292),
-            zone: String::new(),
-            weight: 1,
-        };
-        let index = Box::new(MemoryIndex::new());
-        let (store, recovered) =
-            Store::open(self.disks[at].clone(), StoreConfig::default(), index).expect("opens");
-        let identity = Identity { node: NodeId(node), incarnation: LIFE };
-        let seed = u64::try_from(node).expect("small") + 100 * recovered.boot;
-        let setup = Setup { identity, registration, founding, view: None, seed };
+        let founding = founders::founding(i32::try_from(self.disks.len()).expect("small"));
+        self.starts += 1;
         let (process, effects) =
-            Node::open(setup, NodeConfig::default(), vec![(store, recovered)], self.now()).expect("opens");
+            founders::open(node, &self.disks[at], founding, None, self.starts, self.now());
         self.nodes[at] = Some(process);
         self.perform(at, effects);
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
