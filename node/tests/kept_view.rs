@@ -12,7 +12,7 @@ use mesh::raft::{NodeId, Term, Time};
 use node::core::error::ErrorCode;
 use node::core::message::{LeaderInfo, PeerMessage};
 use node::core::metadata::{PartitionKey, Shard, ShardId, View};
-use node::core::request::{MetadataTopics, Request, RequestId, Response, TopicRef};
+use node::core::request::{CreateTopic, MetadataTopics, Request, RequestId, Response, TopicRef};
 use node::core::{Effect, Input, Now};
 use storage::fake::FakeDisk;
 
@@ -84,4 +84,34 @@ fn a_topic_that_the_kept_view_lacks_is_unknown_only_once_its_shard_was_heard() {
     hear(&mut node, 3, update(home));
     assert_eq!(told(&mut node), ErrorCode::UnknownTopicOrPartition);
     assert_eq!(node.shards_unheard(), ShardId::all().count() - 1);
+}
+
+/// The outcome of creating the topic, if it is told at once.
+fn created(node: &mut TestNode) -> Option<ErrorCode> {
+    let topic = CreateTopic {
+        name: TOPIC.into(),
+        partitions: 1,
+        replication_factor: 1,
+        assignment: Vec::new(),
+        configs: Vec::new(),
+    };
+    let request = Request::CreateTopics { topics: vec![topic], validate_only: false, timeout_ms: 1_000 };
+    let effects = node.step(now(10), Input::Request { id: RequestId(8), request });
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Respond { response: Response::CreateTopics { topics }, .. } => Some(topics[0].error),
+        _ => None,
+    })
+}
+
+/// The lives that an old registry names may be over: a topic planned on them has nobody to create it (seed 1223 found one).
+#[test]
+fn no_topic_is_planned_before_the_registry_was_heard() {
+    let mut node = start();
+    (2..=3).for_each(|from| alive(&mut node, from));
+    assert_eq!(created(&mut node), Some(ErrorCode::NotController));
+    let key = PartitionKey::of_shard(ShardId(0));
+    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)] };
+    hear(&mut node, 2, PeerMessage::Leaders(vec![leads]));
+    hear(&mut node, 3, update(ShardId(0)));
+    assert_eq!(created(&mut node), None, "its shard is asked");
 }

@@ -118,6 +118,18 @@ fn an_acknowledgement_by_one_may_be_of_the_past() {
     clean(17_952_867_920_647);
 }
 
+/// A request overtook those that had waited for a paused process, on its own connection.
+#[test]
+fn a_process_that_goes_on_takes_requests_in_their_order() {
+    clean(17_952_979_080_652);
+}
+
+/// A node whose disk was wiped planned a topic on lives that were over, its own among them.
+#[test]
+fn topics_are_planned_on_lives_that_are() {
+    clean(1_223);
+}
+
 /// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {

@@ -246,7 +246,7 @@ impl<D: Disk> Node<D> {
                 ErrorCode::LeaderNotAvailable if self.view.topic_named(&name).is_none() => {
                     Err(Refusal::new(ErrorCode::NotController, ErrorCode::NotController.text()))
                 }
-                _ => plan_growth(&topic, &self.view, &live),
+                _ => self.knows_lives().and_then(|()| plan_growth(&topic, &self.view, &live)),
             };
             let (error, message, step) = match &plan {
                 Ok(_) if validate_only => (ErrorCode::None, None, CreateStep::Done),
@@ -277,15 +277,22 @@ impl<D: Disk> Node<D> {
     }
 
     fn plan(&mut self, topic: &CreateTopic) -> Result<Plan, Refusal> {
-        if self.view.nodes().next().is_none() {
-            let message =
-                "This node has just started and does not know the nodes of the mesh yet; try again.";
-            return Err(Refusal::new(ErrorCode::NotController, message));
-        }
+        self.knows_lives()?;
         let mut live = self.liveness.live();
         live.insert(self.identity.node);
         let random = self.random();
         plan::plan_topic(topic, &self.view, &live, &self.config.defaults, random)
+    }
+
+    /// Replicas are planned for lives of data directories. Planned from an old registry, most of them may be over, and nobody would
+    /// ever create the partition (seed 1223: a node whose disk was wiped planned itself by its old life).
+    fn knows_lives(&self) -> Result<(), Refusal> {
+        let own = self.view.node(self.identity.node).map(|info| info.incarnation);
+        if self.heard.contains(&ShardId(0)) && own == Some(self.identity.incarnation) {
+            return Ok(());
+        }
+        let message = "This node has just started and does not know the nodes of the mesh yet; try again.";
+        Err(Refusal::new(ErrorCode::NotController, message))
     }
 
     /// 16 bytes from the node's seed: unique, not secret.

@@ -36,7 +36,7 @@ impl Default for Limits {
             connection_bytes_max: 128 << 20,
             connection_requests_max: 64,
             connections_max: 10_000,
-            connections_of_address_max: 5_000,
+            connections_of_address_max: 9_000,
             first_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(30),

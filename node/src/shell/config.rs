@@ -114,7 +114,7 @@ pub struct Raw {
     /// Kafka clients that may be connected [default: 10000]
     #[arg(long, env = "RAFKA_MAX_CONNECTIONS", value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<u32>,
-    /// Of these, clients of one address, or of one /64 of IPv6 [default: half of them]
+    /// Of these, clients of one address, or of one /64 of IPv6 [default: nine tenths of them]
     #[arg(long, env = "RAFKA_MAX_CONNECTIONS_PER_IP", value_name = "N", help_heading = "Limits")]
     pub max_connections_per_ip: Option<u32>,
     /// Bytes of one request of a Kafka client [default: 104857600]
@@ -410,7 +410,7 @@ impl Config {
             max_connections_per_ip: connections(
                 "max-connections-per-ip",
                 raw.max_connections_per_ip,
-                max_connections.div_ceil(2),
+                max_connections - max_connections / 10,
             )?,
             socket_request_max_bytes: bytes(
                 "socket-request-max-bytes",

@@ -327,8 +327,12 @@ impl World {
             let mut at = self.now;
             for event in std::mem::take(&mut h.deferred) {
                 at += 1;
+                if let Event::Request(id) = event {
+                    h.backlog.0.insert(id);
+                }
                 self.queue.push(at, event);
             }
+            h.backlog.1 = at;
         }
     }
 

@@ -1,11 +1,12 @@
 //! One machine: its disk, its clocks, and at most one process on it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId, Time};
 use node::core::metadata::{Founder, Founding, PartitionKey, Registration};
+use node::core::request::RequestId;
 use node::core::workers::needed;
 use node::core::{Effect, Identity, Now};
 use node::core::{Node, NodeConfig, Setup};
@@ -83,6 +84,8 @@ pub(super) struct Host {
     pub(super) recovered: Vec<Recovered>,
     /// What came while paused.
     pub(super) deferred: VecDeque<Event>,
+    /// Requests of it that are given to the process now, and until when.
+    pub(super) backlog: (BTreeSet<RequestId>, Micros),
     /// A copy of the data directory from an earlier boot.
     pub(super) copy: Option<Copy>,
     /// The tick that is queued.
@@ -121,6 +124,7 @@ impl Host {
             machine: None,
             recovered: Vec::new(),
             deferred: VecDeque::new(),
+            backlog: (BTreeSet::new(), 0),
             copy: None,
             tick: None,
             view: None,
@@ -270,6 +274,7 @@ impl Host {
         self.life += 1;
         self.drives.iter_mut().for_each(|drive| drive.commit = None);
         self.deferred.clear();
+        self.backlog.0.clear();
         self.tick = None;
         if let Some((worker, _)) = self.doomed.take() {
             // What was not hit by now is spared: later writes belong to another time, when another host may be damaged.

@@ -275,6 +275,12 @@ impl World {
             self.hosts[host].deferred.push_back(event);
             return Ok(());
         }
+        if let Event::Request(id) = event
+            && let Some(at) = self.behind_backlog(id)
+        {
+            self.queue.push(at, event);
+            return Ok(());
+        }
         match event {
             Event::Message { from, to, process, bytes, message } => {
                 self.network.done(from, to, bytes);
@@ -357,6 +363,21 @@ impl World {
             _ => return None,
         };
         matches!(self.hosts[host].process, Process::Paused(_)).then_some(host)
+    }
+
+    /// When a request may be given to a process that still works through what came while it was paused: connections keep order.
+    fn behind_backlog(&mut self, id: RequestId) -> Option<Micros> {
+        let Some(host) = self.pending.get(&id).map(|pending| pending.host) else {
+            self.hosts.iter_mut().for_each(|host| _ = host.backlog.0.remove(&id));
+            return None;
+        };
+        let (waiting, until) = &mut self.hosts[host].backlog;
+        if waiting.is_empty() || waiting.remove(&id) {
+            return None;
+        }
+        waiting.insert(id);
+        *until = (*until).max(self.now) + 1;
+        Some(*until)
     }
 
     fn is_life(&self, host: usize, life: u64) -> bool {
