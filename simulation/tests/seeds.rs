@@ -130,6 +130,12 @@ fn topics_are_planned_on_lives_that_are() {
     clean(1_223);
 }
 
+/// A second node was damaged before the registry knew the new life of the first: a topic was planned on both lives that were over.
+#[test]
+fn damage_waits_until_the_registry_knows_the_last() {
+    clean(17_952_979_082_981);
+}
+
 /// A deleted topic lived on for a moment at nodes that had not heard of it, and was judged as if it were there.
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {

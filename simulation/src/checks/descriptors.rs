@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh::raft::{Index, ReplicaId};
+use mesh::raft::{Incarnation, Index, NodeId, ReplicaId};
 use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId};
 use node::core::request::TopicId;
 
@@ -41,6 +41,12 @@ impl Descriptors {
                 Change::TopicDeleted(_) | Change::Node(_) => {}
             }
         }
+    }
+
+    /// The life of a node's data directory by the registry.
+    pub(crate) fn life_of(&self, node: NodeId) -> Option<Incarnation> {
+        let mut nodes = self.shards.get(&ShardId(0))?.nodes();
+        nodes.find(|info| info.node == node).map(|info| info.incarnation)
     }
 
     /// Whether a descriptor ever named this triple.

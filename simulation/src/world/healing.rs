@@ -131,7 +131,8 @@ impl World {
             .or_else(|| self.left_over())
     }
 
-    /// The first partition whose actual replicas are not the desired ones; with `host`, of those it should have.
+    /// The first partition whose actual replicas are not the desired ones; with `host`, of those it should have. Until the registry
+    /// has each node's present life, topics may be planned on lives that are over.
     pub(super) fn not_whole(&self, host: Option<usize>) -> Option<String> {
         let node = host.map(|host| self.hosts[host].id());
         let concerned = |descriptor: &&Descriptor| {
@@ -139,7 +140,16 @@ impl World {
                 |node| descriptor.replicas.iter().chain(&descriptor.leaving).any(|id| id.node == node);
             node.is_none_or(names)
         };
-        self.ledger.descriptors.all().filter(concerned).find_map(|descriptor| self.incomplete(descriptor))
+        let descriptors = &self.ledger.descriptors;
+        let unregistered = self.hosts.iter().find(|one| {
+            one.is_node()
+                && host.is_none_or(|host| host == one.at)
+                && descriptors.life_of(one.id()) != Some(one.incarnation)
+        });
+        if let Some(one) = unregistered {
+            return Some(format!("the registry does not know the present life of node {}", one.id().0));
+        }
+        descriptors.all().filter(concerned).find_map(|descriptor| self.incomplete(descriptor))
     }
 
     fn incomplete(&self, descriptor: &Descriptor) -> Option<String> {
