@@ -206,13 +206,6 @@ pub fn patch(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
     }
 }
 
-/// Whether a stored batch is compressed with zstd, which a Fetch below version 10 cannot carry.
-pub fn is_zstd(batch: &[u8]) -> bool {
-    batch
-        .first_chunk::<HEADER_BYTES>()
-        .is_some_and(|header| i16::from_be_bytes(at(header, 21)) & CODEC_MASK == CODEC_ZSTD)
-}
-
 fn at<const N: usize>(header: &[u8; HEADER_BYTES], from: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&header[from..from + N]);
@@ -275,7 +268,6 @@ pub(crate) mod tests {
             assert_eq!(checked.is_ok(), codec <= 4, "codec {codec}");
         }
         let zstd = Bytes::from(with(sound(1, 0), 21, &[0, 4]));
-        assert!(is_zstd(&zstd) && !is_zstd(&sound(1, 0)));
         assert_eq!(check(Some(zstd), 6, 1 << 20).unwrap_err(), BatchError::Codec(4));
     }
 

@@ -205,14 +205,8 @@ impl Writer {
     }
 
     fn partition(&mut self, result: FetchResult, read_committed: bool) -> Result<(), EncodeError> {
-        let zstd_too_early =
-            self.version < 10 && result.batches.iter().any(|part| batch::is_zstd(&part.bytes));
-        let (error, batches) = match zstd_too_early {
-            true => (ErrorCode::UnsupportedCompressionType, Vec::new()),
-            false => (result.error, result.batches),
-        };
         self.out.put_i32(result.partition);
-        self.out.put_i16(error.code());
+        self.out.put_i16(result.error.code());
         self.out.put_i64(result.high_watermark);
         // The last stable offset: without transactions everything below the high watermark is stable.
         self.out.put_i64(result.high_watermark);
@@ -223,7 +217,7 @@ impl Writer {
         if self.version >= 11 {
             self.out.put_i32(-1);
         }
-        self.records(&batches)?;
+        self.records(&result.batches)?;
         if self.is_flexible() {
             self.partition_tags(result.diverging, result.leader);
         }
