@@ -8,6 +8,8 @@
 #   scripts/suites.sh --kafka-again ..  Kafka's results anew; otherwise those of an earlier run with the same version and settings hold
 #   scripts/suites.sh --fetch [SUITE..] only fetch and build the tests, below target/suites
 #   scripts/suites.sh --docs            all of them, kept as docs/suites.md
+#   scripts/suites.sh --report [SUITE..]  what the last runs of these suites found, without running anything; with --docs, as docs/suites.md
+#   WHOLE=1 scripts/suites.sh ..        librdkafka's tests at full length; otherwise in its quick mode, in which some of them do nothing
 . "$(dirname "$0")/lib.sh"
 
 SUITES=(rskafka rdkafka franz-go librdkafka)
@@ -105,11 +107,11 @@ prepare() { # SUITE: builds it, unless that was done already
 only_fetch='' docs='' options=()
 while [[ ${1:-} == -* ]]; do
   case $1 in
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit ;;
     --self-test) need python3; exec python3 "$SCRIPTS/rig/suites.py" --self-test ;;
     --fetch) only_fetch=yes ;;
     --docs) docs=yes ;;
-    --kafka-again) options+=("$1") ;;
+    --kafka-again | --report) options+=("$1") ;;
     --only) options+=("$1" "${2:?REGEX}"); shift ;;
     *) die "no option $1; see $0 --help" ;;
   esac
@@ -123,8 +125,7 @@ done
 mkdir -p "$SUITES_DIR"
 for suite in "$@"; do prepare "$suite"; done
 [ -z "$only_fetch" ] || exit 0
-kafka_jars
-build
+case " ${options[*]} " in *" --report "*) ;; *) kafka_jars; build ;; esac
 run_dir suites
 export RUN_DIR SUITES_DIR
 status=0
