@@ -1,110 +1,216 @@
-//! What can go wrong, as a person reads it, and the exit code a script reads.
+//! What can go wrong, and what to do about it.
 
-use std::fmt;
-use std::io;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Message, OwnedMessage};
+use std::time::Duration;
 
-/// The contract with scripts, as `--help` and the manual tell it.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes:
-  0    done
-  1    failed: somebody answered, and the answer was no, or a part of the work failed
-  2    wrong usage: arguments, a property or the file of profiles
-  3    nobody reachable at --bootstrap or --http
-  4    what was named does not exist: a topic, a partition, a key of the mesh
-  5    not known: it may have happened, but no answer came (records without acknowledgement among them)
-  6    rafka doctor: something is not as it should be, nothing critical
-  7    rafka doctor: something critical
-  130  interrupted before the work was done
-A reader of the output that goes away (as head does) is no failure.";
+use crate::kafka::{describe, never_written, reason};
 
-/// A command's failure. The text says what happened, to which topic or node, and what to do.
-#[derive(Debug)]
-pub(crate) enum CliError {
-    /// The command was understood, reached somebody and did not succeed. Exit code 1.
-    Failed(String),
-    /// The arguments contradict each other or name something impossible. Exit code 2.
-    Usage(String),
-    /// No node answered. Exit code 3.
-    Unreachable(String),
-    /// What was named does not exist. Exit code 4.
-    Missing(String),
-    /// It may or may not have happened. Exit code 5.
-    Unknown(String),
-    /// Things are not as they should be. Exit code 6.
-    Warnings(String),
-    /// Something does not work. Exit code 7.
-    Critical(String),
-    /// The user ended it before it was done. Exit code 130.
-    Interrupted(String),
-    /// The reader of our output went away: not an error, but there is nobody left to work for.
-    BrokenPipe,
+/// Why something was not done. The text says what happened, to which topic or node, and on its next line what to do.
+///
+/// ```
+/// let error = rafka::kafka::check_topic_name("no spaces").unwrap_err();
+/// assert!(matches!(&error, rafka::Error::TopicName { name } if name == "no spaces"));
+/// assert!(error.to_string().contains("1 to 249"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No node answered at the Kafka addresses in time, or all of them refused.
+    #[error(
+        "no node answers at {addresses} ({reason}).\nIs it running? Name several nodes in Mesh::at, so that one may be down."
+    )]
+    KafkaUnreachable {
+        /// The addresses, as they were given.
+        addresses: String,
+        /// The last trouble heard of.
+        reason: String,
+    },
+    /// Nobody speaks HTTP at that address.
+    #[error(
+        "no node answers at http://{address} ({reason}).\nName the HTTP address of a node with Mesh::http."
+    )]
+    HttpUnreachable {
+        /// `HOST:PORT`.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something else than a node of rafka answers at that HTTP address.
+    #[error(
+        "http://{address} does not answer as a rafka node does ({reason}).\nName the HTTP address of a node with Mesh::http."
+    )]
+    NotRafka {
+        /// `HOST:PORT`.
+        address: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// A node answered over HTTP that it cannot, or will not.
+    #[error("the node at http://{address} answers {status}: {said}")]
+    HttpRefused {
+        /// `HOST:PORT`.
+        address: String,
+        /// Code and name of the HTTP status.
+        status: String,
+        /// What the node says beside.
+        said: String,
+    },
+    /// librdkafka does not take a property.
+    #[error("the property {key}={value} is not taken: {reason}.\nCorrect it where Mesh::property sets it.")]
+    Property {
+        /// Its name.
+        key: String,
+        /// What it was set to.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// librdkafka does not take its properties together.
+    #[error("cannot start the Kafka client: {reason}.\nCheck what Mesh::property sets.")]
+    Properties {
+        /// Why not.
+        reason: String,
+    },
+    /// librdkafka did not start, or did not take an order.
+    #[error("cannot start the Kafka client: {0}")]
+    Client(KafkaError),
+    /// No topic can have that name.
+    #[error(
+        "\"{name}\" is not a topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither . nor .."
+    )]
+    TopicName {
+        /// The name.
+        name: String,
+    },
+    /// There is no such topic.
+    #[error("topic \"{topic}\" does not exist at {addresses}.\nMesh::create_topic creates it.")]
+    TopicMissing {
+        /// Its name.
+        topic: String,
+        /// Where it was looked for.
+        addresses: String,
+    },
+    /// The topic cannot be used.
+    #[error("topic \"{topic}\": {}", describe(*code))]
+    TopicRefused {
+        /// Its name.
+        topic: String,
+        /// What the mesh says.
+        code: RDKafkaErrorCode,
+    },
+    /// The topic was not created, or at least not in time when the code says that.
+    #[error(
+        "topic \"{topic}\" was not created: {}.\nThe mesh has {nodes} node(s): Mesh::describe_topic shows the topic if it is \
+         there after all.",
+        describe(*code)
+    )]
+    NotCreated {
+        /// Its name.
+        topic: String,
+        /// What the mesh says.
+        code: RDKafkaErrorCode,
+        /// The nodes that were alive; a topic cannot have more replicas.
+        nodes: usize,
+    },
+    /// The topic was not deleted.
+    #[error("topic \"{topic}\" was not deleted: {}.\nMesh::topics tells what there is.", describe(*code))]
+    NotDeleted {
+        /// Its name.
+        topic: String,
+        /// What the mesh says.
+        code: RDKafkaErrorCode,
+    },
+    /// It may have happened or not: no answer came.
+    #[error("the mesh at {addresses} did not {what}: {reason}.\nIt may still happen: see Mesh::topics.")]
+    NoAnswer {
+        /// Where it was asked.
+        addresses: String,
+        /// What was asked for.
+        what: String,
+        /// Why no answer came.
+        reason: String,
+    },
+    /// The topic is there, and some of its partitions have no leader.
+    #[error(
+        "topic \"{topic}\" was created, but after {} s not every partition has a leader.\nMesh::describe_topic shows which, \
+         doctor::examine why.",
+        waited.as_secs()
+    )]
+    Leaderless {
+        /// Its name.
+        topic: String,
+        /// How long leaders were waited for.
+        waited: Duration,
+    },
+    /// The leader of a partition does not say which offsets it holds.
+    #[error(
+        "partition {partition} of topic \"{topic}\": its leader does not say its offsets within {} s: {reason}.\n\
+         Mesh::describe_topic shows the leader, Mesh::nodes whether it is up.",
+        waited.as_secs()
+    )]
+    Offsets {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number, from 0.
+        partition: i32,
+        /// How long it was asked.
+        waited: Duration,
+        /// The last answer.
+        reason: String,
+    },
+    /// Reading cannot go on, and trying again would not help.
+    #[error("topic \"{topic}\": {reason}: {why}")]
+    Reading {
+        /// The topic's name.
+        topic: String,
+        /// What librdkafka says.
+        reason: String,
+        /// What that means.
+        why: &'static str,
+    },
+    /// Nothing arrives from partitions that hold more.
+    #[error(
+        "topic \"{topic}\": nothing arrived for {} s from partitions {partitions:?}, which hold more.\nMesh::describe_topic \
+         shows their leaders, doctor::examine what is wrong.",
+        waited.as_secs()
+    )]
+    Stalled {
+        /// The topic's name.
+        topic: String,
+        /// Those not read to their end, in order.
+        partitions: Vec<i32>,
+        /// Since when.
+        waited: Duration,
+    },
+    /// The record is not in the topic and will not be: send another.
+    #[error("a record for topic \"{topic}\" was not written: {reason}")]
+    NotWritten {
+        /// The topic's name.
+        topic: String,
+        /// What the mesh or librdkafka says.
+        reason: String,
+    },
+    /// The record may be in the topic: no acknowledgement came in time.
+    #[error(
+        "a record for topic \"{topic}\" is not acknowledged: {reason}.\nIt may be written all the same: read the topic, or \
+         send it again if a second one does no harm."
+    )]
+    Unacknowledged {
+        /// The topic's name.
+        topic: String,
+        /// What the mesh or librdkafka says.
+        reason: String,
+    },
 }
 
-impl CliError {
-    /// The process exit code of the command-line contract, [`EXIT_CODES`].
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            CliError::BrokenPipe => 0,
-            CliError::Failed(_) => 1,
-            CliError::Usage(_) => 2,
-            CliError::Unreachable(_) => 3,
-            CliError::Missing(_) => 4,
-            CliError::Unknown(_) => 5,
-            CliError::Warnings(_) => 6,
-            CliError::Critical(_) => 7,
-            CliError::Interrupted(_) => 130,
-        }
-    }
-}
-
-impl fmt::Display for CliError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CliError::Failed(text)
-            | CliError::Usage(text)
-            | CliError::Unreachable(text)
-            | CliError::Missing(text)
-            | CliError::Unknown(text)
-            | CliError::Warnings(text)
-            | CliError::Critical(text)
-            | CliError::Interrupted(text) => f.write_str(text),
-            CliError::BrokenPipe => f.write_str("the reader of the output went away"),
-        }
-    }
-}
-
-impl std::error::Error for CliError {}
-
-/// Only standard output's errors convert by themselves; errors of files are given their path where they happen.
-impl From<io::Error> for CliError {
-    fn from(error: io::Error) -> CliError {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
-            _ => CliError::Failed(format!("cannot write to standard output: {error}")),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CliError, EXIT_CODES};
-
-    #[test]
-    fn every_exit_code_is_documented() {
-        let text = String::new;
-        for error in [
-            CliError::BrokenPipe,
-            CliError::Failed(text()),
-            CliError::Usage(text()),
-            CliError::Unreachable(text()),
-            CliError::Missing(text()),
-            CliError::Unknown(text()),
-            CliError::Warnings(text()),
-            CliError::Critical(text()),
-            CliError::Interrupted(text()),
-        ] {
-            let told = format!("\n  {:<3}  ", error.exit_code());
-            assert!(EXIT_CODES.contains(&told), "{error:?}");
+/// What a producer of rdkafka answers for a record that was not acknowledged.
+impl From<(KafkaError, OwnedMessage)> for Error {
+    fn from((error, record): (KafkaError, OwnedMessage)) -> Error {
+        let (topic, reason) = (record.topic().to_owned(), reason(&error));
+        match never_written(&error) {
+            true => Error::NotWritten { topic, reason },
+            false => Error::Unacknowledged { topic, reason },
         }
     }
 }

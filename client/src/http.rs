@@ -1,126 +1,258 @@
-//! A node's HTTP port: `/v1/nodes`, `/v1/partitions`, `/v1/lookup`.
+//! What nodes tell over HTTP: [`Mesh::nodes`], [`Mesh::partitions`], [`Mesh::lookup`], and any other page with [`get`].
+//!
+//! A field that a node does not send is empty or none, and one that is not known here is ignored: nodes and programs may be of
+//! different releases.
 
-use crate::error::CliError;
-use crate::settings::Settings;
+use crate::error::Error;
+use crate::mesh::Mesh;
 use serde::Deserialize;
 use serde_json::Value;
+use std::fmt;
 
-/// Answer of `/v1/nodes`. Fields that a node does not send are empty.
+/// The mesh as one node knows it (`/v1/nodes`).
 #[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Nodes {
-    pub(crate) cluster_id: String,
+#[non_exhaustive]
+pub struct Nodes {
+    /// The cluster's id, made when the mesh was founded.
+    pub cluster_id: String,
     /// The node that answered.
-    pub(crate) node_id: i64,
-    pub(crate) nodes: Vec<Node>,
+    pub node_id: i64,
+    /// Every node that it knows, itself included.
+    pub nodes: Vec<Node>,
 }
 
 /// One node, as the answering node knows it.
 #[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Node {
-    pub(crate) node_id: i64,
-    pub(crate) peer_id: String,
-    pub(crate) boot: u64,
-    pub(crate) kafka: String,
-    pub(crate) mesh: String,
-    pub(crate) http: String,
-    pub(crate) up: bool,
-    pub(crate) leads: u64,
-    pub(crate) replicas: u64,
-    pub(crate) hears: Vec<i64>,
-    /// How far its clock is ahead of the answering node's, the way included.
-    pub(crate) clock_offset_ms: Option<i64>,
+#[non_exhaustive]
+pub struct Node {
+    /// Kafka's broker id.
+    pub node_id: i64,
+    /// libp2p's identity, in base 58.
+    pub peer_id: String,
+    /// How often it has started with its data directory.
+    pub boot: u64,
+    /// Where it sends Kafka clients to, `HOST:PORT`.
+    pub kafka: String,
+    /// Where other nodes reach it, `HOST:PORT`.
+    pub mesh: String,
+    /// Its HTTP port, `HOST:PORT`.
+    pub http: String,
+    /// Whether the answering node holds it for alive.
+    pub up: bool,
+    /// Partitions that it leads, metadata shards included.
+    pub leads: u64,
+    /// Replicas that it has, of metadata shards as well.
+    pub replicas: u64,
+    /// The nodes that it hears itself.
+    pub hears: Vec<i64>,
+    /// How far its clock is ahead of the answering node's, the way included; negative when it is behind.
+    pub clock_offset_ms: Option<i64>,
     /// It says that its disk does not end a commit.
-    pub(crate) disk_stuck: bool,
-    /// When it connected to the answering node, the last time first.
-    pub(crate) arrivals_ms_ago: Vec<u64>,
-    /// Since when it is not connected.
-    pub(crate) left_ms_ago: Option<u64>,
-    /// When it last spoke from an old copy of its data directory.
-    pub(crate) old_copy_ms_ago: Option<u64>,
+    pub disk_stuck: bool,
+    /// When it connected to the answering node, in milliseconds before the answer, the last time first.
+    pub arrivals_ms_ago: Vec<u64>,
+    /// Since when it is not connected, in milliseconds before the answer; none while it is.
+    pub left_ms_ago: Option<u64>,
+    /// When it last spoke from an old copy of its data directory, in milliseconds before the answer.
+    pub old_copy_ms_ago: Option<u64>,
 }
 
-/// Answer of `/v1/partitions`.
-#[derive(Deserialize, Default)]
+/// A topic's partitions as one node knows them (`/v1/partitions`).
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Partitions {
-    pub(crate) topic_id: String,
-    pub(crate) partitions: Vec<Partition>,
+#[non_exhaustive]
+pub struct Partitions {
+    /// The topic's id, made when it was created.
+    pub topic_id: String,
+    /// In no particular order; empty when the node does not know the topic.
+    pub partitions: Vec<Partition>,
 }
 
-/// One partition; offsets are exclusive but for the log start.
-#[derive(Deserialize, Default)]
+/// One partition. Offsets are Kafka's, from 0.
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Partition {
-    pub(crate) partition: i32,
-    pub(crate) leader: Option<i64>,
-    pub(crate) term: Option<i64>,
-    pub(crate) replicas: Vec<i64>,
-    pub(crate) in_sync: Vec<i64>,
-    pub(crate) log_start: Option<i64>,
-    pub(crate) high_watermark: Option<i64>,
-    pub(crate) log_end: Option<i64>,
+#[non_exhaustive]
+pub struct Partition {
+    /// Its number, from 0.
+    pub partition: i32,
+    /// The node that takes its records; none while one is elected.
+    pub leader: Option<i64>,
+    /// How often a leader was elected, which is Kafka's leader epoch; told over HTTP only.
+    pub term: Option<i64>,
+    /// The nodes that keep copies.
+    pub replicas: Vec<i64>,
+    /// Those of them that hold all there is.
+    pub in_sync: Vec<i64>,
+    /// The first offset that is kept.
+    pub log_start: Option<i64>,
+    /// The first offset that consumers cannot read yet.
+    pub high_watermark: Option<i64>,
+    /// The offset that the next record gets; told over HTTP only.
+    pub log_end: Option<i64>,
 }
 
-/// Answer of `/v1/lookup`.
-#[derive(Deserialize, Default)]
+/// Where a key lives, and how that was found (`/v1/lookup`).
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Lookup {
-    pub(crate) key: String,
-    pub(crate) hash: String,
-    pub(crate) hops: Vec<Hop>,
-    pub(crate) value: Value,
-    pub(crate) source: String,
+#[non_exhaustive]
+pub struct Lookup {
+    /// The key, as it was asked for.
+    pub key: String,
+    /// Its place in the Kademlia table: 32 bytes in hexadecimal.
+    pub hash: String,
+    /// The nodes asked, in turn; none when the node knew by itself.
+    pub hops: Vec<Hop>,
+    /// What the mesh knows: an object with the leader and the replicas of a partition, say. Null when nobody knows the key.
+    pub value: Value,
+    /// `dht` when other nodes said so, `local` when the answering node knew.
+    pub source: String,
 }
 
 /// One node asked on the way.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Debug, Clone)]
 #[serde(default)]
-pub(crate) struct Hop {
-    pub(crate) node_id: Option<i64>,
-    pub(crate) peer_id: String,
-    pub(crate) ms: f64,
-    pub(crate) result: String,
+#[non_exhaustive]
+pub struct Hop {
+    /// Kafka's broker id, if the answering node knows it.
+    pub node_id: Option<i64>,
+    /// libp2p's identity, in base 58.
+    pub peer_id: String,
+    /// How long its answer took, in milliseconds.
+    pub ms: f64,
+    /// `closer`: it named nodes closer to the key; `value`: it knew; `timeout`: it did not answer.
+    pub result: String,
 }
 
-/// Asks the node at `--http`. `path` begins with a slash and is already percent-encoded.
+/// What [`Mesh::lookup`] can look for.
+///
+/// ```
+/// use rafka::http::Key;
+///
+/// assert_eq!(Key::Partition("orders", 7).to_string(), "partition/orders/7");
+/// assert_eq!(Key::Node(2).to_string(), "node/2");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A topic's partition, by its number from 0.
+    Partition(&'a str, u32),
+    /// A metadata shard, by its number from 0.
+    Shard(u32),
+    /// A node, by Kafka's broker id.
+    Node(u32),
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Key::Partition(topic, number) => write!(f, "partition/{topic}/{number}"),
+            Key::Shard(number) => write!(f, "shard/{number}"),
+            Key::Node(number) => write!(f, "node/{number}"),
+        }
+    }
+}
+
+impl Lookup {
+    /// The node that leads the partition or shard; none when nobody knows it, or it has no leader.
+    #[must_use]
+    pub fn leader(&self) -> Option<i64> {
+        self.value.get("leader")?.as_i64()
+    }
+}
+
+impl Mesh {
+    /// The nodes, as the one at [`Mesh::http_address`] knows them.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), rafka::Error> {
+    /// for node in rafka::Mesh::at("127.0.0.1:9092").nodes()?.nodes {
+    ///     println!("node {} at {}: {}", node.node_id, node.kafka, if node.up { "up" } else { "down" });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`].
+    pub fn nodes(&self) -> Result<Nodes, Error> {
+        typed(self, &get(self, "/v1/nodes")?)
+    }
+
+    /// A topic's partitions, as the node at [`Mesh::http_address`] knows them; [`Mesh::describe_topic`] is for when HTTP may
+    /// be closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`].
+    pub fn partitions(&self, topic: &str) -> Result<Partitions, Error> {
+        typed(self, &get(self, &format!("/v1/partitions?topic={}", encode(topic)))?)
+    }
+
+    /// Has the node at [`Mesh::http_address`] walk the mesh's Kademlia table towards a key.
+    ///
+    /// ```no_run
+    /// use rafka::http::Key;
+    ///
+    /// # fn main() -> Result<(), rafka::Error> {
+    /// let found = rafka::Mesh::at("127.0.0.1:9092").lookup(Key::Partition("orders", 7))?;
+    /// println!("led by {:?}, known after {} hop(s)", found.leader(), found.hops.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`get`]. That nobody knows the key is none: [`Lookup::value`] is null then.
+    pub fn lookup(&self, key: Key<'_>) -> Result<Lookup, Error> {
+        typed(self, &get(self, &format!("/v1/lookup?key={}", encode(&key.to_string())))?)
+    }
+}
+
+/// Asks the node at [`Mesh::http_address`] for a page. `path` begins with a slash and is already percent-encoded.
 ///
 /// # Errors
 ///
-/// [`CliError::Unreachable`] when nobody speaks HTTP there; [`CliError::Failed`] when the node answers an error or
-/// something other than JSON.
-pub(crate) fn get(settings: &Settings, path: &str) -> Result<Value, CliError> {
+/// [`Error::HttpUnreachable`] when nobody speaks HTTP there within [`Mesh::wait`]; [`Error::HttpRefused`] when the node answers
+/// an error, and [`Error::NotRafka`] when it answers something other than JSON.
+pub fn get(mesh: &Mesh, path: &str) -> Result<Value, Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(settings.wait()))
+        .timeout_global(Some(mesh.wait()))
         .http_status_as_error(false)
         .proxy(None)
         .build()
         .into();
-    let url = format!("http://{}{path}", settings.http);
-    let mut response = agent.get(&url).call().map_err(|error| unreachable(settings, &error.to_string()))?;
+    let address = mesh.http_address();
+    let unreachable = |error: ureq::Error| Error::HttpUnreachable {
+        address: address.to_owned(),
+        reason: error.to_string(),
+    };
+    let mut response = agent.get(format!("http://{address}{path}")).call().map_err(unreachable)?;
     let status = response.status();
-    let text =
-        response.body_mut().read_to_string().map_err(|error| unreachable(settings, &error.to_string()))?;
+    let text = response.body_mut().read_to_string().map_err(unreachable)?;
     if !status.is_success() {
         let said = serde_json::from_str::<Value>(&text).ok();
         let said =
             said.as_ref().and_then(|value| value.get("error")).and_then(Value::as_str).unwrap_or(text.trim());
-        return Err(CliError::Failed(format!(
-            "the node at http://{} answers {status}: {said}",
-            settings.http
-        )));
+        let (address, said) = (address.to_owned(), said.to_owned());
+        return Err(Error::HttpRefused { address, status: status.to_string(), said });
     }
-    serde_json::from_str(&text).map_err(|error| not_rafka(settings, &error))
+    serde_json::from_str(&text).map_err(|error| not_rafka(mesh, &error))
 }
 
 /// Reads an answer into its type.
-pub(crate) fn typed<T: for<'a> Deserialize<'a>>(settings: &Settings, value: &Value) -> Result<T, CliError> {
-    T::deserialize(value).map_err(|error| not_rafka(settings, &error))
+///
+/// # Errors
+///
+/// [`Error::NotRafka`].
+pub fn typed<T: for<'a> Deserialize<'a>>(mesh: &Mesh, value: &Value) -> Result<T, Error> {
+    T::deserialize(value).map_err(|error| not_rafka(mesh, &error))
 }
 
 /// Percent-encodes a query value (RFC 3986: all but unreserved characters and the slash, which a query may hold).
-pub(crate) fn encode(text: &str) -> String {
+#[must_use]
+pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -133,18 +265,8 @@ pub(crate) fn encode(text: &str) -> String {
     encoded
 }
 
-fn unreachable(settings: &Settings, error: &str) -> CliError {
-    CliError::Unreachable(format!(
-        "no node answers at http://{} ({error}).\nName another with --http HOST:PORT or RAFKA_HTTP.",
-        settings.http
-    ))
-}
-
-fn not_rafka(settings: &Settings, error: &serde_json::Error) -> CliError {
-    CliError::Failed(format!(
-        "http://{} does not answer as a rafka node does ({error}).\nIs --http (or RAFKA_HTTP) a node's HTTP address?",
-        settings.http
-    ))
+fn not_rafka(mesh: &Mesh, error: &serde_json::Error) -> Error {
+    Error::NotRafka { address: mesh.http_address().to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -1,42 +1,59 @@
 //! librdkafka, tuned for a mesh whose leaders move within a second or two.
+//!
+//! [`Mesh::producer`] and [`Mesh::reader`](crate::Mesh::reader) are enough for most programs. The rest is for those that
+//! bring a client of rdkafka of their own: [`config`] is what it is made from, [`Listener`] its context.
 
 use crate::clock;
-use crate::error::CliError;
-use crate::output;
-use crate::settings::Settings;
+use crate::error::Error;
+use crate::mesh::Mesh;
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use rdkafka::producer::FutureProducer;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Time given to each try of a request that is repeated until `--timeout` has passed.
+/// Time given to each try of a request that is repeated until [`Mesh::wait`] has passed.
 const TRY: Duration = Duration::from_secs(1);
 /// With every known address refusing, waiting longer than this helps nobody.
 const ALL_DOWN_WAIT: Duration = Duration::from_secs(2);
 
-/// Receives what librdkafka has to say. It is kept for the error message, and shown only with `--verbose`.
-pub(crate) struct Listener {
-    verbose: bool,
+/// What a producer may be told otherwise by [`Mesh::property`]: the partitioner of Java's clients, so that a key has the same
+/// partition whoever writes it (murmur2 of the key; records without key are spread, a batch at a time), batches of up to
+/// 1 MB that wait 5 ms for company, 8 s for an answer, and 120 s until a record that nobody acknowledged is given up.
+pub const PRODUCER_DEFAULTS: [(&str, &str); 5] = [
+    PARTITIONER,
+    ("linger.ms", "5"),
+    ("batch.size", "1000000"),
+    ("request.timeout.ms", "8000"),
+    ("delivery.timeout.ms", "120000"),
+];
+
+/// The partitioner of Java's clients.
+const PARTITIONER: (&str, &str) = ("partitioner", "murmur2_random");
+
+/// The context of each client made here: keeps the last trouble that librdkafka heard of, for error texts.
+pub struct Listener {
+    log: Option<fn(&str)>,
     all_down: AtomicBool,
     last: Mutex<Option<String>>,
 }
 
 impl Listener {
-    pub(crate) fn new(settings: &Settings) -> Listener {
-        Listener { verbose: settings.verbose, all_down: AtomicBool::new(false), last: Mutex::new(None) }
+    /// One that has heard nothing yet, and logs to where the mesh says.
+    #[must_use]
+    pub fn new(mesh: &Mesh) -> Listener {
+        Listener { log: mesh.log(), all_down: AtomicBool::new(false), last: Mutex::new(None) }
     }
 
-    /// The last trouble heard of, as ` (text)`, or nothing.
-    pub(crate) fn trouble(&self) -> String {
-        match self.last.lock() {
-            Ok(last) => last.as_ref().map_or_else(String::new, |text| format!(" ({text})")),
-            Err(_) => String::new(),
-        }
+    /// The last trouble heard of, such as `10.0.0.1:9092/1: Connection refused`.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.last.lock().ok().and_then(|last| last.clone())
     }
 
     fn heard(&self, text: &str) {
@@ -47,22 +64,24 @@ impl Listener {
             *last = Some(text.to_owned());
         }
     }
+
+    fn tell(&self, text: impl FnOnce() -> String) {
+        if let Some(log) = self.log {
+            log(&text());
+        }
+    }
 }
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        if self.verbose {
-            output::note(&format!("librdkafka {level:?} {facility} {text}"));
-        }
+        self.tell(|| format!("librdkafka {level:?} {facility} {text}"));
         if facility == "FAIL" {
             self.heard(text);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if self.verbose {
-            output::note(&format!("librdkafka: {error}: {reason}"));
-        }
+        self.tell(|| format!("librdkafka: {error}: {reason}"));
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.all_down.store(true, Ordering::Relaxed),
             _ => self.heard(reason),
@@ -72,22 +91,22 @@ impl ClientContext for Listener {
 
 impl ConsumerContext for Listener {}
 
-/// A client's configuration: what every client shares, then the command's `defaults`, then what the user set by profile or
-/// `--property`, then what the command cannot do without, or was told by a flag of its own (`fixed`).
-pub(crate) fn config(settings: &Settings, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
-    let mut config = base_config(settings);
-    let user = settings.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    for (key, value) in defaults.iter().copied().chain(user).chain(fixed.iter().copied()) {
+/// A client's configuration: what every client shares, then `defaults`, then what [`Mesh::property`] set, then `fixed`. Of one
+/// property the last counts.
+#[must_use]
+pub fn config(mesh: &Mesh, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+    let mut config = base_config(mesh);
+    for (key, value) in defaults.iter().copied().chain(mesh.properties()).chain(fixed.iter().copied()) {
         config.set(key, value);
     }
     config
 }
 
 /// Settings that every client shares: find the new leader quickly, and keep trying.
-fn base_config(settings: &Settings) -> ClientConfig {
+fn base_config(mesh: &Mesh) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", &settings.bootstrap)
+        .set("bootstrap.servers", mesh.addresses())
         .set("client.id", "rafka")
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true")
@@ -98,63 +117,124 @@ fn base_config(settings: &Settings) -> ClientConfig {
         .set("retry.backoff.ms", "50")
         .set("retry.backoff.max.ms", "500")
         .set("topic.metadata.refresh.fast.interval.ms", "100")
-        .set_log_level(if settings.verbose { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
+        .set_log_level(if mesh.log().is_some() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config
 }
 
 /// A client for metadata and watermarks only: it has no group id, so it cannot fetch and never looks for a coordinator.
-pub(crate) fn observer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
-    config(settings, &[], &[])
-        .create_with_context(Listener::new(settings))
+///
+/// # Errors
+///
+/// As [`cannot_start`].
+pub fn observer(mesh: &Mesh) -> Result<BaseConsumer<Listener>, Error> {
+    config(mesh, &[], &[]).create_with_context(Listener::new(mesh)).map_err(|error| cannot_start(&error))
+}
+
+/// A client that reads what it is assigned by hand; [`Mesh::reader`](crate::Mesh::reader) assigns as well.
+///
+/// librdkafka hands records only to a consumer with a group id, and one that has it looks for the group's coordinator
+/// now and then, whether it needs one or not. No group is joined and nothing is committed: the assignment and each
+/// position are given by hand, so that reading works whatever the coordinator request is answered.
+///
+/// # Errors
+///
+/// As [`cannot_start`].
+pub fn consumer(mesh: &Mesh) -> Result<BaseConsumer<Listener>, Error> {
+    let defaults = [
+        ("group.id", "rafka-consume"),
+        ("check.crcs", "true"),
+        ("fetch.wait.max.ms", "200"),
+        ("fetch.error.backoff.ms", "50"),
+        // librdkafka stops fetching for this long, by default a second, whenever its queue is full.
+        ("fetch.queue.backoff.ms", "5"),
+        ("queued.max.messages.kbytes", "32768"),
+    ];
+    let fixed = [
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("auto.offset.reset", "error"),
+        // Whoever reads may pause for as long as it likes.
+        ("max.poll.interval.ms", "86400000"),
+    ];
+    config(mesh, &defaults, &fixed)
+        .create_with_context(Listener::new(mesh))
         .map_err(|error| cannot_start(&error))
 }
 
-/// librdkafka refused its own configuration or could not start its threads.
-pub(crate) fn cannot_start(error: &KafkaError) -> CliError {
-    match error {
-        KafkaError::ClientConfig(_, reason, key, value) if !key.is_empty() => CliError::Usage(format!(
-            "the property {key}={value} is not taken: {reason}.\nSee --property (-X), and the profile that rafka profiles shows."
-        )),
-        KafkaError::ClientCreation(reason) => CliError::Usage(format!(
-            "cannot start the Kafka client: {reason}.\nCheck --property (-X), and the profile that rafka profiles shows."
-        )),
-        error => CliError::Failed(format!("cannot start the Kafka client: {error}")),
+impl Mesh {
+    /// A producer whose records are acknowledged only once they cannot get lost (`acks=all`), and are written once however
+    /// often they are sent again (`enable.idempotence`). The rest is [`PRODUCER_DEFAULTS`], which [`Mesh::property`] may change.
+    ///
+    /// One for the whole program will do: it can be shared, keeps connections and batches records. Its `send` is a future
+    /// that needs tokio; it answers `(KafkaError, OwnedMessage)` for a record without acknowledgement, which [`Error`]
+    /// is made from, and which tells whether the record may be written all the same. A dropped future does not take the
+    /// record back.
+    ///
+    /// ```no_run
+    /// use rafka::rdkafka::producer::FutureRecord;
+    /// use rafka::rdkafka::util::Timeout;
+    ///
+    /// # async fn write() -> Result<(), rafka::Error> {
+    /// let producer = rafka::Mesh::at("127.0.0.1:9092").producer()?;
+    /// let record = FutureRecord::to("greetings").key("ada").payload("hello, mesh");
+    /// let written = producer.send(record, Timeout::Never).await?;
+    /// println!("partition {}, offset {}", written.partition, written.offset);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`cannot_start`]. Whether anybody is at the addresses shows when records are sent.
+    pub fn producer(&self) -> Result<FutureProducer<Listener>, Error> {
+        config(self, &PRODUCER_DEFAULTS, &[("acks", "all"), ("enable.idempotence", "true")])
+            .create_with_context(Listener::new(self))
+            .map_err(|error| cannot_start(&error))
     }
 }
 
-/// No address of `--bootstrap` answered.
-pub(crate) fn unreachable(settings: &Settings, trouble: &str) -> CliError {
-    CliError::Unreachable(format!(
-        "no node answers at {}{trouble}.\nIs it running? Name another with --bootstrap HOST:PORT or RAFKA_BOOTSTRAP; \
-         --verbose shows each attempt.",
-        settings.bootstrap
-    ))
+/// librdkafka refused its own configuration ([`Error::Property`], [`Error::Properties`]) or could not start its threads
+/// ([`Error::Client`]).
+#[must_use]
+pub fn cannot_start(error: &KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, reason, key, value) if !key.is_empty() => {
+            Error::Property { key: key.clone(), value: value.clone(), reason: reason.clone() }
+        }
+        KafkaError::ClientCreation(reason) => Error::Properties { reason: reason.clone() },
+        error => Error::Client(error.clone()),
+    }
 }
 
 /// Metadata of one topic, or of all.
 ///
 /// # Errors
 ///
-/// [`CliError::Unreachable`] when nobody answers within `--timeout`, or sooner when every address refuses.
-pub(crate) fn metadata(
-    settings: &Settings,
+/// [`Error::KafkaUnreachable`] when nobody answers within [`Mesh::wait`], or sooner when every address refuses.
+pub fn metadata(
+    mesh: &Mesh,
     observer: &BaseConsumer<Listener>,
     topic: Option<&str>,
-) -> Result<Metadata, CliError> {
-    reach(settings, observer.client(), observer.context(), topic, || drop(observer.poll(Duration::ZERO)))
+) -> Result<Metadata, Error> {
+    reach(mesh, observer.client(), observer.context(), topic, || drop(observer.poll(Duration::ZERO)))
 }
 
 /// As [`metadata`], over any client; `serve` lets that client deliver its events.
-pub(crate) fn reach<C: ClientContext>(
-    settings: &Settings,
+///
+/// # Errors
+///
+/// As [`metadata`].
+pub fn reach<C: ClientContext>(
+    mesh: &Mesh,
     client: &Client<C>,
     listener: &Listener,
     topic: Option<&str>,
     serve: impl Fn(),
-) -> Result<Metadata, CliError> {
+) -> Result<Metadata, Error> {
     let began = clock::now();
     loop {
-        let error = match client.fetch_metadata(topic, TRY.min(settings.wait())) {
+        let error = match client.fetch_metadata(topic, TRY.min(mesh.wait())) {
             Ok(metadata) => return Ok(metadata),
             Err(error) => error,
         };
@@ -162,12 +242,9 @@ pub(crate) fn reach<C: ClientContext>(
             serve();
         }
         let refused = listener.all_down.load(Ordering::Relaxed) && began.elapsed() >= ALL_DOWN_WAIT;
-        if refused || began.elapsed() >= settings.wait() {
-            let trouble = match listener.trouble() {
-                trouble if trouble.is_empty() => format!(" ({})", reason(&error)),
-                trouble => trouble,
-            };
-            return Err(unreachable(settings, &trouble));
+        if refused || began.elapsed() >= mesh.wait() {
+            let reason = listener.trouble().unwrap_or_else(|| reason(&error));
+            return Err(Error::KafkaUnreachable { addresses: mesh.addresses().to_owned(), reason });
         }
     }
 }
@@ -176,81 +253,117 @@ pub(crate) fn reach<C: ClientContext>(
 ///
 /// # Errors
 ///
-/// As [`metadata`], and [`CliError::Failed`] for a topic that does not exist or must not be read.
-pub(crate) fn existing_topic(
-    settings: &Settings,
+/// As [`metadata`], [`Error::TopicName`], [`Error::TopicMissing`], and [`Error::TopicRefused`] for a topic that must not be
+/// read, or has no leader within [`Mesh::wait`].
+pub fn existing_topic(
+    mesh: &Mesh,
     observer: &BaseConsumer<Listener>,
     topic: &str,
-) -> Result<Metadata, CliError> {
+) -> Result<Metadata, Error> {
     check_topic_name(topic)?;
     let began = clock::now();
     loop {
-        let metadata = metadata(settings, observer, Some(topic))?;
+        let metadata = metadata(mesh, observer, Some(topic))?;
         let found = metadata.topics().first().filter(|found| !found.partitions().is_empty());
         if found.is_some() {
             return Ok(metadata);
         }
         let code = metadata.topics().first().and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match code {
-            Some(RDKafkaErrorCode::LeaderNotAvailable) if began.elapsed() < settings.wait() => {
+            Some(RDKafkaErrorCode::LeaderNotAvailable) if began.elapsed() < mesh.wait() => {
                 drop(observer.poll(Duration::from_millis(100)));
             }
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) | None => {
-                return Err(CliError::Missing(format!(
-                    "topic \"{topic}\" does not exist at {}.\nSee what there is: rafka topic list. Create it: rafka topic \
-                     create {topic}",
-                    settings.bootstrap
-                )));
+                return Err(Error::TopicMissing {
+                    topic: topic.to_owned(),
+                    addresses: mesh.addresses().to_owned(),
+                });
             }
-            Some(code) => return Err(CliError::Failed(format!("topic \"{topic}\": {}", describe(code)))),
+            Some(code) => return Err(Error::TopicRefused { topic: topic.to_owned(), code }),
         }
     }
 }
 
-/// Low and high watermark of a partition, the high one exclusive; repeated while its leader is being elected.
-pub(crate) fn watermarks<C: ConsumerContext>(
-    settings: &Settings,
+/// The first offset that a partition keeps and the first that consumers cannot read yet (the high watermark), asked again while
+/// its leader is being elected.
+///
+/// # Errors
+///
+/// [`Error::Offsets`] when its leader does not answer within [`Mesh::wait`].
+pub fn watermarks<C: ConsumerContext>(
+    mesh: &Mesh,
     consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
-) -> Result<(i64, i64), CliError> {
+) -> Result<(i64, i64), Error> {
     let began = clock::now();
     loop {
-        match consumer.fetch_watermarks(topic, partition, settings.wait().min(TRY * 5)) {
+        match consumer.fetch_watermarks(topic, partition, mesh.wait().min(TRY * 5)) {
             Ok(watermarks) => return Ok(watermarks),
-            Err(_) if began.elapsed() < settings.wait() => {
+            Err(_) if began.elapsed() < mesh.wait() => {
                 drop(consumer.poll(Duration::from_millis(50)));
             }
             Err(error) => {
-                return Err(CliError::Failed(format!(
-                    "partition {partition} of topic \"{topic}\": its leader does not say its offsets within {} s: {}.\n\
-                     rafka topic describe {topic} shows the leader, rafka nodes whether it is up.",
-                    settings.timeout,
-                    reason(&error)
-                )));
+                return Err(Error::Offsets {
+                    topic: topic.to_owned(),
+                    partition,
+                    waited: mesh.wait(),
+                    reason: reason(&error),
+                });
             }
         }
     }
 }
 
 /// Kafka's rule for topic names, checked here too because librdkafka asks brokers about any name.
-pub(crate) fn check_topic_name(name: &str) -> Result<(), CliError> {
+///
+/// # Errors
+///
+/// [`Error::TopicName`].
+pub fn check_topic_name(name: &str) -> Result<(), Error> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() || name.len() > 249 || name == "." || name == ".." || !name.chars().all(legal) {
-        return Err(CliError::Usage(format!(
-            "\"{name}\" is not a topic name: 1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither . nor .."
-        )));
+        return Err(Error::TopicName { name: name.to_owned() });
     }
     Ok(())
 }
 
+/// Whether this error of a producer says that the record is not in the topic and will not be. After any other, a timeout
+/// above all, it may be.
+#[must_use]
+pub fn never_written(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::MessageBatchTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidTopic
+                | RDKafkaErrorCode::InvalidArgument
+                | RDKafkaErrorCode::InvalidTimestamp
+                | RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnsupportedCompressionType
+                | RDKafkaErrorCode::UnsupportedFeature
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::PolicyViolation
+                | RDKafkaErrorCode::QueueFull
+        )
+    )
+}
+
 /// The broker's or librdkafka's code in words, without the layers around it.
-pub(crate) fn reason(error: &KafkaError) -> String {
+#[must_use]
+pub fn reason(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), describe)
 }
 
 /// An error code in words. librdkafka's own codes begin with "Local: ", which means: not said by a broker.
-pub(crate) fn describe(code: RDKafkaErrorCode) -> String {
+#[must_use]
+pub fn describe(code: RDKafkaErrorCode) -> String {
     let text = code.to_string();
     let words = text.split_once('(').map_or(text.as_str(), |(_, words)| words.trim_end_matches(')'));
     let words = words.trim_start_matches("Broker: ").trim_start_matches("Local: ");

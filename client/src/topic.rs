@@ -1,297 +1,303 @@
-//! `rafka topic`: create, list, describe, delete.
+//! Topics: created, listed, described and deleted, in the words of whoever uses them.
 
 use crate::clock;
-use crate::error::CliError;
-use crate::http::{self, Nodes, Partition, Partitions};
-use crate::kafka::{self, Listener};
-use crate::output::{self, Cell, Look, Table, Waiting};
-use crate::settings::Settings;
-use clap::{Args, Subcommand};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
+use crate::error::Error;
+use crate::http::{self, Partition};
+use crate::kafka::{self, Listener, check_topic_name};
+use crate::mesh::Mesh;
+use rdkafka::admin::{self, AdminClient, AdminOptions, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
-use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The commands under `rafka topic`.
-#[derive(Subcommand)]
-pub(crate) enum TopicCommand {
-    /// Create a topic and wait until each partition has a leader
-    Create(CreateArgs),
-    /// List topics
-    List,
-    /// Show a topic's partitions: leaders, replicas, offsets
-    Describe(DescribeArgs),
-    /// Delete topics and all their records
-    Delete(DeleteArgs),
-}
+/// How long details are waited for over HTTP before Kafka is asked instead.
+const HTTP_WAIT: Duration = Duration::from_secs(2);
 
-/// Arguments of `rafka topic create`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  rafka topic create orders --partitions 6 --replication-factor 3
-  rafka topic create clicks --config retention.ms=86400000 --config max.message.bytes=5242880
-
-Three replicas survive the loss of one node, five of two. More partitions spread the load; their number can grow later,
-but keys then move to other partitions.")]
-pub(crate) struct CreateArgs {
-    /// Its name: a-z A-Z 0-9 . _ - and at most 249 of them
+/// A topic to be created. What is not said is as the nodes have it by default.
+///
+/// ```
+/// let topic = rafka::NewTopic::named("clicks").partitions(6).replicas(3).config("retention.ms", "86400000");
+/// assert_eq!(topic.name(), "clicks");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
     name: String,
-    /// Number of partitions; the broker's default if not given
-    #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
-    /// Copies of each partition, at most as many as there are nodes; the broker's default if not given
-    #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..=32_767))]
-    replication_factor: Option<i32>,
-    /// A topic setting under Kafka's name; may be repeated
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = parse_config)]
+    replicas: Option<i32>,
     config: Vec<(String, String)>,
-    /// A topic of that name is as good, whatever its partitions and settings are
-    #[arg(long)]
-    if_not_exists: bool,
 }
 
-/// Arguments of `rafka topic describe`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  rafka topic describe orders
-  rafka topic describe orders --json
+impl NewTopic {
+    /// A topic of that name: 1 to 249 of the characters `a-z A-Z 0-9 . _ -`.
+    #[must_use]
+    pub fn named(name: impl Into<String>) -> NewTopic {
+        NewTopic { name: name.into(), partitions: None, replicas: None, config: Vec::new() }
+    }
 
-Offsets: LOG START is the first one kept, HIGH WATERMARK the first one that is not yet replicated to a majority, so
-consumers read up to it exclusively. TERM and LOG END are known only when a node's HTTP port answers (--http).")]
-pub(crate) struct DescribeArgs {
-    /// The topic
-    name: String,
-}
+    /// How many partitions, at least 1. More of them spread the load; their number can grow later, but keys then move to other
+    /// partitions.
+    #[must_use]
+    pub fn partitions(mut self, count: i32) -> NewTopic {
+        self.partitions = Some(count);
+        self
+    }
 
-/// Arguments of `rafka topic delete`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Example:
-  rafka topic delete orders clicks
+    /// Copies of each partition, from 1 to the number of live nodes. Three survive the loss of one node, five of two.
+    #[must_use]
+    pub fn replicas(mut self, count: i32) -> NewTopic {
+        self.replicas = Some(count);
+        self
+    }
 
-Each topic is deleted or not on its own; the exit code is 1 if any was not, 4 if that is because none of them exists.")]
-pub(crate) struct DeleteArgs {
-    /// The topics
-    #[arg(required = true)]
-    names: Vec<String>,
-    /// A topic that does not exist is as good as deleted
-    #[arg(long)]
-    if_exists: bool,
-}
+    /// A topic setting under Kafka's name, such as `retention.ms`.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> NewTopic {
+        self.config.push((key.into(), value.into()));
+        self
+    }
 
-/// Runs one of the commands.
-pub(crate) fn run(settings: &Settings, command: &TopicCommand) -> Result<(), CliError> {
-    match command {
-        TopicCommand::Create(args) => create(settings, args),
-        TopicCommand::List => list(settings),
-        TopicCommand::Describe(args) => describe(settings, args),
-        TopicCommand::Delete(args) => delete(settings, args),
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
-fn create(settings: &Settings, args: &CreateArgs) -> Result<(), CliError> {
-    kafka::check_topic_name(&args.name)?;
-    let observer = kafka::observer(settings)?;
-    let cluster = kafka::metadata(settings, &observer, None)?;
-    let replication = TopicReplication::Fixed(args.replication_factor.unwrap_or(-1));
-    let mut topic = NewTopic::new(&args.name, args.partitions.unwrap_or(-1), replication);
-    for (key, value) in &args.config {
-        topic = topic.set(key, value);
-    }
-    let admin = admin(settings)?;
-    let waiting = Waiting::new(settings, format!("creating topic \"{}\"", args.name));
-    let answer = futures::executor::block_on(admin.create_topics([&topic], &options(settings)));
-    let results =
-        answer.map_err(|error| asked(settings, &format!("create topic \"{}\"", args.name), &error))?;
-    let exists = |result: &TopicResult| matches!(result, Err((_, RDKafkaErrorCode::TopicAlreadyExists)));
-    let existed = args.if_not_exists && results.iter().any(exists);
-    for result in results.into_iter().filter(|result| !(args.if_not_exists && exists(result))) {
-        created(settings, args, &cluster, result)?;
-    }
-    waiting.say(format!("waiting for the leaders of topic \"{}\"", args.name));
-    let metadata = wait_for_leaders(settings, &observer, &args.name)?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    let factor = metadata.topics().first().map_or(0, replication_factor);
-    drop(waiting);
-    if settings.json {
-        return output::json(&json!({
-            "topic": args.name, "partitions": partitions, "replication_factor": factor, "created": !existed
-        }));
-    }
-    let name = &args.name;
-    let done = if existed { "there is already a" } else { "created" };
-    output::line(&format!("{done} topic \"{name}\": {partitions} partition(s), replication factor {factor}"))
+/// A topic with its partitions.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id, made when it was created; empty when only Kafka's metadata told of it.
+    pub id: String,
+    /// Who told.
+    pub source: Source,
+    /// In the order of their numbers.
+    pub partitions: Vec<Partition>,
 }
 
-fn created(
-    settings: &Settings,
-    args: &CreateArgs,
-    cluster: &Metadata,
-    result: TopicResult,
-) -> Result<(), CliError> {
-    let Err((name, code)) = result else { return Ok(()) };
-    let nodes = cluster.brokers().len();
-    let advice = match code {
-        RDKafkaErrorCode::TopicAlreadyExists => {
-            format!("See it: rafka topic describe {name}. To take it as it is: --if-not-exists")
+impl Topic {
+    /// The copies of each partition.
+    #[must_use]
+    pub fn replication_factor(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(0)
+    }
+}
+
+/// Who told of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A node's HTTP port, which knows everything.
+    Http,
+    /// Kafka's metadata, which know neither terms nor log ends.
+    Kafka,
+}
+
+/// A line in the list of topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The topic's name.
+    pub name: String,
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// Copies of each partition.
+    pub replication_factor: usize,
+}
+
+impl Mesh {
+    /// Creates a topic and waits until each partition has a leader, so that it can be written to. [`Error::is_known_topic`] tells
+    /// that there is one of that name already.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), rafka::Error> {
+    /// let mesh = rafka::Mesh::at("127.0.0.1:9092");
+    /// let topic = mesh.create_topic(&rafka::NewTopic::named("greetings").partitions(3))?;
+    /// assert!(topic.partitions.iter().all(|partition| partition.leader.is_some()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Mesh::request_topic`], and [`Error::Leaderless`] for a topic that is there and cannot be used yet.
+    pub fn create_topic(&self, topic: &NewTopic) -> Result<Topic, Error> {
+        self.request_topic(topic)?;
+        self.await_leaders(&topic.name)
+    }
+
+    /// Creates a topic and does not wait for its leaders.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`], [`Error::KafkaUnreachable`], [`Error::NotCreated`], and [`Error::NoAnswer`] when it may come yet.
+    pub fn request_topic(&self, topic: &NewTopic) -> Result<(), Error> {
+        check_topic_name(&topic.name)?;
+        let observer = kafka::observer(self)?;
+        let nodes = kafka::metadata(self, &observer, None)?.brokers().len();
+        let (partitions, replicas) = (topic.partitions.unwrap_or(-1), topic.replicas.unwrap_or(-1));
+        let mut new = admin::NewTopic::new(&topic.name, partitions, TopicReplication::Fixed(replicas));
+        for (key, value) in &topic.config {
+            new = new.set(key, value);
         }
-        RDKafkaErrorCode::InvalidReplicationFactor => format!(
-            "{} replicas need as many live nodes, and {} knows of {nodes}. Start more nodes or lower --replication-factor.",
-            args.replication_factor
-                .map_or_else(|| "The default number of".to_owned(), |factor| factor.to_string()),
-            settings.bootstrap
-        ),
-        RDKafkaErrorCode::InvalidConfig => {
-            "Check the --config names and values: they are Kafka's topic settings, such as retention.ms."
-                .to_owned()
-        }
-        RDKafkaErrorCode::InvalidPartitions => "Ask for another number of --partitions.".to_owned(),
-        RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::OperationTimedOut => {
-            format!("It may still come: rafka topic describe {name}")
-        }
-        _ => "See the node's log.".to_owned(),
-    };
-    let text = format!("topic \"{name}\" was not created: {}.\n{advice}", kafka::describe(code));
-    Err(match code {
-        RDKafkaErrorCode::RequestTimedOut | RDKafkaErrorCode::OperationTimedOut => CliError::Unknown(text),
-        _ => CliError::Failed(text),
-    })
-}
+        let admin = admin_client(self)?;
+        let answer = futures::executor::block_on(admin.create_topics([&new], &options(self)));
+        let results =
+            answer.map_err(|error| no_answer(self, format!("create topic \"{}\"", topic.name), &error))?;
+        let refused = results.into_iter().find_map(Result::err);
+        refused.map_or(Ok(()), |(topic, code)| Err(Error::NotCreated { topic, code, nodes }))
+    }
 
-/// A topic that was just created is usable once its leaders are elected.
-fn wait_for_leaders(
-    settings: &Settings,
-    observer: &BaseConsumer<Listener>,
-    topic: &str,
-) -> Result<Metadata, CliError> {
-    let began = clock::now();
-    loop {
-        let metadata = kafka::metadata(settings, observer, Some(topic))?;
-        let led = metadata.topics().first().is_some_and(|found| {
-            !found.partitions().is_empty()
-                && found.partitions().iter().all(|partition| partition.leader() >= 0)
+    /// Waits until each partition of a topic that was just created has a leader.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KafkaUnreachable`], and [`Error::Leaderless`] after [`Mesh::wait`].
+    pub fn await_leaders(&self, topic: &str) -> Result<Topic, Error> {
+        let observer = kafka::observer(self)?;
+        let began = clock::now();
+        loop {
+            let metadata = kafka::metadata(self, &observer, Some(topic))?;
+            let led = metadata.topics().first().is_some_and(|found| {
+                !found.partitions().is_empty()
+                    && found.partitions().iter().all(|partition| partition.leader() >= 0)
+            });
+            if led {
+                return Ok(from_metadata(topic, &metadata, |_| None));
+            }
+            if began.elapsed() >= self.wait() {
+                return Err(Error::Leaderless { topic: topic.to_owned(), waited: self.wait() });
+            }
+            drop(observer.poll(Duration::from_millis(50)));
+        }
+    }
+
+    /// The topics that there are, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KafkaUnreachable`].
+    pub fn topics(&self) -> Result<Vec<Summary>, Error> {
+        let observer = kafka::observer(self)?;
+        let metadata = kafka::metadata(self, &observer, None)?;
+        let mut topics: Vec<Summary> = metadata.topics().iter().map(summary).collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(topics)
+    }
+
+    /// A topic's partitions: leaders, replicas, offsets. The node at [`Mesh::http_address`] is asked first, as it knows most; if it
+    /// does not answer within 2 s, or belongs to another cluster than the Kafka addresses, Kafka's metadata tell. Offsets
+    /// of a partition without leader stay unknown then.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), rafka::Error> {
+    /// for partition in rafka::Mesh::at("127.0.0.1:9092").describe_topic("orders")?.partitions {
+    ///     println!("{}: leader {:?}, in sync {:?}", partition.partition, partition.leader, partition.in_sync);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`kafka::existing_topic`].
+    pub fn describe_topic(&self, name: &str) -> Result<Topic, Error> {
+        let observer = kafka::observer(self)?;
+        let metadata = kafka::existing_topic(self, &observer, name)?;
+        if let Some(topic) = over_http(self, &observer, name) {
+            return Ok(topic);
+        }
+        Ok(from_metadata(name, &metadata, |partition| {
+            kafka::watermarks(self, &observer, name, partition).ok()
+        }))
+    }
+
+    /// Deletes a topic and all its records.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`], [`Error::KafkaUnreachable`], [`Error::TopicMissing`], [`Error::NotDeleted`], and
+    /// [`Error::NoAnswer`] when it may be deleted yet.
+    pub fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        let refused = self.delete_topics(&[name])?.into_iter().find_map(|(_, refused)| refused);
+        match refused {
+            None => Ok(()),
+            Some(code) if is_missing(code) => {
+                Err(Error::TopicMissing { topic: name.to_owned(), addresses: self.addresses().to_owned() })
+            }
+            Some(code) => Err(Error::NotDeleted { topic: name.to_owned(), code }),
+        }
+    }
+
+    /// Deletes several topics with one request; each is deleted or not on its own, and told with the reason why not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`] and [`Error::KafkaUnreachable`], with nothing deleted; [`Error::NoAnswer`] when some may be deleted
+    /// yet.
+    pub fn delete_topics(&self, names: &[&str]) -> Result<Vec<(String, Option<RDKafkaErrorCode>)>, Error> {
+        names.iter().try_for_each(|name| check_topic_name(name))?;
+        let observer = kafka::observer(self)?;
+        kafka::metadata(self, &observer, None)?;
+        let admin = admin_client(self)?;
+        let answer = futures::executor::block_on(admin.delete_topics(names, &options(self)));
+        let results =
+            answer.map_err(|error| no_answer(self, format!("delete {}", names.join(", ")), &error))?;
+        let told = results.into_iter().map(|result| match result {
+            Ok(name) => (name, None),
+            Err((name, code)) => (name, Some(code)),
         });
-        if led {
-            return Ok(metadata);
-        }
-        if began.elapsed() >= settings.wait() {
-            return Err(CliError::Unknown(format!(
-                "topic \"{topic}\" was created, but after {} s not every partition has a leader.\nrafka topic describe \
-                 {topic} shows which, rafka nodes who is up.",
-                settings.timeout
-            )));
-        }
-        drop(observer.poll(Duration::from_millis(50)));
+        Ok(told.collect())
     }
 }
 
-fn list(settings: &Settings) -> Result<(), CliError> {
-    let observer = kafka::observer(settings)?;
-    let metadata = kafka::metadata(settings, &observer, None)?;
-    let mut topics: Vec<&MetadataTopic> = metadata.topics().iter().collect();
-    topics.sort_by_key(|topic| topic.name());
-    if settings.json {
-        let objects = topics.iter().map(|topic| {
-            json!({
-                "topic": topic.name(), "partitions": topic.partitions().len(),
-                "replication_factor": replication_factor(topic)
-            })
-        });
-        return output::json(&Value::Array(objects.collect()));
+impl Error {
+    /// Whether a topic was not created because there is one of that name.
+    #[must_use]
+    pub fn is_known_topic(&self) -> bool {
+        matches!(self, Error::NotCreated { code: RDKafkaErrorCode::TopicAlreadyExists, .. })
     }
-    let mut table = Table::new(&["TOPIC", "PARTITIONS", "REPLICATION FACTOR"]);
-    for topic in topics {
-        table.row(vec![
-            topic.name().into(),
-            topic.partitions().len().into(),
-            replication_factor(topic).into(),
-        ]);
+}
+
+/// Whether a code says that there is no such topic.
+#[must_use]
+pub fn is_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+}
+
+fn summary(topic: &MetadataTopic) -> Summary {
+    let copies = topic.partitions().iter().map(|partition| partition.replicas().len());
+    Summary {
+        name: topic.name().to_owned(),
+        partitions: topic.partitions().len(),
+        replication_factor: copies.max().unwrap_or(0),
     }
-    table.print(settings.paint)
 }
 
-fn replication_factor(topic: &MetadataTopic) -> usize {
-    topic.partitions().iter().map(|partition| partition.replicas().len()).max().unwrap_or(0)
-}
-
-fn describe(settings: &Settings, args: &DescribeArgs) -> Result<(), CliError> {
-    let observer = kafka::observer(settings)?;
-    let metadata = kafka::existing_topic(settings, &observer, &args.name)?;
-    let (details, source) = match over_http(settings, &observer, &args.name) {
-        Some(details) => (details, "http"),
-        None => (over_kafka(settings, &observer, &args.name, &metadata), "kafka"),
-    };
-    if settings.json {
-        let partitions = details.partitions.iter().map(partition_json);
-        return output::json(&json!({
-            "topic": args.name, "topic_id": details.topic_id, "source": source,
-            "partitions": partitions.collect::<Vec<_>>()
-        }));
-    }
-    let heading =
-        ["PARTITION", "LEADER", "TERM", "REPLICAS", "IN SYNC", "LOG START", "HIGH WATERMARK", "LOG END"];
-    let mut table = Table::new(&heading);
-    for partition in &details.partitions {
-        table.row(vec![
-            partition.partition.into(),
-            partition.leader.map_or_else(|| Cell::new(Look::Bad, "none"), Cell::from),
-            output::or_dash(partition.term).into(),
-            output::ids(&partition.replicas).into(),
-            in_sync(partition),
-            output::or_dash(partition.log_start).into(),
-            output::or_dash(partition.high_watermark).into(),
-            output::or_dash(partition.log_end).into(),
-        ]);
-    }
-    table.print(settings.paint)
-}
-
-/// Those that hold all there is, which should be all of them.
-fn in_sync(partition: &Partition) -> Cell {
-    let ids = output::ids(&partition.in_sync);
-    let behind = partition.in_sync.len() < partition.replicas.len();
-    Cell::new(if behind { Look::Warning } else { Look::Plain }, ids)
-}
-
-fn partition_json(partition: &Partition) -> Value {
-    json!({
-        "partition": partition.partition, "leader": partition.leader, "term": partition.term,
-        "replicas": partition.replicas, "in_sync": partition.in_sync, "log_start": partition.log_start,
-        "high_watermark": partition.high_watermark, "log_end": partition.log_end
-    })
-}
-
-/// The node's own answer, when its HTTP port is reachable and it belongs to the cluster that --bootstrap reached: the
-/// default HTTP address may be another mesh's.
-fn over_http(settings: &Settings, observer: &BaseConsumer<Listener>, topic: &str) -> Option<Partitions> {
-    let quick = Settings { timeout: settings.timeout.min(2), ..settings.clone() };
-    let nodes: Nodes = http::typed(&quick, &http::get(&quick, "/v1/nodes").ok()?).ok()?;
-    let cluster_id = observer.client().fetch_cluster_id(settings.wait())?;
+/// The node's own answer, when its HTTP port is reachable and it belongs to the cluster that the Kafka addresses reached: a
+/// guessed HTTP address may be another mesh's.
+fn over_http(mesh: &Mesh, observer: &BaseConsumer<Listener>, topic: &str) -> Option<Topic> {
+    let quick = mesh.hurried(HTTP_WAIT);
+    let nodes = quick.nodes().ok()?;
+    let cluster_id = observer.client().fetch_cluster_id(mesh.wait())?;
     if nodes.cluster_id != cluster_id {
         return None;
     }
-    let answer = http::get(&quick, &format!("/v1/partitions?topic={}", http::encode(topic))).ok()?;
-    let mut details: Partitions = http::typed(&quick, &answer).ok()?;
-    details.partitions.sort_by_key(|partition| partition.partition);
-    (!details.partitions.is_empty()).then_some(details)
+    let http::Partitions { topic_id, mut partitions } = quick.partitions(topic).ok()?;
+    partitions.sort_by_key(|partition| partition.partition);
+    let found = Topic { name: topic.to_owned(), id: topic_id, source: Source::Http, partitions };
+    (!found.partitions.is_empty()).then_some(found)
 }
 
-/// The same from metadata and a watermark query per partition; offsets of a partition without leader stay unknown.
-fn over_kafka(
-    settings: &Settings,
-    observer: &BaseConsumer<Listener>,
-    name: &str,
-    metadata: &Metadata,
-) -> Partitions {
+/// The same from metadata; `offsets` gives the first offset and the high watermark of a partition with a leader.
+fn from_metadata(name: &str, metadata: &Metadata, offsets: impl Fn(i32) -> Option<(i64, i64)>) -> Topic {
     let ids = |ids: &[i32]| ids.iter().map(|id| i64::from(*id)).collect::<Vec<_>>();
     let mut partitions: Vec<Partition> = Vec::new();
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         let leader = (partition.leader() >= 0).then(|| i64::from(partition.leader()));
-        let offsets = leader.and_then(|_| kafka::watermarks(settings, observer, name, partition.id()).ok());
+        let offsets = leader.and_then(|_| offsets(partition.id()));
         partitions.push(Partition {
             partition: partition.id(),
             leader,
@@ -304,99 +310,19 @@ fn over_kafka(
         });
     }
     partitions.sort_by_key(|partition| partition.partition);
-    Partitions { topic_id: String::new(), partitions }
+    Topic { name: name.to_owned(), id: String::new(), source: Source::Kafka, partitions }
 }
 
-fn delete(settings: &Settings, args: &DeleteArgs) -> Result<(), CliError> {
-    for name in &args.names {
-        kafka::check_topic_name(name)?;
-    }
-    let observer = kafka::observer(settings)?;
-    kafka::metadata(settings, &observer, None)?;
-    let names: Vec<&str> = args.names.iter().map(String::as_str).collect();
-    let admin = admin(settings)?;
-    let waiting = Waiting::new(settings, format!("deleting {} topic(s)", names.len()));
-    let answer = futures::executor::block_on(admin.delete_topics(&names, &options(settings)));
-    drop(waiting);
-    let results = answer.map_err(|error| asked(settings, &format!("delete {}", names.join(", ")), &error))?;
-    let mut failures: Vec<String> = Vec::new();
-    let mut missing = 0;
-    for result in results {
-        let (name, error) = match result {
-            Ok(name) => (name, None),
-            Err((name, code)) if is_unknown(code) && args.if_exists => {
-                if settings.json {
-                    output::json(&json!({ "topic": name, "deleted": false }))?;
-                }
-                continue;
-            }
-            Err((name, code)) => {
-                missing += usize::from(is_unknown(code));
-                (name, Some(kafka::describe(code)))
-            }
-        };
-        match error {
-            None if settings.json => output::json(&json!({ "topic": name, "deleted": true }))?,
-            None => output::line(&format!("deleted topic \"{name}\""))?,
-            Some(error) => {
-                if settings.json {
-                    output::json(&json!({ "topic": name, "deleted": false, "error": error }))?;
-                }
-                failures.push(format!("topic \"{name}\" was not deleted: {error}"));
-            }
-        }
-    }
-    let text = || {
-        let advice = if missing > 0 { "\nSee what there is: rafka topic list." } else { "" };
-        failures.join("\nrafka: ") + advice
-    };
-    match failures.len() {
-        0 => Ok(()),
-        all if all == missing => Err(CliError::Missing(text())),
-        _ => Err(CliError::Failed(text())),
-    }
-}
-
-fn is_unknown(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-}
-
-fn admin(settings: &Settings) -> Result<AdminClient<Listener>, CliError> {
-    kafka::config(settings, &[], &[])
-        .create_with_context(Listener::new(settings))
+fn admin_client(mesh: &Mesh) -> Result<AdminClient<Listener>, Error> {
+    kafka::config(mesh, &[], &[])
+        .create_with_context(Listener::new(mesh))
         .map_err(|error| kafka::cannot_start(&error))
 }
 
-fn options(settings: &Settings) -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(settings.wait())).operation_timeout(Some(settings.wait()))
+fn options(mesh: &Mesh) -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(mesh.wait())).operation_timeout(Some(mesh.wait()))
 }
 
-fn asked(settings: &Settings, what: &str, error: &rdkafka::error::KafkaError) -> CliError {
-    CliError::Unknown(format!(
-        "the mesh at {} did not {what}: {}.\nIt may still happen: see rafka topic list.",
-        settings.bootstrap,
-        kafka::reason(error)
-    ))
-}
-
-fn parse_config(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err(format!("\"{text}\" is not KEY=VALUE, such as retention.ms=86400000")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_config;
-
-    #[test]
-    fn a_config_is_a_key_and_a_value() {
-        assert_eq!(parse_config("a.b=c=d").unwrap(), ("a.b".to_owned(), "c=d".to_owned()));
-        assert_eq!(parse_config("a=").unwrap(), ("a".to_owned(), String::new()));
-        assert!(parse_config("=b").is_err());
-        assert!(parse_config("a").is_err());
-    }
+fn no_answer(mesh: &Mesh, what: String, error: &KafkaError) -> Error {
+    Error::NoAnswer { addresses: mesh.addresses().to_owned(), what, reason: kafka::reason(error) }
 }

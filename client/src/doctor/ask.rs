@@ -1,9 +1,10 @@
 //! One node's HTTP port and one Kafka address, each asked once, with words for every way in which that may fail.
 
 use super::facts::{Answer, KafkaSaid, Said, Silence, State};
+use crate::error::Error as Trouble;
 use crate::http::{Nodes, Partitions, encode};
 use crate::kafka;
-use crate::settings::Settings;
+use crate::mesh::Mesh;
 use rdkafka::consumer::Consumer;
 use serde::Deserialize;
 use serde_json::Value;
@@ -64,9 +65,9 @@ pub(super) fn log_ends(address: &str, topic: &str, wait: Duration) -> Vec<(Strin
 }
 
 /// Asks a Kafka address for the cluster and its nodes, as any client does first.
-pub(super) fn kafka(settings: &Settings, address: &str) -> Result<KafkaSaid, String> {
-    connects(address, settings.wait())?;
-    let one = Settings { bootstrap: address.to_owned(), ..settings.clone() };
+pub(super) fn kafka(mesh: &Mesh, address: &str) -> Result<KafkaSaid, String> {
+    connects(address, mesh.wait())?;
+    let one = mesh.elsewhere(address);
     let asked = || {
         let observer = kafka::observer(&one)?;
         let metadata = kafka::metadata(&one, &observer, None)?;
@@ -76,7 +77,7 @@ pub(super) fn kafka(settings: &Settings, address: &str) -> Result<KafkaSaid, Str
             brokers.map(|broker| (i64::from(broker.id()), format!("{}:{}", broker.host(), broker.port())));
         Ok(KafkaSaid { cluster_id, brokers: brokers.collect() })
     };
-    asked().map_err(|error: crate::error::CliError| short(&error.to_string()))
+    asked().map_err(|error: Trouble| short(&error.to_string()))
 }
 
 /// librdkafka tries again for a while where one connect says all.

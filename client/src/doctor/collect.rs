@@ -3,44 +3,42 @@
 use super::ask::{self, Expected};
 use super::facts::{Answer, Entry, Facts, KafkaSaid, NodeFacts};
 use crate::clock;
-use crate::settings::Settings;
+use crate::mesh::{Mesh, http_beside};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Nobody is waited for longer than that: a node that takes longer is the finding.
-const PATIENCE_S: u64 = 4;
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Questions at the same time.
 const THREADS_MAX: usize = 32;
 /// Of topics with replicas that lag, so many are looked at closer.
 const LAGGING_MAX: usize = 64;
-/// How far a node's HTTP port is above its Kafka port unless somebody chose otherwise (9092 and 9292).
-const HTTP_ABOVE_KAFKA: u16 = 200;
 
 /// One look at the mesh.
-pub(super) fn look(settings: &Settings) -> Facts {
-    let settings = Settings { timeout: settings.timeout.min(PATIENCE_S), ..settings.clone() };
-    let mut entries = entries(&settings);
-    if settings.guesses_http() {
-        entries.retain(|entry| entry.kafka.is_some() || has_one_of(entry, &settings.bootstrap));
+pub(super) fn look(mesh: &Mesh) -> Facts {
+    let mesh = mesh.hurried(PATIENCE);
+    let mut entries = entries(&mesh);
+    if mesh.guesses_http() {
+        entries.retain(|entry| entry.kafka.is_some() || has_one_of(entry, mesh.addresses()));
     }
     let mut facts = Facts { cluster_id: cluster(&entries), entries, ..Facts::default() };
     let known = registered(&facts);
     let brokers = brokers(&facts);
     let expected = facts.cluster_id.clone();
     let before = before(&facts.entries);
-    let asked = at_once(known, move |(id, http, mesh, kafka): (i64, String, String, String)| {
+    let asked = at_once(known, move |(id, http, own, kafka): (i64, String, String, String)| {
         let kafka = brokers.get(&id).cloned().unwrap_or(kafka);
         let who = Expected { cluster_id: expected.clone(), node_id: id };
         let silent = before.silent.get(&http).cloned();
         let (answer, kafka_said) = match (silent, before.kafka.get(&kafka).cloned()) {
             (Some(answer), Some(said)) => (answer, said),
-            (Some(answer), None) => (answer, ask::kafka(&settings, &kafka)),
-            (None, Some(said)) => (ask::http(&http, settings.wait(), Some(&who)), said),
-            (None, None) => both(&settings, &http, &kafka, Some(who)),
+            (Some(answer), None) => (answer, ask::kafka(&mesh, &kafka)),
+            (None, Some(said)) => (ask::http(&http, mesh.wait(), Some(&who)), said),
+            (None, None) => both(&mesh, &http, &kafka, Some(who)),
         };
-        NodeFacts { id, http, mesh, kafka, answer, kafka_said }
+        NodeFacts { id, http, mesh: own, kafka, answer, kafka_said }
     });
     facts.nodes = asked.into_iter().map(|node| (node.id, node)).collect();
     facts.log_ends = log_ends(&facts);
@@ -61,33 +59,28 @@ fn before(entries: &[Entry]) -> Before {
 }
 
 /// The two ports of one node.
-fn both(
-    settings: &Settings,
-    http: &str,
-    kafka: &str,
-    who: Option<Expected>,
-) -> (Answer, Result<KafkaSaid, String>) {
-    let (address, wait) = (http.to_owned(), settings.wait());
+fn both(mesh: &Mesh, http: &str, kafka: &str, who: Option<Expected>) -> (Answer, Result<KafkaSaid, String>) {
+    let (address, wait) = (http.to_owned(), mesh.wait());
     let asking = clock::spawn(move || ask::http(&address, wait, who.as_ref()));
-    let kafka = ask::kafka(settings, kafka);
+    let kafka = ask::kafka(mesh, kafka);
     let answer = asking.join().unwrap_or_else(|_| Answer::Stranger(format!("{http} could not be asked")));
     (answer, kafka)
 }
 
 /// The addresses that the user named, and the HTTP ports that belong to them if nobody chose otherwise.
-fn entries(settings: &Settings) -> Vec<Entry> {
+fn entries(mesh: &Mesh) -> Vec<Entry> {
     let named: Vec<Option<String>> =
-        settings.bootstrap.split(',').map(|address| Some(address.to_owned())).chain([None]).collect();
-    let settings = settings.clone();
+        mesh.addresses().split(',').map(|address| Some(address.to_owned())).chain([None]).collect();
+    let mesh = mesh.clone();
     at_once(named, move |kafka| match kafka {
         Some(address) => {
             let http_address = http_beside(&address);
-            let (http, kafka) = both(&settings, &http_address, &address, None);
+            let (http, kafka) = both(&mesh, &http_address, &address, None);
             Entry { address, kafka: Some(kafka), http, http_address }
         }
         None => {
-            let (address, http_address) = (settings.http.clone(), settings.http.clone());
-            let http = ask::http(&address, settings.wait(), None);
+            let (address, http_address) = (mesh.http_address().to_owned(), mesh.http_address().to_owned());
+            let http = ask::http(&address, mesh.wait(), None);
             Entry { address, kafka: None, http, http_address }
         }
     })
@@ -98,13 +91,6 @@ fn entries(settings: &Settings) -> Vec<Entry> {
 fn has_one_of(entry: &Entry, bootstrap: &str) -> bool {
     let Answer::Full(said) = &entry.http else { return false };
     said.nodes.nodes.iter().any(|node| bootstrap.split(',').any(|address| address == node.kafka))
-}
-
-fn http_beside(kafka: &str) -> String {
-    let split = kafka.rsplit_once(':');
-    let port = split.and_then(|(_, port)| port.parse::<u16>().ok()).unwrap_or_default();
-    let host = split.map_or(kafka, |(host, _)| host);
-    format!("{host}:{}", port.wrapping_add(HTTP_ABOVE_KAFKA))
 }
 
 /// The cluster of the first address that says one; Kafka's word goes before that of an HTTP port, which may be another mesh's.
@@ -166,7 +152,7 @@ fn log_ends(facts: &Facts) -> BTreeMap<(String, i64), i64> {
         Some((id, node.http.clone(), topic))
     });
     let answers = at_once(asked.take(LAGGING_MAX).collect(), |(id, http, topic): (i64, String, String)| {
-        (id, ask::log_ends(&http, &topic, Duration::from_secs(PATIENCE_S)))
+        (id, ask::log_ends(&http, &topic, PATIENCE))
     });
     let ends =
         answers.into_iter().flat_map(|(id, ends)| ends.into_iter().map(move |(name, end)| ((name, id), end)));
@@ -200,7 +186,7 @@ fn at_once<Q: Clone + Send + Sync + 'static, A: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::{at_once, has_one_of, http_beside};
+    use super::{at_once, has_one_of};
     use crate::doctor::fixtures::healthy;
 
     #[test]
@@ -215,11 +201,5 @@ mod tests {
         let questions: Vec<usize> = (0..200).collect();
         assert_eq!(at_once(questions.clone(), |number| number), questions);
         assert!(at_once(Vec::<usize>::new(), |number| number).is_empty());
-    }
-
-    #[test]
-    fn the_http_port_is_guessed_from_the_kafka_port() {
-        assert_eq!(http_beside("node-1:9092"), "node-1:9292");
-        assert_eq!(http_beside("[::1]:19092"), "[::1]:19292");
     }
 }

@@ -1,11 +1,10 @@
 //! What is wrong, since when, and what to do.
 
-use crate::output::Look;
-use serde_json::{Value, json};
+use std::fmt;
 
-/// How bad.
+/// How bad; the worst is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
+pub enum Severity {
     /// Something does not work, or is about to be lost.
     Critical,
     /// It works, and should not stay so.
@@ -15,39 +14,41 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    /// In words.
-    pub(crate) fn word(self) -> &'static str {
+    /// In one word: `critical`, `warning` or `note`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Severity::Critical => "critical",
             Severity::Warning => "warning",
             Severity::Note => "note",
         }
     }
+}
 
-    /// In colour.
-    pub(crate) fn look(self) -> Look {
-        match self {
-            Severity::Critical => Look::Bad,
-            Severity::Warning => Look::Warning,
-            Severity::Note => Look::Dim,
-        }
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    /// For scripts; one of [`KINDS`](super::rules::KINDS).
-    pub(crate) kind: &'static str,
-    pub(crate) severity: Severity,
+#[non_exhaustive]
+pub struct Finding {
+    /// For programs; one of [`KINDS`](super::KINDS).
+    pub kind: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
     /// A sentence with names and numbers.
-    pub(crate) what: String,
-    /// A sentence, or a command.
-    pub(crate) advice: String,
-    pub(crate) since_ms: Option<u64>,
-    pub(crate) nodes: Vec<i64>,
-    /// `TOPIC/NUMBER`.
-    pub(crate) partitions: Vec<String>,
+    pub what: String,
+    /// What to do: a sentence, or a command.
+    pub advice: String,
+    /// Since when, in milliseconds before the look; none when that is not known.
+    pub since_ms: Option<u64>,
+    /// The nodes that it is about, by Kafka's broker id.
+    pub nodes: Vec<i64>,
+    /// The partitions that it is about: `TOPIC/NUMBER`, or `shard/NUMBER`.
+    pub partitions: Vec<String>,
 }
 
 impl Finding {
@@ -89,18 +90,17 @@ impl Finding {
     }
 
     /// Whether two looks saw the same thing; numbers in it, and some of many partitions, may have changed.
-    pub(crate) fn is_same(&self, other: &Finding) -> bool {
+    #[must_use]
+    pub fn is_same(&self, other: &Finding) -> bool {
         let shared = || self.partitions.iter().any(|partition| other.partitions.contains(partition));
         let about = self.partitions.is_empty() && other.partitions.is_empty() || shared();
         self.kind == other.kind && self.nodes == other.nodes && about
     }
 
-    /// For scripts.
-    pub(crate) fn json(&self) -> Value {
-        json!({
-            "kind": self.kind, "severity": self.severity.word(), "what": self.what, "do": self.advice,
-            "since_ms": self.since_ms, "nodes": self.nodes, "partitions": self.partitions,
-        })
+    /// Since when, as people say it: `12.5 s`, `7 min`.
+    #[must_use]
+    pub fn age(&self) -> Option<String> {
+        self.since_ms.map(time)
     }
 }
 
@@ -151,6 +151,16 @@ pub(crate) fn time(ms: u64) -> String {
         1_000..120_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         120_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{}.{} h", ms / 3_600_000, ms % 3_600_000 / 360_000),
+    }
+}
+
+/// Bytes in decimal units, as disks are sold: `999 B`, `1.0 kB`, `12.3 MB`, `4.5 GB`.
+pub(crate) fn bytes(bytes: f64) -> String {
+    match bytes {
+        few if few < 1e3 => format!("{few:.0} B"),
+        some if some < 1e6 => format!("{:.1} kB", some / 1e3),
+        many if many < 1e9 => format!("{:.1} MB", many / 1e6),
+        most => format!("{:.1} GB", most / 1e9),
     }
 }
 

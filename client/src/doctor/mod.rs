@@ -1,75 +1,100 @@
-//! `rafka doctor`: asks every node, puts their answers side by side, and says what is wrong and what to do.
+//! What is wrong with a mesh and what to do: [`look`] once, or [`examine`] it twice so that what passes by itself is not told.
 //!
-//! [`collect`] asks ([`ask`] is one question), [`facts`] is what came of it, [`rules`] are pure functions from that to
-//! [`finding`]s, [`report`] prints them. Nothing is changed anywhere.
+//! Every node that can be learned of is asked over HTTP and Kafka, all at the same time; nobody is waited for longer than four
+//! seconds. Nodes are learned of from the one at [`Mesh::http_address`] and from those at [`Mesh::addresses`]. Nothing is
+//! changed anywhere.
+//!
+//! ```no_run
+//! use rafka::doctor::{self, Severity};
+//!
+//! let mesh = rafka::Mesh::at("10.0.0.1:9092,10.0.0.2:9092");
+//! let diagnosis = doctor::examine(&mesh);
+//! println!("{}", diagnosis.looked_at);
+//! for finding in &diagnosis.findings {
+//!     println!("{}: {} Do: {}", finding.severity, finding.what, finding.advice);
+//! }
+//! assert!(diagnosis.worst() != Some(Severity::Critical));
+//! ```
 
+// `collect` asks (`ask` is one question), `facts` is what came of it, `rules` are pure functions from that to findings.
 mod ask;
 mod collect;
 mod facts;
 mod finding;
 #[cfg(test)]
 mod fixtures;
-mod report;
+mod looked;
 mod rules;
 
+pub use finding::{Finding, Severity};
+pub use looked::LookedAt;
+pub use rules::KINDS;
+
 use crate::clock;
-use crate::error::CliError;
-use crate::output::Waiting;
-use crate::settings::Settings;
-use clap::Args;
-use finding::{Finding, Severity};
+use crate::mesh::Mesh;
 use std::time::Duration;
 
 /// Between two looks: longer than an election or a dropped heartbeat takes.
 const AGAIN: Duration = Duration::from_millis(1_500);
 
-/// Arguments of `rafka doctor`.
-#[derive(Args, Debug)]
-#[command(after_help = HELP, after_long_help = long_help())]
-pub(crate) struct DoctorArgs {
-    /// Tell what one look shows, without a second one that it must stand
-    #[arg(long)]
-    once: bool,
+/// What came of looking at a mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The cluster that was looked at, which is that of the first address that answered; empty when none did.
+    pub cluster_id: String,
+    /// How much was seen.
+    pub looked_at: LookedAt,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
 }
 
-const HELP: &str = "\
-Every node that can be learned of is asked over HTTP and Kafka, all at the same time; nobody is waited for longer than four
-seconds. HTTP ports are learned from the node at --http and from the nodes of --bootstrap, whose HTTP port is taken to be 200
-above their Kafka port (9092 and 9292). What is wrong is looked at twice, 1.5 s apart, so that a leader that just moves is
-not told. Nothing is changed anywhere.
+impl Diagnosis {
+    /// How bad the worst finding is; none when there is no finding. Notes are nothing bad.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).min()
+    }
 
-  rafka doctor
-  rafka doctor --bootstrap 10.0.0.1:9092,10.0.0.2:9092
-  rafka doctor --json | jq -r '.findings[] | [.severity, .kind, .what, .do] | @tsv'
+    /// Whether nothing is wrong; there may be notes.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity == Severity::Note)
+    }
 
-Exit codes: 0 nothing is wrong (notes do not count), 6 warnings, 7 something critical, 3 nobody answers.
-rafka doctor --help lists what can be found.";
+    /// Whether something was found that a second look may not see any more.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.looked_at.nodes > 0 && !self.is_healthy()
+    }
 
-fn long_help() -> String {
-    let kinds = rules::KINDS.iter().map(|(kind, means)| format!("  {kind:<22}  {means}\n"));
-    format!(
-        "{}\n\nFindings (\"kind\" in JSON):\n{}",
-        HELP.trim_end_matches("\nrafka doctor --help lists what can be found."),
-        kinds.collect::<String>()
-    )
-}
-
-/// Looks and tells.
-pub(crate) fn run(settings: &Settings, args: &DoctorArgs) -> Result<(), CliError> {
-    let waiting = Waiting::new(settings, "asking the nodes".to_owned());
-    let mut facts = collect::look(settings);
-    let mut found = rules::diagnose(&facts);
-    let worth = |found: &[Finding]| found.iter().any(|finding| finding.severity != Severity::Note);
-    if !args.once && !facts.nodes.is_empty() && worth(&found) {
-        waiting.say("looking again".to_owned());
+    /// Looks again 1.5 s later, and keeps what both looks saw.
+    #[must_use]
+    pub fn confirm(&self, mesh: &Mesh) -> Diagnosis {
         let until = clock::now() + AGAIN;
         while clock::now() < until {
             clock::pause(until.saturating_duration_since(clock::now()));
         }
-        facts = collect::look(settings);
-        let first = std::mem::replace(&mut found, rules::diagnose(&facts));
-        found.retain(|finding| first.iter().any(|before| before.is_same(finding)));
+        let mut second = look(mesh);
+        second.findings.retain(|finding| self.findings.iter().any(|before| before.is_same(finding)));
+        second
     }
-    drop(waiting);
-    report::print(settings, &facts, &found)
+}
+
+/// Looks once. A leader that just moves is told as missing.
+#[must_use]
+pub fn look(mesh: &Mesh) -> Diagnosis {
+    let facts = collect::look(mesh);
+    Diagnosis {
+        cluster_id: facts.cluster_id.clone(),
+        looked_at: LookedAt::from(&facts),
+        findings: rules::diagnose(&facts),
+    }
+}
+
+/// Looks, and looks again 1.5 s later if something was wrong: told is what stood.
+#[must_use]
+pub fn examine(mesh: &Mesh) -> Diagnosis {
+    let first = look(mesh);
+    if first.may_pass() { first.confirm(mesh) } else { first }
 }

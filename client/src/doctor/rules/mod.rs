@@ -16,8 +16,8 @@ mod versions;
 use super::facts::Facts;
 use super::finding::Finding;
 
-/// What [`Finding::kind`] may be, and what it means; `rafka doctor --help` and the documentation tell them.
-pub(crate) const KINDS: [(&str, &str); 38] = [
+/// What [`Finding::kind`] may be, and what it means; `rafka doctor --help` and `docs/troubleshooting.md` tell them too.
+pub const KINDS: [(&str, &str); 38] = [
     ("nobody_answers", "no address that was named answers"),
     ("node_down", "no process listens at a node's address, and no other node hears it"),
     ("node_hung", "a node takes connections and says nothing, and no other node hears it"),

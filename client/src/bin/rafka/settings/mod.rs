@@ -10,6 +10,7 @@ use crate::error::CliError;
 use crate::output::{self, ColorChoice, Paint};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
+use rafka::Mesh;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,9 +111,11 @@ impl Settings {
         Duration::from_secs(self.timeout)
     }
 
-    /// Whether nobody said where HTTP is, but somebody did where Kafka is: then the two may be different meshes.
-    pub(crate) fn guesses_http(&self) -> bool {
-        self.http == HTTP && self.bootstrap != BOOTSTRAP
+    /// The mesh as the library knows it.
+    pub(crate) fn mesh(&self) -> Mesh {
+        let mesh = Mesh::at(&self.bootstrap).http(&self.http).timeout(self.wait());
+        let mesh = if self.verbose { mesh.log_to(output::note) } else { mesh };
+        self.properties.iter().fold(mesh, |mesh, (key, value)| mesh.property(key, value))
     }
 
     /// The last value that was given to one of a property's names.

@@ -2,22 +2,20 @@
 //!
 //! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`produce`],
 //! [`consume`], [`nodes`], [`doctor`], [`lookup`], [`bench`],
-//! [`paper`]), then what they stand on: [`kafka`] (librdkafka, tuned),
-//! [`http`] (a node's own port), [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
+//! [`paper`]), then what they stand on: the library of the same name, [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
 //! (exit codes).
 //!
 //! Invariants: records go to standard output and everything else to standard error; a broken pipe ends quietly; a
 //! record is reported as acknowledged only after the broker's acknowledgement; no consumer group is ever joined.
 
 mod bench;
+#[path = "../../clock.rs"]
 mod clock;
 mod consume;
 mod doctor;
 mod error;
 mod field;
 mod format;
-mod http;
-mod kafka;
 mod lookup;
 mod nodes;
 mod output;

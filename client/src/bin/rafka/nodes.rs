@@ -1,19 +1,20 @@
 //! `rafka nodes`: the mesh as one node knows it, or what Kafka's metadata tells when that node's HTTP port is closed.
 
 use crate::error::CliError;
-use crate::http::{self, Nodes};
-use crate::kafka;
 use crate::output::{self, Cell, Look, Table};
 use crate::settings::Settings;
+use rafka::http::{self, Nodes};
+use rafka::kafka;
 use rdkafka::consumer::Consumer;
 use serde_json::{Value, json};
 
 /// Asks and prints.
 pub(crate) fn run(settings: &Settings) -> Result<(), CliError> {
-    match http::get(settings, "/v1/nodes") {
+    let mesh = settings.mesh();
+    match http::get(&mesh, "/v1/nodes") {
         Ok(answer) if settings.json => output::json(&answer),
-        Ok(answer) => print_nodes(settings, &http::typed(settings, &answer)?),
-        Err(error) => from_metadata(settings, &error),
+        Ok(answer) => print_nodes(settings, &http::typed(&mesh, &answer)?),
+        Err(error) => from_metadata(settings, &error.into()),
     }
 }
 
@@ -41,8 +42,10 @@ fn print_nodes(settings: &Settings, nodes: &Nodes) -> Result<(), CliError> {
 
 /// Kafka's metadata knows addresses and partitions, but neither the mesh's addresses nor who hears whom.
 fn from_metadata(settings: &Settings, http_error: &CliError) -> Result<(), CliError> {
-    let observer = kafka::observer(settings)?;
-    let metadata = kafka::metadata(settings, &observer, None)
+    let mesh = settings.mesh();
+    let observer = kafka::observer(&mesh)?;
+    let metadata = kafka::metadata(&mesh, &observer, None)
+        .map_err(CliError::from)
         .map_err(|error| CliError::Unreachable(format!("{error}\nOver HTTP neither: {http_error}")))?;
     let why = http_error.to_string();
     output::note(&format!(

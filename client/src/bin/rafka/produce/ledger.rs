@@ -2,12 +2,12 @@
 
 use super::cannot;
 use crate::error::CliError;
-use crate::kafka::{self, Listener};
 use crate::output;
 use crate::settings::Settings;
+use rafka::kafka::{self, Listener};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ impl Ledger {
             accounts.report = Some((path.to_owned(), BufWriter::with_capacity(256 << 10, file)));
         }
         Ok(Ledger {
-            listener: Listener::new(settings),
+            listener: Listener::new(&settings.mesh()),
             accounts: Mutex::new(accounts),
             changed: Condvar::new(),
         })
@@ -157,7 +157,7 @@ impl Ledger {
             "of topic \"{topic}\", {} record(s) were not written and {unanswered} may or may not have been{}.\n--report FILE \
              tells which; rafka topic describe {topic} shows the leaders.",
             accounts.failed,
-            self.listener.trouble()
+            self.listener.trouble().map(|text| format!(" ({text})")).unwrap_or_default()
         );
         Err(if unanswered > 0 { CliError::Unknown(text) } else { CliError::Failed(text) })
     }
@@ -253,27 +253,7 @@ impl Accounts {
 /// Whether a record that got this answer may have been written all the same: `unknown` when it may. A record purged from
 /// the queue is unknown too: it may wait there for its second try, after a first one whose answer was lost.
 fn outcome(error: &KafkaError) -> &'static str {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidMessage
-            | RDKafkaErrorCode::InvalidMessageSize
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::InvalidArgument
-            | RDKafkaErrorCode::InvalidTimestamp
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnsupportedCompressionType
-            | RDKafkaErrorCode::UnsupportedFeature
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::PolicyViolation
-            | RDKafkaErrorCode::QueueFull,
-        ) => "failed",
-        _ => "unknown",
-    }
+    if kafka::never_written(error) { "failed" } else { "unknown" }
 }
 
 impl ClientContext for Ledger {

@@ -3,12 +3,11 @@
 use super::live::{Goal, Live};
 use super::report::Report;
 use crate::clock;
-use crate::consume::consumer;
 use crate::error::CliError;
-use crate::kafka::{self, Listener};
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::Args;
+use rafka::kafka::{self, Listener};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
@@ -107,8 +106,9 @@ pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliErro
 
 /// First offset and end of each partition.
 fn spans(settings: &Settings, args: &ConsumeArgs, count: i32) -> Result<BTreeMap<i32, (i64, i64)>, CliError> {
-    let observer = kafka::observer(settings)?;
-    let span = |partition| Ok((partition, kafka::watermarks(settings, &observer, &args.topic, partition)?));
+    let mesh = settings.mesh();
+    let observer = kafka::observer(&mesh)?;
+    let span = |partition| Ok((partition, kafka::watermarks(&mesh, &observer, &args.topic, partition)?));
     (0..count).map(span).collect()
 }
 
@@ -134,7 +134,7 @@ fn start(
             .step_by(connections)
             .map(|(partition, (_, high))| (*partition, *high))
             .collect();
-        let consumer = consumer(settings)?;
+        let consumer = kafka::consumer(&settings.mesh())?;
         let mut assignment = TopicPartitionList::new();
         for partition in own.keys() {
             let low = spans.get(partition).map_or(0, |(low, _)| *low);

@@ -1,10 +1,10 @@
 //! `rafka lookup`: where a key lives, hop by hop.
 
 use crate::error::CliError;
-use crate::http::{self, Lookup};
 use crate::output::{self, Cell, Look, Table};
 use crate::settings::Settings;
 use clap::Args;
+use rafka::http::{self, Lookup};
 use serde_json::Value;
 
 /// Arguments of `rafka lookup`.
@@ -26,8 +26,9 @@ what came back: \"closer\" peers to ask next, the \"value\", or a \"timeout\".
 
 /// Asks and prints.
 pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError> {
-    let answer = http::get(settings, &format!("/v1/lookup?key={}", http::encode(&args.key)))?;
-    let lookup: Lookup = http::typed(settings, &answer)?;
+    let mesh = settings.mesh();
+    let answer = http::get(&mesh, &format!("/v1/lookup?key={}", http::encode(&args.key)))?;
+    let lookup: Lookup = http::typed(&mesh, &answer)?;
     if settings.json {
         output::json(&answer)?;
         return found(&lookup);

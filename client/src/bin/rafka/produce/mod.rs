@@ -9,7 +9,6 @@ mod progress;
 
 use crate::clock;
 use crate::error::CliError;
-use crate::kafka;
 use crate::output::{self, Waiting};
 use crate::settings::Settings;
 use crate::stop::Stop;
@@ -17,6 +16,7 @@ use clap::{Args, ValueEnum};
 use input::{Lines, Source};
 use ledger::Ledger;
 use progress::Progress;
+use rafka::kafka;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
@@ -149,9 +149,6 @@ pub(crate) fn idempotence(acks: Acks, asked: Option<bool>) -> Result<bool, CliEr
 /// answered per record.
 const RECORD_BYTES_MAX: usize = 100 << 20;
 
-/// The partitioner of Java's clients: murmur2 of the key, and records without key spread in turns of a batch each.
-pub(crate) const PARTITIONER: (&str, &str) = ("partitioner", "murmur2_random");
-
 /// Starts a producer that writes in batches. `sizes` are defaults as well: a profile may change them.
 pub(crate) fn batching<C: ProducerContext + 'static>(
     settings: &Settings,
@@ -162,19 +159,12 @@ pub(crate) fn batching<C: ProducerContext + 'static>(
 ) -> Result<ThreadedProducer<C>, CliError> {
     let property = settings.property(&["enable.idempotence"]).map(|value| value == "true");
     let idempotent = idempotence(acks, idempotent.or(property.filter(|_| acks == Acks::All)))?;
-    let common = [
-        PARTITIONER,
-        ("linger.ms", "5"),
-        ("batch.size", "1000000"),
-        ("request.timeout.ms", "8000"),
-        ("delivery.timeout.ms", "120000"),
-    ];
     let mut fixed =
         vec![("acks", acks.name()), ("enable.idempotence", if idempotent { "true" } else { "false" })];
     fixed.extend(compression.map(|codec| ("compression.type", codec.name())));
-    kafka::config(settings, &[&common, sizes].concat(), &fixed)
-        .create_with_context(context)
-        .map_err(|error| kafka::cannot_start(&error))
+    let defaults = [&kafka::PRODUCER_DEFAULTS, sizes].concat();
+    let made = kafka::config(&settings.mesh(), &defaults, &fixed).create_with_context(context);
+    Ok(made.map_err(|error| kafka::cannot_start(&error))?)
 }
 
 /// Reads, sends, waits, tells.
@@ -235,10 +225,10 @@ fn await_topic(
     args: &ProduceArgs,
     producer: &ThreadedProducer<Ledger>,
 ) -> Result<usize, CliError> {
-    let began = clock::now();
+    let (mesh, began) = (settings.mesh(), clock::now());
     loop {
         let listener = producer.context().listener();
-        let metadata = kafka::reach(settings, producer.client(), listener, Some(&args.topic), || {})?;
+        let metadata = kafka::reach(&mesh, producer.client(), listener, Some(&args.topic), || {})?;
         let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         let code = metadata.topics().first().and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
         match args.partition {

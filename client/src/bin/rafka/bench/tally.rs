@@ -2,8 +2,8 @@
 
 use super::histogram::Histogram;
 use crate::clock;
-use crate::kafka::{self, Listener};
 use crate::settings::Settings;
+use rafka::kafka::{self, Listener};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -37,7 +37,7 @@ pub(super) struct Counts {
 
 impl Tally {
     pub(super) fn new(settings: &Settings, epoch: Instant) -> Tally {
-        Tally { listener: Listener::new(settings), epoch, counts: Mutex::default() }
+        Tally { listener: Listener::new(&settings.mesh()), epoch, counts: Mutex::default() }
     }
 
     pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {

@@ -7,16 +7,17 @@ use crate::clock;
 use crate::error::CliError;
 use crate::field::json_bytes;
 use crate::format::{Format, RecordView};
-use crate::kafka::{self, Listener};
 use crate::output;
 use crate::produce::parse_separator;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::Args;
+use rafka::kafka::{self, Listener};
+use rafka::reader::{self, STALL, Span, Start};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{Offset, Timestamp, TopicPartitionList};
+use rdkafka::{Timestamp, TopicPartitionList};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -68,16 +69,6 @@ JSON, one object a line: a key, value or header value is null, a string if its b
   {\"base64\": \"..\"}.
 Order holds within a partition; partitions arrive interleaved.";
 
-/// Where reading begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Earliest,
-    Latest,
-    At(i64),
-    /// So many before the end.
-    Tail(i64),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Style {
     Plain,
@@ -85,22 +76,14 @@ enum Style {
     Format(Format),
 }
 
-/// How long reading may stand still before its end, in the face of leaders that move, until it is given up.
-const STALL: Duration = Duration::from_secs(60);
-
 /// Reads and prints.
 pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliError> {
-    let consumer = consumer(settings)?;
-    let metadata = kafka::existing_topic(settings, &consumer, &args.topic)?;
+    let mesh = settings.mesh();
+    let consumer = kafka::consumer(&mesh)?;
+    let metadata = kafka::existing_topic(&mesh, &consumer, &args.topic)?;
     let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     let spans = spans(settings, args, &consumer, &partitions(args, count)?)?;
-    let mut assignment = TopicPartitionList::new();
-    for (partition, span) in &spans {
-        assignment
-            .add_partition_offset(&args.topic, *partition, Offset::Offset(span.next))
-            .map_err(|error| kafka::cannot_start(&error))?;
-    }
-    consumer.assign(&assignment).map_err(|error| kafka::cannot_start(&error))?;
+    reader::assign(&consumer, &args.topic, &spans)?;
     let stop = Stop::listen();
     let style = if settings.json { Style::Json } else { args.format.clone() };
     let out = BufWriter::with_capacity(64 << 10, io::stdout());
@@ -122,32 +105,6 @@ pub(crate) fn run(settings: &Settings, args: &ConsumeArgs) -> Result<(), CliErro
     ended
 }
 
-/// librdkafka hands records only to a consumer with a group id, and one that has it looks for the group's coordinator
-/// now and then, whether it needs one or not. No group is joined and nothing is committed: the assignment and each
-/// position are given by hand, so that reading works whatever the coordinator request is answered.
-pub(crate) fn consumer(settings: &Settings) -> Result<BaseConsumer<Listener>, CliError> {
-    let defaults = [
-        ("group.id", "rafka-consume"),
-        ("check.crcs", "true"),
-        ("fetch.wait.max.ms", "200"),
-        ("fetch.error.backoff.ms", "50"),
-        // librdkafka stops fetching for this long, by default a second, whenever its queue is full.
-        ("fetch.queue.backoff.ms", "5"),
-        ("queued.max.messages.kbytes", "32768"),
-    ];
-    let fixed = [
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("enable.partition.eof", "true"),
-        ("auto.offset.reset", "error"),
-        // A reader of our output may pause for as long as it likes.
-        ("max.poll.interval.ms", "86400000"),
-    ];
-    kafka::config(settings, &defaults, &fixed)
-        .create_with_context(Listener::new(settings))
-        .map_err(|error| kafka::cannot_start(&error))
-}
-
 fn partitions(args: &ConsumeArgs, count: usize) -> Result<Vec<i32>, CliError> {
     let count = i32::try_from(count).unwrap_or(i32::MAX);
     if args.partition.is_empty() {
@@ -162,41 +119,16 @@ fn partitions(args: &ConsumeArgs, count: usize) -> Result<Vec<i32>, CliError> {
     }
 }
 
-/// What is still to be read of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    /// The next offset wanted.
-    next: i64,
-    /// Exclusive; none when following.
-    end: Option<i64>,
-}
-
-impl Span {
-    /// From the start asked for to the end known now; a start outside of what is kept moves to its nearest border.
-    fn new(from: Start, (low, high): (i64, i64), follow: bool) -> Span {
-        let next = match from {
-            Start::Earliest => low,
-            Start::Latest => high,
-            Start::At(offset) => offset.clamp(low, high.max(low)),
-            Start::Tail(count) => high.saturating_sub(count).max(low),
-        };
-        Span { next, end: (!follow).then_some(high) }
-    }
-
-    fn done(self) -> bool {
-        self.end.is_some_and(|end| self.next >= end)
-    }
-}
-
 fn spans(
     settings: &Settings,
     args: &ConsumeArgs,
     consumer: &BaseConsumer<Listener>,
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, Span>, CliError> {
+    let mesh = settings.mesh();
     let mut spans = BTreeMap::new();
     for partition in partitions {
-        let (low, high) = kafka::watermarks(settings, consumer, &args.topic, *partition)?;
+        let (low, high) = kafka::watermarks(&mesh, consumer, &args.topic, *partition)?;
         let span = Span::new(args.from, (low, high), args.follow);
         if let Start::At(offset) = args.from
             && span.next != offset
@@ -282,27 +214,10 @@ impl Session<'_> {
     /// Most errors pass by themselves once the leader moved; these do not.
     fn judge(&self, error: &KafkaError) -> Result<(), CliError> {
         let topic = &self.args.topic;
-        let lasting = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                "records were removed (retention, or the topic was created anew) while they were being read. Start again."
-            }
-            Some(
-                RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition,
-            ) => "it was deleted while it was being read.",
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "reading it is not allowed.",
-            Some(
-                RDKafkaErrorCode::BadMessage
-                | RDKafkaErrorCode::InvalidMessage
-                | RDKafkaErrorCode::BadCompression,
-            ) => {
-                "what arrived is damaged or in an unknown codec; nothing was skipped. Try to read through another node."
-            }
-            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => "the client cannot go on.",
-            _ => return Ok(()),
-        };
-        Err(CliError::Failed(format!("topic \"{topic}\": {}: {lasting}", kafka::reason(error))))
+        match reader::lasting(error) {
+            Some(why) => Err(CliError::Failed(format!("topic \"{topic}\": {}: {why}", kafka::reason(error)))),
+            None => Ok(()),
+        }
     }
 
     fn check_stall(&self, moved: Instant, open: usize) -> Result<(), CliError> {
@@ -317,7 +232,7 @@ impl Session<'_> {
             self.args.topic,
             STALL.as_secs(),
             output::ids(&stuck),
-            self.consumer.context().trouble(),
+            self.consumer.context().trouble().map(|text| format!(" ({text})")).unwrap_or_default(),
             self.args.topic
         )))
     }
@@ -413,7 +328,7 @@ fn parse_style(text: &str) -> Result<Style, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Span, Start, Style, parse_start, parse_style};
+    use super::{Start, Style, parse_start, parse_style};
 
     #[test]
     fn a_start_is_a_word_or_a_number() {
@@ -424,23 +339,6 @@ mod tests {
         for wrong in ["", "first", "1.5", "99999999999999999999", "-9223372036854775808"] {
             assert!(parse_start(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_span_stays_within_what_is_kept() {
-        let next = |from| Span::new(from, (10, 20), false).next;
-        assert_eq!(next(Start::Earliest), 10);
-        assert_eq!(next(Start::Latest), 20);
-        assert_eq!((next(Start::At(15)), next(Start::At(3)), next(Start::At(99))), (15, 10, 20));
-        assert_eq!((next(Start::Tail(3)), next(Start::Tail(99)), next(Start::Tail(i64::MAX))), (17, 10, 10));
-    }
-
-    #[test]
-    fn a_span_is_done_at_its_end_unless_it_follows() {
-        assert!(Span::new(Start::Latest, (0, 5), false).done());
-        assert!(!Span::new(Start::At(4), (0, 5), false).done());
-        assert!(!Span::new(Start::Latest, (0, 5), true).done());
-        assert!(Span::new(Start::Earliest, (0, 0), false).done());
     }
 
     #[test]

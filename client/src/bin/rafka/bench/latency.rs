@@ -6,13 +6,12 @@ use super::payload::{Fill, Payload};
 use super::report::Report;
 use super::tally::{Tally, micros};
 use crate::clock;
-use crate::consume::consumer;
 use crate::error::CliError;
-use crate::kafka::{self, Listener};
 use crate::produce::Acks;
 use crate::settings::Settings;
 use crate::stop::Stop;
 use clap::Args;
+use rafka::kafka::{self, Listener};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -174,17 +173,18 @@ fn report(
 fn producer(settings: &Settings, acks: Acks, tally: Tally) -> Result<ThreadedProducer<Tally>, CliError> {
     let defaults = [("linger.ms", "0"), ("request.timeout.ms", "8000"), ("delivery.timeout.ms", "25000")];
     let idempotent = if acks == Acks::All { "true" } else { "false" };
-    kafka::config(settings, &defaults, &[("acks", acks.name()), ("enable.idempotence", idempotent)])
-        .create_with_context(tally)
-        .map_err(|error| kafka::cannot_start(&error))
+    let fixed = [("acks", acks.name()), ("enable.idempotence", idempotent)];
+    let made = kafka::config(&settings.mesh(), &defaults, &fixed).create_with_context(tally);
+    Ok(made.map_err(|error| kafka::cannot_start(&error))?)
 }
 
 /// A consumer that stands at the end of each partition.
 fn reader(settings: &Settings, args: &LatencyArgs, count: i32) -> Result<BaseConsumer<Listener>, CliError> {
-    let consumer = consumer(settings)?;
+    let mesh = settings.mesh();
+    let consumer = kafka::consumer(&mesh)?;
     let mut assignment = TopicPartitionList::new();
     for partition in 0..count {
-        let (_, high) = kafka::watermarks(settings, &consumer, &args.topic, partition)?;
+        let (_, high) = kafka::watermarks(&mesh, &consumer, &args.topic, partition)?;
         assignment
             .add_partition_offset(&args.topic, partition, Offset::Offset(high))
             .map_err(|error| kafka::cannot_start(&error))?;

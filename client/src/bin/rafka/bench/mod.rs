@@ -14,9 +14,9 @@ mod report;
 mod tally;
 
 use crate::error::CliError;
-use crate::kafka;
 use crate::settings::Settings;
 use clap::Subcommand;
+use rafka::kafka;
 
 /// The commands under `rafka bench`.
 #[derive(Subcommand)]
@@ -40,8 +40,9 @@ pub(crate) fn run(settings: &Settings, command: &BenchCommand) -> Result<(), Cli
 
 /// The number of partitions of a topic that must exist.
 fn partitions(settings: &Settings, topic: &str) -> Result<i32, CliError> {
-    let observer = kafka::observer(settings)?;
-    let metadata = kafka::existing_topic(settings, &observer, topic)?;
+    let mesh = settings.mesh();
+    let observer = kafka::observer(&mesh)?;
+    let metadata = kafka::existing_topic(&mesh, &observer, topic)?;
     let count = metadata.topics().first().map_or(0, |found| found.partitions().len());
     Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
