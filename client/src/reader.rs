@@ -69,7 +69,7 @@ pub struct Reader {
 
 impl Mesh {
     /// Starts to read a topic. It has an end, which is that of each partition now: [`Reader::caught_up`] tells when it is
-    /// reached. Going on after that follows the topic.
+    /// reached. Going on after that follows the topic, and records that were written since may come before it.
     ///
     /// ```no_run
     /// use rafka::rdkafka::Message;
