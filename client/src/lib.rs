@@ -5,7 +5,7 @@
 //!
 //! # Five minutes
 //!
-//! Start a node: `rafka-node --data-dir /tmp/first`. It takes Kafka clients at port 9092 and answers HTTP at 9292, which is what
+//! Start a node: `rafka-node --data-dir first`. It takes Kafka clients at port 9092 and answers HTTP at 9292, which is what
 //! [`Mesh::default`] expects. A mesh is named by some of its addresses; nothing is connected until something is asked.
 //!
 //! ```

@@ -163,7 +163,8 @@ fn a_topic_is_created_written_and_read() {
         })
         .collect();
     let mut found: Vec<&str> = read.lines().filter(|line| line.contains(" = ")).collect();
-    (told.sort_unstable(), found.sort_unstable());
+    told.sort_unstable();
+    found.sort_unstable();
     assert_eq!((told.len(), found), (10, told.iter().map(String::as_str).collect()), "{written}{read}");
 }
 
