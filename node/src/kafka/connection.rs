@@ -377,11 +377,13 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 span = self.span(&header, held);
                 (header.api, self.shared.metrics.requested(header.api), Answer::Ready(frame))
             }
-            Decoded::Request { header, request } => {
+            Decoded::Request { header, mut request } => {
                 let flight = self.shared.metrics.requested(header.api);
                 span = self.span(&header, held);
-                if let Request::Fetch { max_bytes, .. } = request {
-                    let response = reserve(&self.bytes, max_bytes.min(self.bytes_max - held)).await?;
+                if let Request::Fetch { max_bytes, .. } = &mut request {
+                    // What there will be no room for is better not read at all.
+                    *max_bytes = (*max_bytes).min(self.shared.handle.room().share());
+                    let response = reserve(&self.bytes, (*max_bytes).min(self.bytes_max - held)).await?;
                     permits._connection.merge(response);
                 }
                 if *header.client_id != *self.client.client_id {

@@ -10,8 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::core::request::{ConfigEntry, FetchResult, MetadataResult, Response, TopicMetadata};
 
-/// What every response takes beside what is counted.
-const BASE_BYTES: usize = 256;
+/// A fetch may always ask for this much.
+const SHARE_BYTES_MIN: u32 = 64 << 10;
+/// Answers below this are not counted, or a full room would close those who read: they are as bounded as their requests are.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// The memory; cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,6 +54,12 @@ impl Room {
         self.free.available_permits() < self.max as usize / 4
     }
 
+    /// What one fetch may ask for: an eighth of what is free, so that the next ones find room, too; and a little in any case.
+    pub fn share(&self) -> u32 {
+        let free = u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX);
+        (free / 8).max(SHARE_BYTES_MIN)
+    }
+
     fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         Arc::clone(&self.free).try_acquire_many_owned(bytes).ok()
@@ -60,10 +68,12 @@ impl Room {
     /// Takes what a response needs. A fetch leaves out the batches for which there is none.
     fn admit(&self, mut response: Response) -> Answered {
         if let Response::Fetch { partitions } = &mut response {
-            fit(partitions, self.free.available_permits().saturating_sub(BASE_BYTES));
+            fit(partitions, self.free.available_permits());
         }
-        let room = self.take(weight(&response));
-        Answered { response: room.is_some().then_some(response), _room: room }
+        let weight = weight(&response);
+        let uncounted = weight == 0 || (weight < SMALL_BYTES && !matches!(response, Response::Fetch { .. }));
+        let room = if uncounted { None } else { self.take(weight) };
+        Answered { response: (uncounted || room.is_some()).then_some(response), _room: room }
     }
 }
 
@@ -110,7 +120,7 @@ fn fit(partitions: &mut [FetchResult], mut free: usize) {
 
 /// About what a response takes.
 fn weight(response: &Response) -> usize {
-    let counted = match response {
+    match response {
         Response::Fetch { partitions } => {
             partitions.iter().flat_map(|part| &part.batches).map(|batch| batch.bytes.len()).sum()
         }
@@ -124,8 +134,7 @@ fn weight(response: &Response) -> usize {
         Response::DescribeLogDirs(dir) => dir.replicas.len() * 128,
         // No longer than their requests, which are bounded themselves.
         _ => 0,
-    };
-    BASE_BYTES + counted
+    }
 }
 
 fn topic_weight(topic: &TopicMetadata) -> usize {
@@ -167,27 +176,28 @@ mod tests {
 
     #[test]
     fn a_fetch_takes_along_what_fits_and_gives_it_back() {
-        let room = Room::new(10_000 + 2 * 256);
+        let room = Room::new(10_000);
         let (first, mut one) = Reply::new(room.clone());
         assert!(first.send(fetched(&[&[4_000, 1_000], &[1_000]])));
         let (counts, held) = kept(&mut one);
-        assert_eq!((counts, room.load().0, room.is_short()), (vec![2, 1], 6_256, false));
+        assert_eq!((counts, room.load().0, room.is_short()), (vec![2, 1], 6_000, false));
+        assert_eq!((room.share(), Room::new(8 << 20).share()), (SHARE_BYTES_MIN, 1 << 20));
         let (second, mut two) = Reply::new(room.clone());
         // A batch that does not fit ends its partition, not the others.
         assert!(second.send(fetched(&[&[3_000, 2_000, 10], &[900]])));
         let (counts, also_held) = kept(&mut two);
         assert_eq!((counts, room.is_short()), (vec![1, 1], true));
         drop((held, also_held));
-        assert_eq!(room.load(), (0, 10_512));
+        assert_eq!(room.load(), (0, 10_000));
     }
 
     #[test]
     fn what_cannot_be_cut_is_refused_without_room() {
-        let room = Room::new(1_000);
+        let room = Room::new(10_000);
         let (first, mut one) = Reply::new(room.clone());
         let topic = TopicMetadata {
             error: ErrorCode::None,
-            name: Some("x".repeat(600)),
+            name: Some("x".repeat(6_000)),
             topic_id: TopicId::default(),
             internal: false,
             partitions: Vec::new(),
@@ -200,6 +210,9 @@ mod tests {
         let (second, mut two) = Reply::new(room.clone());
         assert!(second.send(large()));
         assert!(two.try_recv().unwrap().response.is_none());
+        let (small, mut small_one) = Reply::new(room.clone());
+        assert!(small.send(Response::Metadata(MetadataResult::default())));
+        assert!(small_one.try_recv().unwrap().response.is_some(), "what is small always passes");
         drop(held);
         let (third, three) = Reply::new(room.clone());
         drop(three);
