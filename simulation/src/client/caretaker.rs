@@ -7,6 +7,7 @@ use node::core::request::{
     DeleteRecordsPartition, DeleteRecordsResult, GrowTopic, Request, RequestId, Response,
 };
 
+use super::asker::Asker;
 use super::{Actor, Port, Topics};
 use crate::checks::Violation;
 use crate::queue::{MS, Micros};
@@ -25,40 +26,37 @@ enum Asked {
 
 /// The client.
 pub(crate) struct Caretaker {
-    topics: Topics,
+    asker: Asker<Asked>,
     care: Care,
-    next: Micros,
     /// Where logs began when last told.
     starts: BTreeMap<(String, i32), i64>,
-    call: Option<(RequestId, Asked)>,
-    finishing: bool,
 }
 
 impl Caretaker {
     /// Begins at `start`.
     pub(crate) fn new(care: Care, start: Micros) -> Self {
-        let (topics, starts) = (Topics::default(), BTreeMap::new());
-        Self { topics, care, next: start, starts, call: None, finishing: false }
+        Self { asker: Asker::new(Topics::default(), start), care, starts: BTreeMap::new() }
     }
 
     fn turn(&mut self, port: &mut Port<'_>) {
-        if self.call.is_none() && !self.finishing && port.now >= self.next {
-            self.next = port.now + port.random.within(self.care.interval / 2, self.care.interval * 3 / 2);
-            let known = self.topics.partitions();
+        if self.asker.is_due(port.now) {
+            self.asker.next =
+                port.now + port.random.within(self.care.interval / 2, self.care.interval * 3 / 2);
+            let known = self.asker.topics.partitions();
             match (!known.is_empty()).then(|| port.random.pick(&known).clone()) {
                 Some(key) if port.random.percent(15) && self.care.grows => self.grow(port, key.0),
                 Some(key) => self.delete(port, key),
-                None => self.topics.doubt(),
+                None => self.asker.topics.doubt(),
             }
         }
-        self.topics.refresh(port);
+        self.asker.topics.refresh(port);
     }
 
     fn delete(&mut self, port: &mut Port<'_>, key: (String, i32)) {
         let (Some(leader), Some(topic)) =
-            (self.topics.leader(&key.0, key.1), self.topics.reference(&key.0, true))
+            (self.asker.topics.leader(&key.0, key.1), self.asker.topics.reference(&key.0, true))
         else {
-            return self.topics.doubt();
+            return self.asker.topics.doubt();
         };
         let start = self.starts.get(&key).copied().unwrap_or(0);
         let offset = match port.random.below(20) {
@@ -70,11 +68,11 @@ impl Caretaker {
         let request = Request::DeleteRecords { timeout_ms: 1_500, partitions: vec![part] };
         // Any node may be asked; the wrong one refuses.
         let host = if port.random.percent(5) { port.any_host() } else { leader };
-        self.call = Some((port.ask(host, request, 2_000 * MS), Asked::Delete { key, offset }));
+        self.asker.asked(port.ask(host, request, 2_000 * MS), Asked::Delete { key, offset });
     }
 
     fn grow(&mut self, port: &mut Port<'_>, name: String) {
-        let partitions = self.topics.partitions().iter().filter(|(topic, _)| *topic == name).count();
+        let partitions = self.asker.topics.partitions().iter().filter(|(topic, _)| *topic == name).count();
         if partitions >= PARTITIONS_MAX {
             return;
         }
@@ -83,7 +81,7 @@ impl Caretaker {
         let validate_only = port.random.percent(10);
         let request = Request::CreatePartitions { topics, validate_only, timeout_ms: 3_000 };
         let host = port.any_host();
-        self.call = Some((port.ask(host, request, 4_000 * MS), Asked::Grow));
+        self.asker.asked(port.ask(host, request, 4_000 * MS), Asked::Grow);
     }
 
     fn deleted(
@@ -94,7 +92,7 @@ impl Caretaker {
         result: &DeleteRecordsResult,
     ) {
         if result.error != ErrorCode::None {
-            self.topics.doubt();
+            self.asker.topics.doubt();
             return;
         }
         self.starts.insert(key.clone(), result.low_watermark);
@@ -111,33 +109,28 @@ impl Actor for Caretaker {
     }
 
     fn answered(&mut self, port: &mut Port<'_>, id: RequestId, response: Response) {
-        if !self.topics.answered(id, &response)
-            && let Some((_, asked)) = self.call.take_if(|(call, _)| *call == id)
-        {
+        if let Some(asked) = self.asker.answered(id, &response) {
             match (asked, &response) {
                 (Asked::Delete { key, offset }, Response::DeleteRecords { partitions }) => {
                     partitions.iter().for_each(|result| self.deleted(port, &key, offset, result));
                 }
-                _ => self.topics.doubt(),
+                _ => self.asker.topics.doubt(),
             }
         }
         self.turn(port);
     }
 
     fn broken(&mut self, port: &mut Port<'_>, id: RequestId) {
-        if !self.topics.broken(id) && self.call.take_if(|(call, _)| *call == id).is_some() {
-            self.topics.doubt();
-        }
+        self.asker.broken(id);
         self.turn(port);
     }
 
     fn due(&self) -> Option<Micros> {
-        let next = (self.call.is_none() && !self.finishing).then_some(self.next);
-        [next, self.topics.due()].into_iter().flatten().min()
+        self.asker.due()
     }
 
     fn finish(&mut self) {
-        self.finishing = true;
+        self.asker.finish();
     }
 
     fn unfinished(&self) -> Option<String> {

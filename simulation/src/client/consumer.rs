@@ -7,6 +7,7 @@ use node::core::request::{
     FetchPartition, FetchResult, ListOffsetsPartition, ListOffsetsResult, Request, RequestId, Response,
 };
 
+use super::asker::Asker;
 use super::{Actor, Port, Topics};
 use crate::queue::{MS, Micros};
 
@@ -34,11 +35,8 @@ struct Position {
 /// The client.
 pub(crate) struct Consumer {
     profile: ConsumerProfile,
-    topics: Topics,
+    asker: Asker<(String, i32)>,
     positions: BTreeMap<(String, i32), Position>,
-    call: Option<(RequestId, (String, i32))>,
-    next: Micros,
-    finishing: bool,
 }
 
 impl Consumer {
@@ -46,25 +44,27 @@ impl Consumer {
     pub(crate) fn new(profile: ConsumerProfile, start: Micros) -> Self {
         let mut topics = Topics::default();
         topics.doubt();
-        Self { profile, topics, positions: BTreeMap::new(), call: None, next: start, finishing: false }
+        Self { profile, asker: Asker::new(topics, start), positions: BTreeMap::new() }
     }
 
     fn turn(&mut self, port: &mut Port<'_>) {
-        if self.call.is_none() && !self.finishing && port.now >= self.next {
+        if self.asker.is_due(port.now) {
             self.ask(port);
         }
-        self.topics.refresh(port);
+        self.asker.topics.refresh(port);
     }
 
     fn ask(&mut self, port: &mut Port<'_>) {
-        self.next = port.now + port.random.within(self.profile.interval / 2, self.profile.interval * 3 / 2);
-        let known = self.topics.partitions();
+        self.asker.next =
+            port.now + port.random.within(self.profile.interval / 2, self.profile.interval * 3 / 2);
+        let known = self.asker.topics.partitions();
         let Some(key) = (!known.is_empty()).then(|| port.random.pick(&known).clone()) else {
-            return self.topics.doubt();
+            return self.asker.topics.doubt();
         };
-        let leader = self.topics.leader(&key.0, key.1);
-        let (Some(leader), Some(topic)) = (leader, self.topics.reference(&key.0, self.profile.by_id)) else {
-            return self.topics.doubt();
+        let leader = self.asker.topics.leader(&key.0, key.1);
+        let (Some(leader), Some(topic)) = (leader, self.asker.topics.reference(&key.0, self.profile.by_id))
+        else {
+            return self.asker.topics.doubt();
         };
         let position = self.positions.entry(key.clone()).or_default();
         let seeks = port.random.percent(self.profile.seek_percent);
@@ -103,7 +103,7 @@ impl Consumer {
         };
         // Any node may be asked; the wrong one says who leads.
         let host = if port.random.percent(2) { port.any_host() } else { leader };
-        self.call = Some((port.ask(host, request, timeout), key));
+        self.asker.asked(port.ask(host, request, timeout), key);
     }
 
     fn fetched(&mut self, key: &(String, i32), result: &FetchResult) {
@@ -118,7 +118,7 @@ impl Consumer {
                 }
             }
             ErrorCode::OffsetOutOfRange => position.next = None,
-            _ => self.topics.doubt(),
+            _ => self.asker.topics.doubt(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Consumer {
         match result.error {
             ErrorCode::None if result.offset >= 0 => position.next = Some(result.offset),
             ErrorCode::None => {}
-            _ => self.topics.doubt(),
+            _ => self.asker.topics.doubt(),
         }
     }
 }
@@ -138,9 +138,7 @@ impl Actor for Consumer {
     }
 
     fn answered(&mut self, port: &mut Port<'_>, id: RequestId, response: Response) {
-        if !self.topics.answered(id, &response)
-            && let Some((_, key)) = self.call.take_if(|(call, _)| *call == id)
-        {
+        if let Some(key) = self.asker.answered(id, &response) {
             match response {
                 Response::Fetch { partitions } => partitions.iter().for_each(|part| self.fetched(&key, part)),
                 Response::ListOffsets { partitions } => {
@@ -153,22 +151,21 @@ impl Actor for Consumer {
     }
 
     fn broken(&mut self, port: &mut Port<'_>, id: RequestId) {
-        if !self.topics.broken(id) && self.call.take_if(|(call, _)| *call == id).is_some() {
-            self.topics.doubt();
-        }
+        self.asker.broken(id);
         self.turn(port);
     }
 
     fn due(&self) -> Option<Micros> {
-        let next = (self.call.is_none() && !self.finishing).then_some(self.next);
-        [next, self.topics.due()].into_iter().flatten().min()
+        self.asker.due()
     }
 
     fn finish(&mut self) {
-        self.finishing = true;
+        self.asker.finish();
     }
 
     fn unfinished(&self) -> Option<String> {
-        self.call.as_ref().map(|(id, key)| format!("request {} on {}/{} is not answered", id.0, key.0, key.1))
+        self.asker
+            .waiting()
+            .map(|(id, key)| format!("request {} on {}/{} is not answered", id.0, key.0, key.1))
     }
 }

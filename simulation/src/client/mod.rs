@@ -4,6 +4,7 @@
 //! operation.
 
 mod admin;
+mod asker;
 mod auditor;
 mod caretaker;
 mod consumer;

@@ -105,7 +105,7 @@ impl World {
 
     fn look_at(&mut self, host: usize, node: &Node<FakeDisk>, view: &ReplicaView<'_>) -> Verdict {
         let (Some(role), Some(membership)) = (view.role, view.membership) else { return Ok(()) };
-        let Some(state) = node.workers().of(view.log).log(view.log) else { return Ok(()) };
+        let Some(state) = node.workers().log(view.log) else { return Ok(()) };
         let leads = role == Role::Leader;
         let synced = Index(state.synced_index);
         let before = self.hosts[host].shown.get(&view.key);
