@@ -219,9 +219,14 @@ impl<D: Disk> Node<D> {
             }
             creating.push(Creating { result, step });
         }
-        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Create(creating) }));
+        self.begin_creation(id, AdminCall { deadline, kind: Waiting::Create(creating) }, commands);
+    }
+
+    /// Keeps a call until what it wants is there, and asks the shards for that: each command is for the topic of that place.
+    fn begin_creation(&mut self, id: RequestId, call: AdminCall, commands: Vec<(usize, ShardId, Command)>) {
+        self.set_timer(call.deadline, Timer::Call(id));
+        self.calls.insert(id, Call::Admin(call));
         self.creations.insert(id);
-        self.set_timer(deadline, Timer::Call(id));
         for (at, shard, command) in commands {
             self.submit(shard, &command, Purpose::Topic { call: id, at });
         }
@@ -258,15 +263,10 @@ impl<D: Disk> Node<D> {
                 known = *topic;
             }
             growing.push(Growing { result: GrowResult { name, error, message }, topic: known, count, step });
-            commands.extend(plan.ok().filter(|_| !validate_only).map(|command| (at, known, command)));
+            let command = plan.ok().filter(|_| !validate_only);
+            commands.extend(command.map(|command| (at, ShardId::of_topic(known), command)));
         }
-        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Grow(growing) }));
-        self.creations.insert(id);
-        self.set_timer(deadline, Timer::Call(id));
-        for (at, topic, command) in commands {
-            self.submit(ShardId::of_topic(topic), &command, Purpose::Topic { call: id, at });
-        }
-        self.finish_admin(id);
+        self.begin_creation(id, AdminCall { deadline, kind: Waiting::Grow(growing) }, commands);
     }
 
     fn plan_result(&mut self, topic: &CreateTopic) -> (CreateTopicResult, Option<(ShardId, Command)>) {
@@ -491,18 +491,18 @@ impl<D: Disk> Node<D> {
             // Applied but gone again, or another topic took the name first.
             return self.view.topic_named(name).is_some();
         };
-        let mut descriptors = self.view.partitions(topic).peekable();
-        descriptors.peek().is_some()
-            && known.partitions > 0
-            && descriptors.all(|descriptor| self.partition_metadata(descriptor).error == ErrorCode::None)
+        known.partitions > 0 && self.view.partitions(topic).next().is_some() && self.all_served(topic)
+    }
+
+    fn all_served(&self, topic: TopicId) -> bool {
+        self.view.partitions(topic).all(|part| self.partition_metadata(part).error == ErrorCode::None)
     }
 
     /// Whether a topic has that many partitions, all created and led as far as this node knows; a topic that is gone has them too,
     /// for nobody need wait for it.
     fn has_partitions(&self, topic: TopicId, count: i32) -> bool {
         let Some(known) = self.view.topic(topic) else { return true };
-        known.partitions >= count
-            && self.view.partitions(topic).all(|d| self.partition_metadata(d).error == ErrorCode::None)
+        known.partitions >= count && self.all_served(topic)
     }
 
     /// Idempotent producers without a transactional id get a new id each time, as Kafka does.
@@ -585,9 +585,7 @@ impl<D: Disk> Node<D> {
         let mut replicas = Vec::new();
         for partition in self.partitions.values() {
             let PartitionKey { topic, partition: number } = partition.key;
-            let (Some(topic), Some(state)) =
-                (self.view.topic(topic), self.workers.of(partition.log).log(partition.log))
-            else {
+            let (Some(topic), Some(state)) = (self.view.topic(topic), self.workers.log(partition.log)) else {
                 continue;
             };
             if !asked(&topic.name, number) {

@@ -120,7 +120,7 @@ impl<D: Disk> Node<D> {
     /// The log start at the last entry that goes when records begin at `offset`: the batch that holds it stays.
     fn start_for(&self, log: LogId, offset: i64) -> Option<LogStart> {
         let partition = self.partitions.get(&log)?;
-        let current = start_to_raft(self.workers.of(log).log(log)?.start);
+        let current = start_to_raft(self.workers.log(log)?.start);
         let holder = self.workers.of(log).index_at(log, offset);
         let index = holder.map_or(partition.applied.0, |holder| (holder - 1).min(partition.applied.0));
         if index <= current.index.0 {
@@ -133,7 +133,7 @@ impl<D: Disk> Node<D> {
 
     /// The first offset that clients may read.
     pub(crate) fn log_start_offset(&self, log: LogId) -> i64 {
-        let stored = self.workers.of(log).log(log).map_or(0, |state| state.start.next_offset);
+        let stored = self.workers.log(log).map_or(0, |state| state.start.next_offset);
         self.partitions.get(&log).map_or(stored, |partition| partition.state.first_offset().max(stored))
     }
 

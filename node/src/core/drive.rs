@@ -184,7 +184,7 @@ impl<D: Disk> Node<D> {
     /// Writes the applied state, so that a restart reads the log only from here on.
     pub(crate) fn checkpoint(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let early = self.workers.of(log).log(log).filter(|_| mutant::active(Mutant::CheckpointMovedEarly));
+        let early = self.workers.log(log).filter(|_| mutant::active(Mutant::CheckpointMovedEarly));
         let index = early.map_or(partition.applied.0, |state| state.last_index);
         let write = Write::Checkpoint { log, index, state: partition.state.encode() };
         match self.workers.write(write) {
@@ -203,7 +203,7 @@ impl<D: Disk> Node<D> {
             topic.first_offset = topic.first_offset.max(first_offset);
         }
         partition.trimming = None;
-        let current = self.workers.of(log).log(log).map(|state| start_to_raft(state.start));
+        let current = self.workers.log(log).map(|state| start_to_raft(state.start));
         let trims = current.is_some_and(|current| current.index < start.index);
         if trims && start.index <= partition.applied {
             self.trim(log, start);

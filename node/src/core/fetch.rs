@@ -155,7 +155,7 @@ impl<D: Disk> Node<D> {
         let replica = partition.replica.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
         result.topic_id = partition.key.topic;
         check_epoch(wanted.leader_epoch, replica.term().0)?;
-        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let high_watermark = replica.high_watermark();
         let log_start_offset = self.log_start_offset(log);
         // Until an entry of its term commits a new leader may not have applied the last log start either.

@@ -190,7 +190,7 @@ impl<D: Disk> Node<D> {
     fn reset_log(&mut self, key: PartitionKey, id: ReplicaId) {
         let Some(log) = self.by_key.get(&key).copied() else { return };
         self.silence(log);
-        let Some(state) = self.workers.of(log).log(log) else { return };
+        let Some(state) = self.workers.log(log) else { return };
         let Some(mut hard_state) = HardState::decode(state.hard_state) else {
             return self.fail(format!("the hard state of {key:?} cannot be read"));
         };
@@ -273,7 +273,7 @@ impl<D: Disk> Node<D> {
     /// frame that began a term. Its successor keeps the entries as a head start and must know both: so the whole log is read for the
     /// memberships in it, and cut where its terms are not those that are known.
     pub(crate) fn recall_memberships(&mut self, log: LogId) -> Result<(), OpenError> {
-        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
+        let Some(state) = self.workers.log(log) else { return Ok(()) };
         let undecodable = OpenError::Undecodable { log, what: "a hard state" };
         let mut hard_state = HardState::decode(state.hard_state).ok_or(undecodable)?;
         let (mut next, mut last) = (state.start.index + 1, state.last_index);

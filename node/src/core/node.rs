@@ -259,7 +259,7 @@ impl<D: Disk> Node<D> {
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
         // A power cut may keep the beginning of a commit: a create frame without its hard state never promised anything.
-        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
+        let Some(state) = self.workers.log(log) else { return Ok(()) };
         if state.hard_state.is_empty() {
             self.workers.write(Write::Delete { log })?;
             return Ok(());
@@ -270,10 +270,10 @@ impl<D: Disk> Node<D> {
         if !state.suspect && id.incarnation != self.identity.incarnation {
             self.workers.write(Write::Suspect { log })?;
         }
-        if self.workers.of(log).log(log).is_some_and(|state| state.suspect) {
+        if self.workers.log(log).is_some_and(|state| state.suspect) {
             self.recall_memberships(log)?;
         }
-        let Some(state) = self.workers.of(log).log(log) else { return Ok(()) };
+        let Some(state) = self.workers.log(log) else { return Ok(()) };
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
         let silent = state.suspect && !mutant::active(Mutant::SuspectReplicaVotes);
@@ -326,7 +326,7 @@ impl<D: Disk> Node<D> {
     pub(crate) fn load_state(&self, partition: &mut Partition) -> Result<(), OpenError> {
         let log = partition.log;
         let undecodable = |what| OpenError::Undecodable { log, what };
-        let state = self.workers.of(log).log(log).ok_or_else(|| undecodable("no state"))?;
+        let state = self.workers.log(log).ok_or_else(|| undecodable("no state"))?;
         let checkpoint = state.checkpoint.as_ref();
         partition.applied = raft::Index(checkpoint.map_or(state.start.index, |(index, _)| *index));
         partition.checkpointed = partition.applied;

@@ -43,7 +43,7 @@ impl<D: Disk> Node<D> {
         check_epoch(part.leader_epoch, replica.term().0)?;
         // KIP-207: a client that is told too small a value here would reset to it.
         let high_watermark = replica.high_watermark().ok_or(ErrorCode::OffsetNotAvailable)?;
-        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let found = match part.timestamp {
             LATEST => Some((-1, high_watermark, None)),
             EARLIEST | EARLIEST_LOCAL => Some((-1, self.log_start_offset(log), None)),
@@ -143,7 +143,7 @@ impl<D: Disk> Node<D> {
     pub(crate) fn epoch_end_of(&self, log: LogId, asked: u32) -> Result<Option<(i32, i64)>, ErrorCode> {
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         let replica = replica.ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let state = self.workers.of(log).log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let state = self.workers.log(log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let known = state.term_starts.partition_point(|(term, ..)| *term <= asked);
         let floor = known.checked_sub(1).and_then(|at| state.term_starts.get(at)).map(|(term, ..)| *term);
         let epoch = |term: u32| i32::try_from(term).unwrap_or(-1);

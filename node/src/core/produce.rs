@@ -201,7 +201,7 @@ impl<D: Disk> Node<D> {
 
     /// The leader synced its log up to `synced_index`: acks=1 are answered.
     pub(crate) fn answer_synced(&mut self, log: LogId) {
-        let Some(synced) = self.workers.of(log).log(log).map(|state| Index(state.synced_index)) else {
+        let Some(synced) = self.workers.log(log).map(|state| Index(state.synced_index)) else {
             return;
         };
         let Some(partition) = self.partitions.get_mut(&log) else { return };

@@ -36,7 +36,7 @@ impl<D: Disk> Node<D> {
 
     fn new_start(&self, log: LogId) -> Option<LogStart> {
         let partition = self.partitions.get(&log)?;
-        let state = self.workers.of(log).log(log)?;
+        let state = self.workers.log(log)?;
         match partition.state {
             Applied::Topic(_) => {
                 let limits = self.topic_config(partition.key.topic);

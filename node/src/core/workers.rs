@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use mesh::raft::{Time, WriteId};
 use storage::{
-    Commit, CommitError, Disk, LogId, ReadError, Reclaim, ReclaimReport, Recovered, Sequence, Stats, Store,
-    Write, WriteError,
+    Commit, CommitError, Disk, LogId, LogState, ReadError, Reclaim, ReclaimReport, Recovered, Sequence,
+    Stats, Store, Write, WriteError,
 };
 
 use super::metadata::PartitionKey;
@@ -55,6 +55,11 @@ impl<D: Disk> Workers<D> {
     /// The store of a log; for a log that is nowhere, one that does not have it.
     pub fn of(&self, log: LogId) -> &Store<D> {
         &self.all[self.home(log)].store
+    }
+
+    /// State of a log; staged writes count at once.
+    pub fn log(&self, log: LogId) -> Option<LogState<'_>> {
+        self.of(log).log(log)
     }
 
     /// How many there are.
