@@ -108,6 +108,7 @@ pub mod kafka;
 mod mesh;
 pub mod reader;
 pub mod topic;
+mod units;
 
 pub use error::Error;
 pub use mesh::Mesh;

@@ -24,6 +24,8 @@ mod produce;
 mod settings;
 mod stop;
 mod topic;
+#[path = "../../units.rs"]
+mod units;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::CliError;

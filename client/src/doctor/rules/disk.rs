@@ -1,7 +1,8 @@
 //! Disks: full, filling, failed, stuck, slow.
 
 use crate::doctor::facts::{Disk, Facts};
-use crate::doctor::finding::{Finding, bytes, time};
+use crate::doctor::finding::{Finding, time};
+use crate::units::bytes;
 
 /// As long as the node itself waits before it tells the others that its disk is stuck.
 const STUCK_MS: u64 = 10_000;

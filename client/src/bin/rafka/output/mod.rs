@@ -6,6 +6,7 @@ mod paint;
 mod progress;
 mod table;
 
+pub(crate) use crate::units::bytes;
 pub(crate) use paint::{ColorChoice, Look, Paint, styles};
 pub(crate) use progress::Waiting;
 pub(crate) use table::{Cell, Table};
@@ -56,16 +57,6 @@ pub(crate) fn ids<T: ToString>(ids: &[T]) -> String {
 /// A number, or `-` where it is not known.
 pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
-/// Bytes in decimal units, as disks and networks are sold: `999 B`, `1.0 kB`, `12.3 MB`, `4.5 GB`.
-pub(crate) fn bytes(bytes: f64) -> String {
-    match bytes {
-        few if few < 1e3 => format!("{few:.0} B"),
-        some if some < 1e6 => format!("{:.1} kB", some / 1e3),
-        many if many < 1e9 => format!("{:.1} MB", many / 1e6),
-        most => format!("{:.1} GB", most / 1e9),
-    }
 }
 
 #[cfg(test)]
