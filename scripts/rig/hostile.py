@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ TOPIC = "hostile"
 BULK = "bulk"
 IDLE = 10_000
 IDLE_MIB = 100
+BOUT = 60
 SPACE = 8 << 30
 
 
@@ -46,6 +48,11 @@ def attacker(work):
 def attack(work, threads, address, stop, counts):
     """A process of attackers. Elsewhere they would have machines of their own; here they get what the node and its client leave."""
     os.nice(19)
+    # Where the kernel shares the processor among sessions first, a process's own niceness counts for nothing outside of its session.
+    os.setsid()
+    if os.path.exists("/proc/self/autogroup"):
+        with open("/proc/self/autogroup", "w") as group:
+            group.write("19")
     hostile = [threading.Thread(target=attacker(work), args=(address, stop, n, counts), daemon=True) for n in range(threads)]
     for thread in hostile:
         thread.start()
@@ -169,9 +176,9 @@ def p99(target, seconds):
 
 
 def hurt(target, kind, seconds):
-    name, work, threads, port = kind
-    host = "127.0.0.1"
-    address = (host, target.port + 1 if port == "kafka" else target.port + 101)
+    """One bout of a kind of trouble: the client's p99 beside it, the node's largest memory, connections opened and broken."""
+    _name, work, threads, port = kind
+    address = ("127.0.0.1", target.port + 1 if port == "kafka" else target.port + 101)
     stop, counts = multiprocessing.Event(), multiprocessing.Array("q", 2)
     hostile = multiprocessing.Process(target=attack, args=(work, threads, address, stop, counts), daemon=True)
     hostile.start()
@@ -185,7 +192,7 @@ def hurt(target, kind, seconds):
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        during = p99(target, max(2, seconds - 2))
+        during = p99(target, seconds)
     finally:
         stop.set()
     watcher.join(10)
@@ -193,6 +200,22 @@ def hurt(target, kind, seconds):
     if hostile.is_alive():
         hostile.kill()
     return during, max(peak), list(counts)
+
+
+def bouts(target, kind, seconds):
+    """Trouble for so long, in bouts of a minute, the client measured alone before each. Disks have moods that last for minutes, so what is
+    compared is measured next to each other, and of the bouts the median counts."""
+    count = max(1, seconds // BOUT)
+    alone, during, peaks, opened, broken = [], [], [], 0, 0
+    for _ in range(count):
+        alone.append(p99(target, 10))
+        one, peak, counts = hurt(target, kind, seconds // count)
+        during.append(one)
+        peaks.append(peak)
+        opened, broken = opened + counts[0], broken + counts[1]
+        if target.unexpected_exits():
+            break
+    return statistics.median(alone), statistics.median(during), max(peaks), opened, broken
 
 
 def idle_cost(target):
@@ -246,15 +269,19 @@ def main():
         # Something to read for those who ask for everything.
         load(target, BULK, 100, 4)
         p99(target, 3)
-        # Two cores, shared with the attackers: what matters is the worst of what the client saw alone.
-        alone = max(p99(target, 5) for _ in range(3))
-        print(f"a well-behaved client alone: p99 {alone:.1f} ms; the node: {target.resident_mib(1):.0f} MiB; address space bound 8 GiB")
-        print(f"{'kind':26} {'p99 ms':>7} {'times':>6} {'peak MiB':>9} {'connections':>12} {'closed':>8} {'log lines why':>14}")
+        print(f"the node: {target.resident_mib(1):.0f} MiB; address space bound 8 GiB; p99 of a well-behaved client, alone and beside each kind")
+        if options.only in "idle connections":
+            # On a young heap: what earlier trouble left free would hide the cost.
+            cost = idle_cost(target)
+            print(f"{IDLE} idle connections: {cost:.0f} MiB")
+            if cost > IDLE_MIB:
+                failures.append(f"{IDLE} idle connections take {cost:.0f} MiB, more than {IDLE_MIB}")
+        print(f"{'kind':26} {'alone ms':>8} {'p99 ms':>7} {'times':>6} {'peak MiB':>9} {'connections':>12} {'closed':>8} {'log lines why':>14}")
         for kind in [kind for kind in KINDS if options.only in kind[0]]:
             begin = os.path.getsize(target.log_path(1))
-            during, peak, counts = hurt(target, kind, options.seconds)
+            alone, during, peak, opened, broken = bouts(target, kind, options.seconds)
             why, size = reasons(target, begin)
-            print(f"{kind[0]:26} {during:7.1f} {during / alone:6.1f} {peak:9.0f} {counts[0]:12} {counts[1]:8} {why:14}")
+            print(f"{kind[0]:26} {alone:8.1f} {during:7.1f} {during / alone:6.1f} {peak:9.0f} {opened:12} {broken:8} {why:14}")
             sys.stdout.flush()
             if target.unexpected_exits():
                 failures.append(f"{kind[0]}: the node ended: {target.unexpected_exits()}\n{target.tail(1)}")
@@ -265,11 +292,6 @@ def main():
                 failures.append(f"{kind[0]}: p99 {during:.1f} ms beside {alone:.1f} ms alone")
             if size > 64 << 20:
                 failures.append(f"{kind[0]}: {size >> 20} MiB of log")
-        if options.only in "idle connections" and not target.unexpected_exits():
-            cost = idle_cost(target)
-            print(f"{IDLE} idle connections: {cost:.0f} MiB")
-            if cost > IDLE_MIB:
-                failures.append(f"{IDLE} idle connections take {cost:.0f} MiB, more than {IDLE_MIB}")
         if not target.unexpected_exits() and not target.stop(1):
             failures.append("the node did not stop cleanly afterwards")
     finally:

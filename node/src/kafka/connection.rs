@@ -229,6 +229,8 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let (read, write) = tokio::io::split(stream);
+    // To be dropped last.
+    let _turn;
     // One more is in the writer's hands.
     let (slots, queued) = mpsc::channel(shared.limits.connection_requests_max.max(2) - 1);
     let bytes_max = shared.limits.connection_bytes_max.max(1);
@@ -250,19 +252,21 @@ where
     let writing = Writer { stream: write, queued, shared }.run();
     tokio::pin!(reading, writing);
     // In a fixed order: the same bytes at the same times have the same end.
-    let end = tokio::select! {
+    let (end, drains) = tokio::select! {
         biased;
-        end = &mut reading => end,
-        end = &mut writing => return end.err().unwrap_or(End::Closed),
+        end = &mut reading => { let drains = end.drains(); (end, drains) }
+        end = &mut writing => (end.err().unwrap_or(End::Closed), false),
     };
-    if end.drains() {
+    if drains {
         // What still fails here fails because of the same end.
-        let _cut_off = timeout(DRAIN, writing).await;
+        let _cut_off = timeout(DRAIN, writing.as_mut()).await;
     }
+    _turn = shared.admission.turn().await;
     end
 }
 
-/// A request's place in the order of responses. The permits are given back once its response is written.
+/// A request's place in the order of responses. The permits are given back once its response is written. Boxed in the queue, which has room for
+/// 32 of them also while a connection is idle.
 struct Slot {
     api: Api,
     started: Instant,
@@ -290,7 +294,7 @@ struct Reader<'a, R> {
     silent: bool,
     bytes: Arc<Semaphore>,
     bytes_max: u32,
-    slots: mpsc::Sender<Slot>,
+    slots: mpsc::Sender<Box<Slot>>,
     shared: &'a Shared,
 }
 
@@ -394,7 +398,7 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 (header.api, flight, Answer::Pending(header, reply, waiting))
             }
         };
-        place.send(Slot { api, started, answer, span, _flight: flight, _permits: permits });
+        place.send(Box::new(Slot { api, started, answer, span, _flight: flight, _permits: permits }));
         Ok(())
     }
 
@@ -424,7 +428,7 @@ async fn reserve(budget: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePe
 
 struct Writer<'a, W> {
     stream: W,
-    queued: mpsc::Receiver<Slot>,
+    queued: mpsc::Receiver<Box<Slot>>,
     shared: &'a Shared,
 }
 

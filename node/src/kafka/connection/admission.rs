@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use crate::kafka::metrics::{Closed, Metrics};
 
 /// Of an IPv6 address, what one customer of a network has.
@@ -17,6 +19,7 @@ pub struct Admission {
     max: usize,
     max_of_address: usize,
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
+    closing: Semaphore,
 }
 
 /// A connection, counted for as long as it is open.
@@ -29,7 +32,13 @@ pub struct Open {
 impl Admission {
     /// Lets in `max` connections, and of one address (of IPv6 one /64) at most `max_of_address`.
     pub fn new(metrics: Arc<Metrics>, max: usize, max_of_address: usize) -> Arc<Admission> {
-        Arc::new(Admission { metrics, max, max_of_address, by_address: Mutex::default() })
+        Arc::new(Admission {
+            metrics,
+            max,
+            max_of_address,
+            by_address: Mutex::default(),
+            closing: Semaphore::new(1),
+        })
     }
 
     /// Counts a connection in, or says what there are too many of.
@@ -48,6 +57,12 @@ impl Admission {
         self.metrics.connections_total.fetch_add(1, Relaxed);
         by_address.insert(address, open + 1);
         Ok(Open { admission: Arc::clone(self), address })
+    }
+
+    /// Waits for this connection's turn to be closed. Closing takes the kernel longer than most requests take the node, so thousands that end at
+    /// once go one by one, and the requests of others in between.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.closing.acquire().await.ok()
     }
 }
 
