@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# Fuzzes every decoder that reads from the network or a disk, one after the other, and keeps what it learned small in fuzz/corpus.
+# Fuzzes every decoder that reads from the network or a disk, one after the other, from the inputs in fuzz/corpus; what it learns is kept below
+# target/corpus.
 #   scripts/fuzz.sh                      five minutes in all
 #   scripts/fuzz.sh --seconds N          N seconds in all; an hour before a release
-#   scripts/fuzz.sh --minimize           also make the corpora small again
+#   scripts/fuzz.sh --keep               also put a few of the inputs that find most into fuzz/corpus
 #   scripts/fuzz.sh TARGET..             only these (fuzz/fuzz_targets)
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
 
-seconds=300 minimize='' targets=()
+seconds=300 keep='' targets=()
+KEPT=64 # of each target
 while [ $# -gt 0 ]; do
   case $1 in
     --seconds) seconds=${2:?--seconds N}; shift ;;
-    --minimize) minimize=1 ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --keep) keep=1 ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) targets+=("$1") ;;
   esac
   shift
@@ -26,9 +28,10 @@ each=$((seconds / ${#targets[@]}))
 fuzz() { cargo fuzz "$1" --sanitizer none --target-dir "$TARGET_DIR/fuzz" "${@:2}"; }
 failed=0
 for target in "${targets[@]}"; do
-  mkdir -p "fuzz/corpus/$target"
+  learned=$TARGET_DIR/corpus/$target
+  mkdir -p "fuzz/corpus/$target" "$learned"
   log=$TARGET_DIR/fuzz-$target.log
-  if fuzz run "$target" -- -max_total_time="$each" -max_len=4096 -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 > "$log" 2>&1; then
+  if fuzz run "$target" "$learned" "fuzz/corpus/$target" -- -max_total_time="$each" -max_len=4096 -rss_limit_mb=4096 -timeout=20 -print_final_stats=1 > "$log" 2>&1; then
     runs=$(sed -n 's/^stat::number_of_executed_units: //p' "$log")
     echo "$target: clean, $runs runs in $each s"
   else
@@ -36,7 +39,16 @@ for target in "${targets[@]}"; do
     tail -30 "$log"
     echo "$target: FAILED, see $log; the input is kept in fuzz/artifacts/$target"
   fi
-  [ -z "$minimize" ] || fuzz cmin "$target" > "$log" 2>&1
+  if [ -n "$keep" ]; then
+    best=$(mktemp -d)
+    fuzz run "$target" "$best" "$learned" "fuzz/corpus/$target" -- -set_cover_merge=1 > "$log" 2>&1
+    rm -rf "fuzz/corpus/$target" && mkdir -p "fuzz/corpus/$target"
+    # Of all sizes some.
+    count=$(find "$best" -type f | wc -l)
+    find "$best" -type f -size -5k -printf '%s %p\n' | sort -n | awk -v every=$(((count + KEPT - 1) / KEPT)) 'NR % every == 0 { print $2 }' |
+      xargs -r cp -t "fuzz/corpus/$target"
+    rm -rf "$best"
+  fi
 done
 echo "RESULT fuzz: ${#targets[@]} targets, $failed failed, $seconds s"
 [ "$failed" = 0 ]
