@@ -31,6 +31,8 @@ class Suite:
 
     # Brokers of Kafka and the settings, as the suite's own set-up has them. On rafka there are always three nodes.
     brokers, alone, kafka, rafka = 3, [], ["min.insync.replicas=1"], []
+    # Where its tests look for the first broker whatever they are told.
+    first_port = None
 
     def __init__(self, name):
         self.name, self.directory = name, f"{SUITES_DIR}/{name}"
@@ -51,7 +53,8 @@ class Suite:
 
     def settings(self):
         """What Kafka's remembered results hold for."""
-        known = [AGAIN, self.brokers, self.kafka, self.environment("B"), {t: c[-4:] for t, (c, _) in self.tests().items()}]
+        tests = {t: c[-4:] for t, (c, _) in self.tests().items()}
+        known = [AGAIN, self.brokers, self.first_port, self.kafka, self.environment("B"), tests]
         return hashlib.sha256(json.dumps([KAFKA_VERSION, *known], sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -101,11 +104,30 @@ class Go(Suite):
 
 
 class Librdkafka(Suite):
-    # As scenarios/default.json has it.
-    kafka = [*Suite.kafka, "auto.create.topics.enable=true", "num.partitions=4"]
+    # As scenarios/default.json has it; with an authorizer, without which no access rules can be kept.
+    authorizer = ["authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS"]
+    kafka = [*Suite.kafka, "auto.create.topics.enable=true", "num.partitions=4", *authorizer]
     rafka = ["--default-partitions", "4"]
     # Its quick mode, in which those of its tests that have no quick form do nothing.
     quick = [] if os.environ.get("WHOLE") else ["-Q"]
+    # Kafka's own tools, which some of its tests call.
+    tools = {
+        "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand",
+        "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
+        "kafka-run-class.sh": "",
+    }
+
+    def __init__(self, name):
+        super().__init__(name)
+        if jars := os.environ.get("KAFKA_DIR"):
+            os.makedirs(f"{self.directory}/kafka/bin", exist_ok=True)
+            if not os.path.exists(f"{self.directory}/kafka/libs"):
+                os.symlink(f"{os.path.abspath(jars)}/libs", f"{self.directory}/kafka/libs")
+            for tool, java in self.tools.items():
+                path = f"{self.directory}/kafka/bin/{tool}"
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(f'#!/bin/sh\nexec java -cp "$CLASSPATH:$KAFKA_PATH/libs/*" {java} "$@"\n')
+                os.chmod(path, 0o755)
 
     def tests(self):
         program, directory = self.programs[0]
@@ -126,7 +148,7 @@ class Librdkafka(Suite):
         # The library that was built with the tests, not one of the machine.
         built = ":".join(f"{self.directory}/src/{part}" for part in ("src", "src-cpp"))
         variables = {"RDKAFKA_TEST_CONF": path, "TEST_KAFKA_VERSION": KAFKA_VERSION, "TEST_MODE": "bare", "TEST_LEVEL": "1"}
-        return {"LD_LIBRARY_PATH": built, **variables}
+        return {"LD_LIBRARY_PATH": built, "KAFKA_PATH": f"{self.directory}/kafka", "BROKERS": bootstrap, **variables}
 
     def judge(self, code, said):
         states = re.findall(r"^\|\S* (\d{4}_\S+) +\| +(\S+) \|", said, re.M)
@@ -142,8 +164,9 @@ def make(name):
         return Cargo(name, variables, ["auto.create.topics.enable=false"], ["--auto-create-topics", "false"])
     if name == "rdkafka":
         suite = Cargo(name, {"KAFKA_HOST": "BOOTSTRAP"}, ["num.partitions=3"], ["--default-partitions", "3"])
-        # One broker of the id 0, which it asks for its configuration.
-        controller = int(os.environ.get("KAFKA_PORT", "19092")) + 100
+        # One broker of the id 0, which it asks for its configuration, and at the port that is meant when none is named.
+        suite.first_port = 9092
+        controller = suite.first_port + 100
         suite.brokers, suite.alone = 1, ["node.id=0", f"controller.quorum.voters=0@127.0.0.1:{controller}"]
         return suite
     return {"franz-go": Go, "librdkafka": Librdkafka}[name](name)
@@ -183,6 +206,7 @@ def complaint(said):
     for pattern in (
         r"panicked at .*\n(.+)",
         r"^\s+\w+_test\.go:\d+: (.+)",
+        r'^### Test "\d{4}_.*\n(.+)',
         r"^\| *\d{4}_\S+ +\| +FAILED \|[^|]*\| *(.+)",
         r"(?i)^.*\berror\b.*",
     ):
@@ -195,8 +219,12 @@ def run_nobody(suite, tests, found):
     with concurrent.futures.ThreadPoolExecutor(NOBODY_AT_ONCE) as pool:
         logs = {test: f"{os.environ['RUN_DIR']}/{suite.name}-nobody-{test.replace('/', '_')}.log" for test in tests}
         runs = {test: pool.submit(run, suite, test, NOBODY, NOBODY_SECONDS, logs[test]) for test in tests}
-        for test, result in runs.items():
-            found(test, result.result())
+        try:
+            for test, result in runs.items():
+                found(test, result.result())
+        finally:
+            # When a signal ends this program, what has not begun is not to be waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_on(kind, suite, tests, limits, found):
@@ -206,6 +234,8 @@ def run_on(kind, suite, tests, limits, found):
         target = mesh.Kafka(directory, suite.brokers, suite.kafka + suite.alone)
     else:
         target = mesh.Rafka(directory, 3, suite.rafka)
+    if suite.first_port:
+        target.port += suite.first_port - int(target.address(1).rsplit(":", 1)[1])
     try:
         for i in target.ids():
             target.start(i)
@@ -327,6 +357,8 @@ def table(rows):
 
 def check(name, options):
     suite = make(name)
+    if suite.first_port and mesh.port_open(suite.first_port):
+        sys.exit(f"port {suite.first_port} is taken, where the tests of {name} look for a broker")
     suite.tests_found = suite.tests()
     tests = [test for test in suite.tests_found if re.search(options.only or "", test)]
     waits = {test: why for test, why in read_waits(name).items() if re.search(options.only or "", test)}
