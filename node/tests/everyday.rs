@@ -1,12 +1,12 @@
 //! The everyday requests beyond writing and reading, at the node core: deletion of records, more partitions, preferred leaders,
-//! offsets by time, epochs.
+//! offsets by time, epochs; and a client that writes faster than its batches are replicated.
 
 mod founders;
 mod steps;
 
 use node::core::error::ErrorCode;
 use node::core::request::*;
-use steps::{Mesh, batch};
+use steps::{Mesh, batch, produce, produced};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -207,4 +207,49 @@ fn the_data_directory_is_described() {
     assert_eq!(describe(None), all);
     assert_eq!(describe(Some([("t".to_owned(), [1, 7].into())].into())), all[1..]);
     assert_eq!(describe(Some([("u".to_owned(), [1].into())].into())), []);
+}
+
+/// A batch of a million bytes, of which the leader may have 16 under way.
+fn large() -> Batch {
+    let mut batch = batch(0, &[1_000]);
+    let mut bytes = batch.bytes.to_vec();
+    bytes.resize(1_000_000, 0);
+    batch.bytes = bytes.into();
+    batch
+}
+
+#[test]
+fn batches_that_come_faster_than_they_are_replicated_wait_in_order() {
+    let mut mesh = Mesh::new(3);
+    mesh.create("t", 1);
+    let leader = mesh.leader("t", 0);
+    let sent: Vec<RequestId> = (0..60).map(|_| mesh.send(leader, produce("t", large()))).collect();
+    for (offset, id) in (0..).zip(sent) {
+        assert_eq!(produced(mesh.answer("a batch", id)), (ErrorCode::None, offset));
+    }
+    let sent: Vec<RequestId> = (0..90).map(|_| mesh.send(leader, produce("t", large()))).collect();
+    let answers: Vec<ErrorCode> = sent.into_iter().map(|id| produced(mesh.answer("a batch", id)).0).collect();
+    let refused = answers.iter().filter(|error| **error == ErrorCode::NotEnoughReplicas).count();
+    assert_eq!(refused, 90 - 16 - 67, "what may wait is bounded");
+    assert!(answers[..83].iter().all(|error| *error == ErrorCode::None));
+    assert_eq!(mesh.offset("t", LATEST).offset, 60 + 83);
+}
+
+#[test]
+fn a_batch_whose_client_was_told_of_the_time_out_while_it_waited_is_not_written() {
+    let mut mesh = Mesh::new(3);
+    mesh.create("t", 1);
+    let leader = mesh.leader("t", 0);
+    let others: Vec<i32> = (1..=3).filter(|node| *node != leader).collect();
+    others.iter().for_each(|node| mesh.kill(*node));
+    let sent: Vec<RequestId> = (0..40).map(|_| mesh.send(leader, produce("t", large()))).collect();
+    for id in sent {
+        let error = produced(mesh.answer("a batch", id)).0;
+        assert!(matches!(error, ErrorCode::RequestTimedOut | ErrorCode::NotLeaderOrFollower), "{error:?}");
+    }
+    others.iter().for_each(|node| mesh.start(*node));
+    mesh.run(10_000);
+    let stored = mesh.offset("t", LATEST).offset;
+    assert!(stored <= 16, "{stored} batches, of which 16 were under way");
+    assert_eq!(mesh.produce("t", batch(0, &[2_000])), stored);
 }

@@ -88,8 +88,7 @@ impl Replica {
             return Err(ProposeError::InvalidProposal);
         }
         let bytes: usize = proposals.iter().map(|proposal| proposal.payload.len()).sum();
-        let fits = core.uncommitted_bytes.saturating_add(bytes) <= core.config.uncommitted_bytes_max;
-        if fits || core.uncommitted_bytes == 0 { Ok(()) } else { Err(ProposeError::Overloaded) }
+        if self.has_room_for(bytes) { Ok(()) } else { Err(ProposeError::Overloaded) }
     }
 
     pub(super) fn replicate_to_all(&mut self, step: &mut Step<'_>) {

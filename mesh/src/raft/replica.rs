@@ -440,6 +440,13 @@ impl Replica {
         }
     }
 
+    /// Whether a leader takes entries of so many bytes now; else it has as much that is not committed as it may.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        let uncommitted = self.core.uncommitted_bytes;
+        uncommitted == 0 || uncommitted.saturating_add(bytes) <= self.core.config.uncommitted_bytes_max
+    }
+
     /// Bytes of entries appended since the start of this process that are not committed.
     #[must_use]
     pub fn uncommitted_bytes(&self) -> usize {

@@ -27,6 +27,9 @@ use super::shards::Confirming;
 /// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
 
+/// Shorter time-outs count as this: Kafka's leader deletes at once what it alone holds, and clients that want no wait send 0.
+const WAIT_MS_MIN: u32 = 1_000;
+
 /// A DeleteRecords in progress.
 pub(crate) struct DeletionCall {
     parts: Vec<DeleteRecordsPartition>,
@@ -42,7 +45,7 @@ impl<D: Disk> Node<D> {
         timeout_ms: u32,
         parts: Vec<DeleteRecordsPartition>,
     ) {
-        let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
+        let deadline = after_ms(self.now.mono, u64::from(timeout_ms.max(WAIT_MS_MIN)));
         let undecided = |part: &DeleteRecordsPartition| DeleteRecordsResult {
             topic: part.topic.clone(),
             partition: part.partition,

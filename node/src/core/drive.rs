@@ -240,8 +240,10 @@ impl<D: Disk> Node<D> {
                 waiting.entry(index).or_default().extend(waiters);
             }
             let on_start = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").on_start);
+            let parked = std::mem::take(&mut self.partitions.get_mut(&log).expect("found above").parked);
             self.fail_produces(log, waiting);
             self.fail_deletions(on_start);
+            self.fail_parked(parked);
             self.shard_led(log, false);
         }
         if let Some(term) = term

@@ -19,6 +19,7 @@ pub mod message;
 pub mod metadata;
 mod node;
 mod offsets;
+mod parked;
 mod partition;
 mod produce;
 mod producers;

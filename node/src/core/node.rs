@@ -178,6 +178,8 @@ pub struct Node<D: Disk> {
     pub(crate) creating: BTreeMap<LogId, Sequence>,
     /// Replicas that this step came by, see [`touched`](Self::touched).
     pub(crate) touched: Vec<LogId>,
+    /// Where batches wait for room.
+    pub(crate) parked: BTreeSet<LogId>,
     pub(crate) announce_at: Time,
     pub(crate) liveness_at: Option<Time>,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
@@ -236,6 +238,7 @@ impl<D: Disk> Node<D> {
             confirming: BTreeMap::new(),
             creating: BTreeMap::new(),
             touched: Vec::new(),
+            parked: BTreeSet::new(),
             announce_at: now.mono,
             liveness_at: None,
             creations: BTreeSet::new(),
@@ -532,11 +535,12 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Starts the commits of workers that have something to make durable and none under way.
+    /// Takes what there is room for, and starts the commits of workers that have something to make durable and none under way.
     fn finish_step(&mut self) {
         if self.failed {
             return;
         }
+        self.unpark();
         for (worker, commit) in self.workers.begin_commits(self.now.mono) {
             self.out.push(Effect::Commit { worker, commit });
         }

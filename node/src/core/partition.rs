@@ -10,6 +10,7 @@ use storage::{Disk, LogId, Read, ReadFrom, ReadJob, Store};
 use super::batch::producer_stamp;
 use super::metadata::lifecycle::Standing;
 use super::metadata::{Founding, PartitionKey, Shard};
+use super::parked::Parked;
 use super::producers::Producers;
 use super::request::RequestId;
 
@@ -122,6 +123,8 @@ pub(crate) struct Partition {
     pub(crate) on_sync: BTreeMap<Index, Vec<Waiter>>,
     /// DeleteRecords that wait for their log-start entry.
     pub(crate) on_start: BTreeMap<Index, Vec<Waiter>>,
+    /// Batches that wait for room in the log.
+    pub(crate) parked: Parked,
     pub(crate) fetches: BTreeSet<RequestId>,
     /// Entries read from disk for a follower that lags.
     pub(crate) loaded: Vec<raft::Entry>,
@@ -152,6 +155,7 @@ impl Partition {
             on_commit: BTreeMap::new(),
             on_sync: BTreeMap::new(),
             on_start: BTreeMap::new(),
+            parked: Parked::default(),
             fetches: BTreeSet::new(),
             loaded: Vec::new(),
             loading: false,

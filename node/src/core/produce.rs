@@ -3,6 +3,7 @@
 //! ```text
 //! acks=all  answered at commit                     acks=1  answered at the leader's own sync
 //! duplicate answered at the original's commit, whatever the acks (or at once when that is past)
+//! no room   waits in order, see [`super::parked`]
 //! losing leadership answers NOT_LEADER_OR_FOLLOWER to all who wait: the outcome is unknown to them
 //! ```
 
@@ -15,6 +16,7 @@ use super::after_ms;
 use super::error::ErrorCode;
 use super::metadata::lifecycle::Standing;
 use super::node::{Call, Node, Timer};
+use super::parked::TOO_MUCH_WAITS;
 use super::partition::{Applied, Partition, Waiter};
 use super::producers::Verdict;
 use super::request::{Acks, LeaderHint, ProducePartition, ProduceResult, RequestId, Response, TopicRef};
@@ -42,8 +44,9 @@ impl<D: Disk> Node<D> {
         let open = vec![true; parts.len()];
         self.calls.insert(id, Call::Produce(ProduceCall { results, open, deadline }));
         for (part, batch) in parts.into_iter().enumerate() {
-            if let Err((error, message)) = self.produce_part(Waiter { call: id, part }, acks, batch) {
-                self.decide(Waiter { call: id, part }, error, -1, message);
+            let waiter = Waiter { call: id, part };
+            if let Err((error, message)) = self.admit(waiter, acks, batch) {
+                self.decide(waiter, error, -1, message);
             }
         }
         // A lone voter may have committed within the step already.
@@ -52,7 +55,7 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn produce_part(
+    pub(crate) fn produce_part(
         &mut self,
         waiter: Waiter,
         acks: Acks,
@@ -125,7 +128,7 @@ impl<D: Disk> Node<D> {
                 }
                 return Err(match rejection {
                     Some(ProposeError::Overloaded) => {
-                        (ErrorCode::NotEnoughReplicas, Some("too many bytes wait for followers".into()))
+                        (ErrorCode::NotEnoughReplicas, Some(TOO_MUCH_WAITS.into()))
                     }
                     _ => (ErrorCode::NotLeaderOrFollower, None),
                 });
@@ -238,6 +241,8 @@ impl<D: Disk> Node<D> {
         self.fail_produces(partition.log, waiting);
         let waiting = std::mem::take(&mut partition.on_start);
         self.fail_deletions(waiting);
+        let parked = std::mem::take(&mut partition.parked);
+        self.fail_parked(parked);
     }
 
     pub(crate) fn produce_due(&mut self, id: RequestId) {
@@ -261,7 +266,13 @@ impl<D: Disk> Node<D> {
     }
 
     /// Decides one part of a call; the last one answers it.
-    fn decide(&mut self, waiter: Waiter, error: ErrorCode, base_offset: i64, message: Option<String>) {
+    pub(crate) fn decide(
+        &mut self,
+        waiter: Waiter,
+        error: ErrorCode,
+        base_offset: i64,
+        message: Option<String>,
+    ) {
         let Some(Call::Produce(call)) = self.calls.get(&waiter.call) else { return };
         if !call.open[waiter.part] {
             return;

@@ -131,11 +131,22 @@ impl Mesh {
 
     /// Asks a node and waits for its answer.
     pub(crate) fn ask(&mut self, node: i32, request: Request) -> Response {
+        let what = format!("{request:?}");
+        let id = self.send(node, request);
+        self.answer(&what, id)
+    }
+
+    /// Asks a node.
+    pub(crate) fn send(&mut self, node: i32, request: Request) -> RequestId {
         self.next += 1;
         let id = RequestId(self.next);
-        let what = format!("{request:?}");
         self.step(place(node), Input::Request { id, request });
-        self.until(&what, |mesh| mesh.answers.contains_key(&id));
+        id
+    }
+
+    /// Waits for an answer.
+    pub(crate) fn answer(&mut self, what: &str, id: RequestId) -> Response {
+        self.until(what, |mesh| mesh.answers.contains_key(&id));
         self.answers.remove(&id).expect("answered")
     }
 
@@ -173,11 +184,10 @@ impl Mesh {
     /// Writes a batch to partition 0 and returns its base offset.
     pub(crate) fn produce(&mut self, name: &str, batch: Batch) -> i64 {
         let leader = self.leader(name, 0);
-        let part = ProducePartition { topic: TopicRef::Name(name.into()), partition: 0, batch };
-        let request = Request::Produce { acks: Acks::All, timeout_ms: 5_000, partitions: vec![part] };
-        let Response::Produce { partitions } = self.ask(leader, request) else { panic!("another answer") };
-        assert_eq!(partitions[0].error, ErrorCode::None, "{partitions:?}");
-        partitions[0].base_offset
+        let answered = self.ask(leader, produce(name, batch));
+        let (error, base_offset) = produced(answered);
+        assert_eq!(error, ErrorCode::None);
+        base_offset
     }
 
     /// Reads partition 0 at its leader.
@@ -208,12 +218,25 @@ impl Mesh {
     pub(crate) fn delete(&mut self, node: i32, name: &str, offset: i64) -> (ErrorCode, i64) {
         let topic = TopicRef::Name(name.into());
         let part = DeleteRecordsPartition { topic, partition: 0, offset };
-        let request = Request::DeleteRecords { timeout_ms: 5_000, partitions: vec![part] };
+        // As clients say that wait for nothing.
+        let request = Request::DeleteRecords { timeout_ms: 0, partitions: vec![part] };
         let Response::DeleteRecords { partitions } = self.ask(node, request) else {
             panic!("another answer")
         };
         (partitions[0].error, partitions[0].low_watermark)
     }
+}
+
+/// A request to write a batch to partition 0.
+pub(crate) fn produce(name: &str, batch: Batch) -> Request {
+    let part = ProducePartition { topic: TopicRef::Name(name.into()), partition: 0, batch };
+    Request::Produce { acks: Acks::All, timeout_ms: 5_000, partitions: vec![part] }
+}
+
+/// What became of it.
+pub(crate) fn produced(response: Response) -> (ErrorCode, i64) {
+    let Response::Produce { partitions } = response else { panic!("another answer") };
+    (partitions[0].error, partitions[0].base_offset)
 }
 
 fn place(node: i32) -> usize {
