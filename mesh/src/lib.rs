@@ -14,6 +14,7 @@
 //! **Invariants.** This crate never sees storage: what must be durable goes out as a value and comes back as "synced". Pure
 //! modules hold no clock, socket, task or random source. A hint never decides.
 
+pub mod balance;
 pub mod directory;
 mod fields;
 pub mod founding;

@@ -172,7 +172,7 @@ fn spread_leaders(placed: &mut [Vec<NodeId>], weights: &BTreeMap<NodeId, u64>) {
 
 /// `-log2(u) / weight` for a uniform `u` of (0, 1], in 2^-64 units: the smallest wins with probability by
 /// weight.
-fn cost(key: &[u8], node: &PlacementNode) -> u128 {
+pub(crate) fn cost(key: &[u8], node: &PlacementNode) -> u128 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(key.len() as u64).to_be_bytes());
     hasher.update(key);

@@ -1,0 +1,354 @@
+//! What is next to make the replicas of a mesh evenly spread: away from nodes that shall not hold any, onto those that hold too few, and
+//! the preferred leaderships alike.
+//!
+//! [`Balance`] looks at what is desired now, and proposes single moves, best first; each is entered at once, so that the next
+//! builds on it. It moves nothing that does not make the most and the least loaded node more alike: a node that joins gets what
+//! is above the mean of the others and no more. Repeated until there is nothing to propose it ends, for each move lowers the sum of
+//! the squares of the loads. Zones come first, as in [`placement`](crate::placement).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::placement::{PlacementNode, cost};
+use crate::raft::NodeId;
+
+/// A partition as it is desired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// Names it, beginning with its topic.
+    pub key: Vec<u8>,
+    /// Which topic; a topic's replicas are spread as well.
+    pub topic: usize,
+    /// Its nodes, preferred leader first.
+    pub nodes: Vec<NodeId>,
+    /// Whether it may change now: not while it is created, or a move of it is under way.
+    pub free: bool,
+}
+
+/// A replica goes from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Position in the list.
+    pub partition: usize,
+    /// Who has it.
+    pub from: NodeId,
+    /// Who gets it.
+    pub to: NodeId,
+}
+
+/// Loads are compared as count per weight.
+type Share = (u64, u64);
+
+fn less(a: Share, b: Share) -> bool {
+    u128::from(a.0) * u128::from(b.1) < u128::from(b.0) * u128::from(a.1)
+}
+
+/// The desired replicas of all partitions, with what each node holds of them.
+pub struct Balance {
+    partitions: Vec<Placed>,
+    /// Who may get replicas.
+    nodes: BTreeMap<NodeId, PlacementNode>,
+    held: BTreeMap<NodeId, u64>,
+    led: BTreeMap<NodeId, u64>,
+    of_topic: BTreeMap<(usize, NodeId), u64>,
+    zones: BTreeMap<NodeId, String>,
+}
+
+impl Balance {
+    /// `nodes` are those that may get replicas and lead; `zones` says where all others are too.
+    pub fn new(partitions: Vec<Placed>, nodes: Vec<PlacementNode>, zones: BTreeMap<NodeId, String>) -> Self {
+        let nodes = nodes.into_iter().filter(|node| node.weight > 0).map(|node| (node.node, node)).collect();
+        let (held, led, of_topic) = Default::default();
+        let mut balance = Self { partitions: Vec::new(), nodes, held, led, of_topic, zones };
+        for placed in partitions {
+            if let Some(&leader) = placed.nodes.first() {
+                *balance.led.entry(leader).or_default() += 1;
+            }
+            for &node in &placed.nodes {
+                balance.enter(placed.topic, node);
+            }
+            balance.partitions.push(placed);
+        }
+        balance
+    }
+
+    fn enter(&mut self, topic: usize, node: NodeId) {
+        *self.held.entry(node).or_default() += 1;
+        *self.of_topic.entry((topic, node)).or_default() += 1;
+    }
+
+    /// Replicas on nodes that `leaves` names go elsewhere: partitions with the fewest others first. One without a node that could take it stays.
+    pub fn evict(&mut self, leaves: &BTreeSet<NodeId>, most: usize) -> Vec<Move> {
+        let stays = |placed: &Placed| placed.nodes.iter().filter(|node| !leaves.contains(node)).count();
+        let concerned = |placed: &Placed| placed.free && stays(placed) < placed.nodes.len();
+        let mut waiting: Vec<(usize, usize)> = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter(|(_, placed)| concerned(placed))
+            .map(|(at, placed)| (stays(placed), at))
+            .collect();
+        waiting.sort_unstable();
+        let mut moves = Vec::new();
+        for (_, at) in waiting {
+            if moves.len() >= most {
+                break;
+            }
+            let placed = &self.partitions[at];
+            let Some(&from) = placed.nodes.iter().find(|node| leaves.contains(node)) else { continue };
+            let Some(to) = self.heir(placed, from) else { continue };
+            moves.push(self.shift(at, from, to));
+        }
+        moves
+    }
+
+    /// Who takes a replica best.
+    fn heir(&self, placed: &Placed, from: NodeId) -> Option<NodeId> {
+        let free = self.nodes.values().filter(|node| !placed.nodes.contains(&node.node));
+        let rank = |node: &PlacementNode| {
+            let of_topic = self.of_topic.get(&(placed.topic, node.node)).copied().unwrap_or(0);
+            let share = |count: u64| count * (1 << 32) / u64::from(node.weight);
+            let held = self.held.get(&node.node).copied().unwrap_or(0);
+            let crowd = self.crowd(placed, &node.zone, from);
+            (crowd, share(of_topic), share(held), cost(&placed.key, node), node.node)
+        };
+        free.min_by_key(|node| rank(node)).map(|node| node.node)
+    }
+
+    /// How many replicas a zone has, without the one that goes.
+    fn crowd(&self, placed: &Placed, zone: &str, from: NodeId) -> usize {
+        let there = |node: &&NodeId| **node != from && self.zones.get(node).is_some_and(|at| at == zone);
+        placed.nodes.iter().filter(there).count()
+    }
+
+    fn shift(&mut self, at: usize, from: NodeId, to: NodeId) -> Move {
+        let placed = &mut self.partitions[at];
+        let topic = placed.topic;
+        placed.free = false;
+        if placed.nodes.first() == Some(&from) {
+            *self.led.entry(from).or_default() -= 1;
+            *self.led.entry(to).or_default() += 1;
+        }
+        placed.nodes.iter_mut().filter(|node| **node == from).for_each(|node| *node = to);
+        *self.held.entry(from).or_default() -= 1;
+        *self.of_topic.entry((topic, from)).or_default() -= 1;
+        self.enter(topic, to);
+        Move { partition: at, from, to }
+    }
+
+    fn share(&self, counts: &BTreeMap<NodeId, u64>, node: &PlacementNode, more: u64) -> Share {
+        (counts.get(&node.node).copied().unwrap_or(0) + more, u64::from(node.weight))
+    }
+
+    /// Replicas go from nodes that hold too many to those that hold too few.
+    pub fn level(&mut self, most: usize) -> Vec<Move> {
+        let mut moves = Vec::new();
+        while moves.len() < most {
+            let Some((at, from, to)) = self.unevenness() else { break };
+            moves.push(self.shift(at, from, to));
+        }
+        moves
+    }
+
+    /// The best move for evenness, if there is one.
+    fn unevenness(&self) -> Option<(usize, NodeId, NodeId)> {
+        let mut by_load: Vec<&PlacementNode> = self.nodes.values().collect();
+        by_load.sort_by(|a, b| {
+            let (a_share, b_share) = (self.share(&self.held, a, 0), self.share(&self.held, b, 0));
+            if less(a_share, b_share) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
+                .then(a.node.cmp(&b.node))
+        });
+        for to in &by_load {
+            for from in by_load.iter().rev() {
+                if !less(self.share(&self.held, to, 1), self.share(&self.held, from, 0)) {
+                    break;
+                }
+                if let Some(at) = self.cheapest(from, to) {
+                    return Some((at, from.node, to.node));
+                }
+            }
+        }
+        None
+    }
+
+    /// Of the partitions that could give a replica from one node to another, the one that the other is cheapest for.
+    fn cheapest(&self, from: &PlacementNode, to: &PlacementNode) -> Option<usize> {
+        let fits = |placed: &Placed| {
+            let of_topic = |node: &PlacementNode, more| {
+                let count = self.of_topic.get(&(placed.topic, node.node)).copied().unwrap_or(0);
+                (count + more, u64::from(node.weight))
+            };
+            placed.free
+                && placed.nodes.contains(&from.node)
+                && !placed.nodes.contains(&to.node)
+                && !less(of_topic(from, 0), of_topic(to, 1))
+                && self.crowd(placed, &to.zone, from.node) <= self.crowd(placed, &from.zone, from.node)
+        };
+        let fitting = self.partitions.iter().enumerate().filter(|(_, placed)| fits(placed));
+        fitting.min_by_key(|(at, placed)| (cost(&placed.key, to), *at)).map(|(at, _)| at)
+    }
+
+    /// The partitions that another of their nodes should lead, which is put to the front: off the nodes that shall not lead, then so that
+    /// each leads its share.
+    pub fn lead(&mut self, most: usize) -> Vec<(usize, Vec<NodeId>)> {
+        let mut changed = BTreeSet::new();
+        while changed.len() < most {
+            let Some((at, position)) = self.misled() else { break };
+            let placed = &mut self.partitions[at];
+            *self.led.entry(placed.nodes[0]).or_default() -= 1;
+            placed.nodes[..=position].rotate_right(1);
+            *self.led.entry(placed.nodes[0]).or_default() += 1;
+            changed.insert(at);
+        }
+        changed.into_iter().map(|at| (at, self.partitions[at].nodes.clone())).collect()
+    }
+
+    fn misled(&self) -> Option<(usize, usize)> {
+        let free = self.partitions.iter().enumerate().filter(|(_, placed)| placed.free);
+        let mut best: Option<(bool, Share, usize, usize)> = None;
+        for (at, placed) in free {
+            let Some(leader) = placed.nodes.first() else { continue };
+            let now = self.nodes.get(leader).map(|node| self.share(&self.led, node, 0));
+            for (position, node) in placed.nodes.iter().enumerate().skip(1) {
+                let Some(able) = self.nodes.get(node) else { continue };
+                let then = self.share(&self.led, able, 1);
+                let forced = now.is_none();
+                if !forced && !now.is_some_and(|now| less(then, now)) {
+                    continue;
+                }
+                let better = best.is_none_or(|(was_forced, share, ..)| match (forced, was_forced) {
+                    (true, false) => true,
+                    (false, true) => false,
+                    _ => less(then, share),
+                });
+                if better {
+                    best = Some((forced, then, at, position));
+                }
+            }
+        }
+        best.map(|(_, _, at, position)| (at, position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::place_topic;
+
+    fn nodes(count: i32, zones: i32) -> Vec<PlacementNode> {
+        (1..=count)
+            .map(|n| PlacementNode { node: NodeId(n), zone: format!("z{}", n % zones), weight: 100 })
+            .collect()
+    }
+
+    fn zones(nodes: &[PlacementNode]) -> BTreeMap<NodeId, String> {
+        nodes.iter().map(|node| (node.node, node.zone.clone())).collect()
+    }
+
+    /// So many topics of so many partitions on those nodes.
+    fn placed(topics: usize, partitions: u32, nodes: &[PlacementNode]) -> Vec<Placed> {
+        let of_topic = |topic: usize| {
+            let name = topic.to_be_bytes().to_vec();
+            let spread = place_topic(&name, partitions, nodes, 3);
+            (0..partitions).zip(spread).map(move |(partition, nodes)| {
+                let key = [name.clone(), partition.to_be_bytes().to_vec()].concat();
+                Placed { key, topic, nodes, free: true }
+            })
+        };
+        (0..topics).flat_map(of_topic).collect()
+    }
+
+    fn counts(partitions: &[Placed], of: impl Fn(&Placed) -> Vec<NodeId>) -> BTreeMap<NodeId, usize> {
+        let mut counts = BTreeMap::new();
+        partitions.iter().flat_map(of).for_each(|node| *counts.entry(node).or_default() += 1);
+        counts
+    }
+
+    /// All moves there are, a few at a time as in a mesh; what is desired then.
+    fn settled(
+        mut partitions: Vec<Placed>,
+        nodes: &[PlacementNode],
+        zones: &BTreeMap<NodeId, String>,
+        leaves: &BTreeSet<NodeId>,
+    ) -> (Vec<Placed>, usize) {
+        let mut moved = 0;
+        for _ in 0..10_000 {
+            let mut balance = Balance::new(partitions.clone(), nodes.to_vec(), zones.clone());
+            let mut moves = balance.evict(leaves, 7);
+            if moves.is_empty() {
+                moves = balance.level(7);
+            }
+            let led = balance.lead(100);
+            if moves.is_empty() && led.is_empty() {
+                return (partitions, moved);
+            }
+            moved += moves.len();
+            partitions = balance.partitions;
+            partitions.iter_mut().for_each(|placed| placed.free = true);
+        }
+        panic!("it does not end");
+    }
+
+    #[test]
+    fn a_thousand_partitions_on_six_nodes_are_even() {
+        for (topics, partitions) in [(1, 1000), (1000, 1), (10, 100)] {
+            let six = nodes(6, 1);
+            let (after, _) = settled(placed(topics, partitions, &six), &six, &zones(&six), &BTreeSet::new());
+            let held = counts(&after, |placed| placed.nodes.clone());
+            let led = counts(&after, |placed| placed.nodes[..1].to_vec());
+            let most = |counts: &BTreeMap<NodeId, usize>| *counts.values().max().unwrap() as f64;
+            assert!(most(&held) / 500.0 < 1.01, "{topics} topics: {held:?}");
+            assert!(most(&led) / (1000.0 / 6.0) < 1.02, "{topics} topics: {led:?}");
+        }
+    }
+
+    #[test]
+    fn a_join_moves_its_fair_share() {
+        for (topics, partitions) in [(1, 60), (60, 1), (12, 12), (1, 1000)] {
+            let (five, six) = (nodes(5, 1), nodes(6, 1));
+            let none = BTreeSet::new();
+            let (before, _) = settled(placed(topics, partitions, &five), &five, &zones(&five), &none);
+            let (after, moved) = settled(before.clone(), &six, &zones(&six), &none);
+            let fair = before.len() * 3 / 6;
+            assert!(moved <= fair + fair * 3 / 10, "{topics} topics: {moved} moved, fair is {fair}");
+            let got = counts(&after, |placed| placed.nodes.clone())[&NodeId(6)];
+            assert!(got + 3 >= fair, "{topics} topics: the new one holds {got}, fair is {fair}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_leaves_is_emptied_and_zones_stay_apart() {
+        let six = nodes(6, 3);
+        let (before, _) = settled(placed(20, 6, &six), &six, &zones(&six), &BTreeSet::new());
+        let five: Vec<_> = six.iter().filter(|node| node.node != NodeId(4)).cloned().collect();
+        let (after, moved) = settled(before, &five, &zones(&six), &[NodeId(4)].into());
+        let held = counts(&after, |placed| placed.nodes.clone());
+        assert!(!held.contains_key(&NodeId(4)), "{held:?}");
+        assert!((60..=80).contains(&moved), "{moved}");
+        let zones = zones(&six);
+        for placed in after {
+            let apart: BTreeSet<_> = placed.nodes.iter().map(|node| &zones[node]).collect();
+            assert_eq!((placed.nodes.len(), apart.len()), (3, 3));
+        }
+    }
+
+    #[test]
+    fn who_shall_not_lead_does_not_and_nobody_is_there_to_take_over() {
+        let three = nodes(3, 1);
+        let two: Vec<_> = three[..2].to_vec();
+        let (after, moved) = settled(placed(1, 6, &three), &two, &zones(&three), &[NodeId(3)].into());
+        assert_eq!(moved, 0, "three replicas need three nodes");
+        let led = counts(&after, |placed| placed.nodes[..1].to_vec());
+        assert_eq!(led, [(NodeId(1), 3), (NodeId(2), 3)].into());
+    }
+
+    #[test]
+    fn weights_are_shares() {
+        let mut three = nodes(4, 1);
+        three[0].weight = 200;
+        let mut partitions = placed(1, 100, &nodes(4, 1));
+        partitions.iter_mut().for_each(|placed| placed.nodes.truncate(1));
+        let (after, _) = settled(partitions, &three, &zones(&three), &BTreeSet::new());
+        let held = counts(&after, |placed| placed.nodes.clone());
+        assert_eq!(held[&NodeId(1)], 40, "{held:?}");
+    }
+}
