@@ -1,10 +1,19 @@
 //! Seeds that showed a bug when they were first run, and must stay clean. A change of the swarm or of the code shifts what happens
 //! in a seed, so they stand for their scenarios rather than replay their bugs to the letter.
 
-use simulation::{Options, run};
+use simulation::{Kind, Options, run};
 
 fn clean(seed: u64) {
-    let outcome = run(seed, Options::default());
+    clean_in(Kind::default(), seed);
+}
+
+/// In the scenario in which nodes come and go.
+fn clean_in_churn(seed: u64) {
+    clean_in("churn".parse().expect("a scenario"), seed);
+}
+
+fn clean_in(kind: Kind, seed: u64) {
+    let outcome = run(seed, Options { kind, ..Options::default() });
     let failure = outcome.failure.map(|failure| format!("{}: {}", failure.check, failure.what));
     assert_eq!(failure, None, "seed {seed}: {}", outcome.scenario);
     let virtual_minutes = outcome.stats.virtual_us / 60_000_000;
@@ -140,4 +149,37 @@ fn damage_waits_until_the_registry_knows_the_last() {
 #[test]
 fn nothing_is_promised_of_a_deleted_topic() {
     clean(17_952_791_793_766);
+}
+
+/// A restarted node began a replica by its old view again, under a triple whose data had moved away and was deleted: it voted twice.
+#[test]
+fn a_triple_that_moved_away_does_not_begin_again() {
+    clean_in_churn(17_953_067_760_001);
+    clean_in_churn(17_953_067_760_079);
+}
+
+/// A restarted founder founded its shards again, empty, for the last of them had moved away.
+#[test]
+fn shards_that_moved_away_are_not_founded_again() {
+    clean_in_churn(17_953_067_760_102);
+    clean_in_churn(17_953_067_760_123);
+}
+
+/// A new leader took the membership of long ago for the committed one, and had a voter's data deleted.
+#[test]
+fn who_left_is_told_by_a_leader_that_knows_what_is_committed() {
+    clean_in_churn(17_953_077_010_006);
+}
+
+/// Shard 0 was on nodes that its other replica had not heard of, and neither took the other's messages.
+#[test]
+fn nodes_that_a_replica_set_counts_on_are_heard() {
+    clean_in_churn(17_953_062_310_026);
+    clean_in_churn(17_953_090_620_197);
+}
+
+/// A leader brought back by an old descriptor who had left.
+#[test]
+fn an_old_descriptor_moves_nothing() {
+    clean(17_953_102_270_114);
 }

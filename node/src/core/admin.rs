@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use mesh::raft::Time;
+use mesh::raft::{NodeId, Time};
 use storage::Disk;
 
 use super::error::ErrorCode;
 use super::metadata::configs::TopicConfig;
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
+use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
-    Broker, ConfigResource, CreateTopic, CreateTopicResult, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
-    LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId,
-    TopicMetadata, TopicRef,
+    Broker, ConfigResource, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult,
+    GrowTopic, LogDir, LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId,
+    Response, TopicId, TopicMetadata, TopicRef,
 };
 use super::shards::Purpose;
 use super::{after_ms, request::ConfigResult};
@@ -36,6 +36,7 @@ enum Waiting {
     Grow(Vec<Growing>),
     Delete(Vec<(DeleteTopicResult, bool)>),
     Register,
+    Decide,
 }
 
 struct Creating {
@@ -92,6 +93,7 @@ impl<D: Disk> Node<D> {
                 self.respond(id, Response::DescribeLogDirs(dir));
             }
             Request::RegisterNode(registration) => self.register_other(id, registration),
+            Request::Decide(decision) => self.ask_decision(id, decision),
             Request::Produce { .. }
             | Request::Fetch { .. }
             | Request::ListOffsets { .. }
@@ -369,7 +371,7 @@ impl<D: Disk> Node<D> {
                 topics[at].0.message = message;
                 topics[at].1 = false;
             }
-            Waiting::Register => {}
+            Waiting::Register | Waiting::Decide => {}
         }
         self.finish_admin(id);
     }
@@ -412,7 +414,7 @@ impl<D: Disk> Node<D> {
                 topics.iter().any(|topic| topic.step != CreateStep::Done)
             }
             Waiting::Delete(topics) => topics.iter().any(|(_, open)| *open),
-            Waiting::Register => true,
+            Waiting::Register | Waiting::Decide => true,
         };
         if open {
             self.calls.insert(id, Call::Admin(call));
@@ -434,6 +436,10 @@ impl<D: Disk> Node<D> {
             }
             Waiting::Delete(topics) => {
                 Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
+            }
+            Waiting::Decide => {
+                let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
+                Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
             }
             Waiting::Register => {
                 let message = "shard 0 did not answer in time; try again".to_string();
@@ -461,7 +467,7 @@ impl<D: Disk> Node<D> {
                     result.error = ErrorCode::RequestTimedOut;
                 }
             }
-            Waiting::Register => {}
+            Waiting::Register | Waiting::Decide => {}
         }
         self.answer_admin(id, call);
     }
@@ -616,6 +622,34 @@ impl<D: Disk> Node<D> {
         self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Register }));
         self.set_timer(deadline, Timer::Call(id));
         self.submit(ShardId(0), &Command::RegisterNode(registration), Purpose::Register(Some(id)));
+    }
+
+    /// An operator's word, for shard 0.
+    fn ask_decision(&mut self, id: RequestId, decision: Decision) {
+        let command = match decision {
+            Decision::PauseBalancing(paused) => Command::PauseBalancing(paused),
+            Decision::NodeState { node, state } => match self.view.node(NodeId(node)) {
+                Some(NodeInfo { node, incarnation, .. }) => {
+                    Command::SetNodeState { node: *node, incarnation: *incarnation, state }
+                }
+                None => {
+                    let (error, message) =
+                        (ErrorCode::BrokerIdNotRegistered, format!("there is no node {node}"));
+                    return self.respond(id, Response::Decided { error, message: Some(message) });
+                }
+            },
+        };
+        let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Decide }));
+        self.set_timer(deadline, Timer::Call(id));
+        self.submit(ShardId(0), &command, Purpose::Decision(id));
+    }
+
+    pub(crate) fn decided(&mut self, id: RequestId, outcome: Outcome) {
+        let Some(Call::Admin(call)) = self.calls.remove(&id) else { return };
+        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        let (error, message) = refusal_of(outcome);
+        self.respond(id, Response::Decided { error, message });
     }
 
     pub(crate) fn registered(&mut self, id: RequestId, outcome: Outcome) {

@@ -69,6 +69,7 @@ codes! {
     ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
     InvalidRecord = 87, "A record does not pass the broker's checks.";
     UnknownTopicId = 100, "No topic has this id.";
+    BrokerIdNotRegistered = 102, "No node of this number is registered.";
     InconsistentTopicId = 103, "The topic id does not belong to this name.";
     FetchSessionTopicIdError = 106, "The fetch session began with topic names and goes on with ids, or the other way round.";
     UnsupportedEndpointType = 115, "There are no controllers to ask for.";

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mesh::liveness;
-use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaId, Term};
+use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term};
 use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
 use super::metadata::lifecycle::{Action, LocalReplica, Report, Standing, decide, next_change, replaced};
-use super::metadata::{Command, PartitionKey, ShardId};
+use super::metadata::{Command, FIRST_REPLICA_EPOCH, METADATA_TOPIC, NodeState, PartitionKey, ShardId};
 use super::node::{Node, OpenError, Timer};
 use super::partition::{Applied, Partition};
 use super::shards::Purpose;
@@ -25,9 +25,16 @@ const ANNOUNCE_MS: u64 = 2_000;
 /// A commit that takes longer than this is called a stuck disk: the node no longer vouches for its replicas.
 const STUCK_DISK_US: u64 = 10_000_000;
 
+/// Why a node ends that was taken out of the mesh.
+const REMOVED: &str =
+    "this node was removed from the mesh for good; to come back as a new node start with an empty directory";
+
+/// Names the log that marks the founding of shards as done; no partition has this number.
+pub(crate) const FOUNDED: PartitionKey = PartitionKey { topic: METADATA_TOPIC, partition: -1 };
+
 impl<D: Disk> Node<D> {
-    /// On the first start of a founder: the shards it holds, all in one commit. The last one's log tells later starts
-    /// that all of them were written, so that one missing then is lost and not new.
+    /// On the first start of a founder: the shards it holds, all in one commit. A log of its own, the last that is created, tells later
+    /// starts that all of them were written, so that one missing then is lost or has moved away, and not new.
     pub(crate) fn found_shards(&mut self) {
         let mine: Vec<PartitionKey> = self
             .founding
@@ -36,12 +43,13 @@ impl<D: Disk> Node<D> {
             .filter(|d| self.named(d.replicas.as_slice()))
             .map(|d| d.key)
             .collect();
-        let complete = mine.last().is_none_or(|last| self.by_key.contains_key(last));
-        if complete {
+        if self.founded || mine.is_empty() {
             return;
         }
+        // Directories from before shards could move have no mark.
+        let complete = mine.last().is_some_and(|last| self.by_key.contains_key(last));
         for descriptor in self.founding.shards().iter().filter(|d| mine.contains(&d.key)) {
-            if !self.by_key.contains_key(&descriptor.key) {
+            if !complete && !self.by_key.contains_key(&descriptor.key) {
                 let id = descriptor.replica_on(self.identity.node).expect("it names this node");
                 self.create_log(
                     descriptor.key,
@@ -51,6 +59,19 @@ impl<D: Disk> Node<D> {
                     Standing::Creating,
                 );
             }
+        }
+        if complete || mine.iter().all(|key| self.by_key.contains_key(key)) {
+            self.mark_founded();
+        }
+    }
+
+    /// Creates the log that says that the shards were founded here.
+    fn mark_founded(&mut self) {
+        let Identity { node, incarnation } = self.identity;
+        let meta = log_meta::encode(FOUNDED, ReplicaId { node, incarnation, epoch: ReplicaEpoch(0) });
+        match self.write_new_log(FOUNDED, 0, &meta, &HardState::default()) {
+            Ok(_) => self.founded = true,
+            Err(error) => tracing::warn!(%error, "that the shards are founded could not be noted"),
         }
     }
 
@@ -68,7 +89,10 @@ impl<D: Disk> Node<D> {
         self.register_self();
         if self.stopping.is_some() {
             self.hand_over();
+        } else {
+            self.send_leaders_home();
         }
+        self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();
         self.expire_producer_ids();
@@ -83,7 +107,7 @@ impl<D: Disk> Node<D> {
     /// Brings these partitions closer to what their descriptors say.
     pub(crate) fn reconcile_keys(&mut self, keys: BTreeSet<PartitionKey>) {
         let mut reports = Vec::new();
-        let mut removals: BTreeMap<ShardId, Vec<(PartitionKey, ReplicaId)>> = BTreeMap::new();
+        let mut asked: BTreeMap<ShardId, Vec<(PartitionKey, ReplicaId)>> = BTreeMap::new();
         for key in keys {
             let local = self.by_key.get(&key).and_then(|log| self.partitions.get(log));
             let local = local.map(|p| LocalReplica { id: p.id, standing: p.standing });
@@ -92,14 +116,37 @@ impl<D: Disk> Node<D> {
                 Action::AskRemoval(id) if mutant::active(Mutant::DataDeletedUnconfirmed) => {
                     self.removal_confirmed(vec![(key, id)]);
                 }
-                Action::AskRemoval(id) => removals.entry(key.home()).or_default().push((key, id)),
+                // This view may be an old one: of a triple that was here since, made promises, and was deleted.
+                Action::Found { id, .. } | Action::Learn(id)
+                    if key.as_shard().is_none() || id.epoch > FIRST_REPLICA_EPOCH =>
+                {
+                    asked.entry(key.home()).or_default().push((key, id));
+                }
+                Action::AskRemoval(id) => asked.entry(key.home()).or_default().push((key, id)),
                 action => self.act(key, action, &mut reports),
             }
             self.lead_membership(key, &mut reports);
         }
         self.send_reports(reports);
-        for (shard, replicas) in removals {
-            self.ask_removal(shard, replicas);
+        for (shard, replicas) in asked {
+            self.ask_fate(shard, replicas);
+        }
+    }
+
+    /// The shard confirmed that it wants these triples of this node: what is not here may be begun.
+    pub(crate) fn wanted(&mut self, replicas: Vec<(PartitionKey, ReplicaId)>) {
+        let Identity { node, incarnation } = self.identity;
+        for (key, wanted) in replicas {
+            let missing = !self.by_key.contains_key(&key);
+            match decide(None, self.view.descriptor(key), node, incarnation) {
+                Action::Found { id, voters, term_floor } if missing && id == wanted => {
+                    self.create_log(key, id, voters, term_floor, Standing::Creating);
+                }
+                Action::Learn(id) if missing && id == wanted => {
+                    self.create_log(key, id, BTreeSet::new(), 0, Standing::Learner);
+                }
+                _ => {}
+            }
         }
     }
 
@@ -107,9 +154,9 @@ impl<D: Disk> Node<D> {
         let incarnation = self.identity.incarnation;
         let log = self.by_key.get(&key).copied();
         match action {
-            Action::Nothing | Action::AskRemoval(_) => {}
+            Action::Nothing | Action::AskRemoval(_) | Action::Learn(_) => {}
             // A shard is founded by `found_shards` or not at all: the founding record alone does not say that it is new.
-            Action::Found { .. } if key.as_shard().is_some() => {
+            Action::Found { .. } => {
                 if self.view.version(ShardId(0)) > 0
                     && let Some(replica) =
                         self.view.descriptor(key).and_then(|d| d.replica_on(self.identity.node))
@@ -117,10 +164,6 @@ impl<D: Disk> Node<D> {
                     reports.push(Report::Lost { key, replica, incarnation });
                 }
             }
-            Action::Found { id, voters, term_floor } => {
-                self.create_log(key, id, voters, term_floor, Standing::Creating);
-            }
-            Action::Learn(id) => self.create_log(key, id, BTreeSet::new(), 0, Standing::Learner),
             Action::Reset(id) => self.reset_log(key, id),
             Action::ReportCreated(replica) => {
                 if log.is_some_and(|log| !self.creating.contains_key(&log)) {
@@ -341,13 +384,18 @@ impl<D: Disk> Node<D> {
         else {
             return;
         };
-        let replica_left = replaced(replica.committed_membership(), descriptor);
-        reports.extend(replica_left.into_iter().map(|replica| Report::Replaced { key, replica }));
         if let Some(topic) = self.view.topic(key.topic)
             && replica.term().0 > topic.term_ceiling
         {
             reports.push(Report::Term { topic: key.topic, term: replica.term().0 });
         }
+        // Before that, what it takes for the committed membership may be one of long ago, without a voter that came since.
+        // And the view of a process that was not told yet may want members that left (seed 17953102270114).
+        if replica.high_watermark().is_none() || !self.heard.contains(&key.home()) {
+            return;
+        }
+        let replica_left = replaced(replica.committed_membership(), descriptor);
+        reports.extend(replica_left.into_iter().map(|replica| Report::Replaced { key, replica }));
         let progress = replica.progress();
         let commit = replica.commit_index();
         let caught_up = |id| progress.iter().any(|peer| peer.id == id && peer.live && peer.matched >= commit);
@@ -366,6 +414,7 @@ impl<D: Disk> Node<D> {
             info.incarnation == wanted.incarnation
                 && (&info.kafka, &info.mesh, &info.http) == (&wanted.kafka, &wanted.mesh, &wanted.http)
                 && (&info.zone, info.weight) == (&wanted.zone, wanted.weight)
+                && info.state != NodeState::Dead
         });
         let asked =
             self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Register(None));
@@ -393,6 +442,9 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn registry_changed(&mut self) {
+        if self.view.node(self.identity.node).is_some_and(|info| info.state == NodeState::Removed) {
+            return self.fail(REMOVED.to_owned());
+        }
         self.set_peers();
         self.out.push(Effect::RegistryChanged);
     }

@@ -70,15 +70,20 @@ pub enum PeerMessage {
         /// Each true at the time of sending.
         reports: Vec<Report>,
     },
-    /// "May I delete these?"
-    AskRemoval {
+    /// "Do you want these? If so I begin those that I lack, if not I delete those that I have."
+    AskFate {
         /// Their home shard.
         shard: u32,
         /// Replicas of the sender.
         replicas: Vec<(PartitionKey, ReplicaId)>,
     },
-    /// "Nobody needs these": said only by a shard's leader after a linearizable read.
-    RemovalConfirmed(Vec<(PartitionKey, ReplicaId)>),
+    /// The answer, said only by a shard's leader after a linearizable read.
+    Fate {
+        /// The descriptors want these.
+        wanted: Vec<(PartitionKey, ReplicaId)>,
+        /// Nobody needs these, now or ever.
+        unwanted: Vec<(PartitionKey, ReplicaId)>,
+    },
     /// "You speak as one of the past: this process of your data directory came after you."
     Outlived(Life),
     /// "Let this replica lead instead of you": a wish of a client, refused unless the descriptor prefers it.

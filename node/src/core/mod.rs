@@ -8,6 +8,7 @@
 //! `lifecycle` (which replicas a node has).
 
 mod admin;
+mod balance;
 mod batch;
 mod deletions;
 mod drive;
@@ -29,7 +30,7 @@ mod shards;
 mod stop;
 pub mod workers;
 
-pub(crate) use lifecycle::log_meta;
+pub(crate) use lifecycle::{FOUNDED, log_meta};
 pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};

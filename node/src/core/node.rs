@@ -11,7 +11,7 @@ use mesh::raft::{
 use storage::{Commit, Disk, LogId, Recovered, Sequence, Store, Write};
 
 use super::fetch::FetchCall;
-use super::lifecycle::log_meta;
+use super::lifecycle::{FOUNDED, log_meta};
 use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::configs::{BrokerSettings, Defaults};
 use super::metadata::lifecycle::Standing;
@@ -53,6 +53,14 @@ pub struct NodeConfig {
     pub create_grace_ms: u64,
     /// Workers that new logs are spread over.
     pub workers: usize,
+    /// How long a node may be away before its replicas are made anew elsewhere, in milliseconds.
+    pub dead_after_ms: u64,
+    /// How often the leader of shard 0 looks whether replicas should move, in milliseconds.
+    pub balance_ms: u64,
+    /// Replicas of the whole mesh that may be on the move at a time.
+    pub moves_at_once: usize,
+    /// How long the preferred replica must have been in sync before it is given the lead back, in milliseconds.
+    pub prefer_after_ms: u64,
 }
 
 impl Default for NodeConfig {
@@ -70,6 +78,10 @@ impl Default for NodeConfig {
             fetch_bytes_max: 64 << 20,
             create_grace_ms: 3_000,
             workers: 1,
+            dead_after_ms: 300_000,
+            balance_ms: 2_000,
+            moves_at_once: 32,
+            prefer_after_ms: 30_000,
         }
     }
 }
@@ -167,6 +179,8 @@ pub struct Node<D: Disk> {
     pub(crate) stopped: bool,
     pub(crate) failed: bool,
     pub(crate) boot: u64,
+    /// The shards that this directory founds were written, once.
+    pub(crate) founded: bool,
     /// Number of the next local log.
     pub(crate) next_log: u32,
     /// Why the last proposal was refused.
@@ -182,6 +196,10 @@ pub struct Node<D: Disk> {
     pub(crate) parked: BTreeSet<LogId>,
     pub(crate) announce_at: Time,
     pub(crate) liveness_at: Option<Time>,
+    /// As the leader of shard 0: who is away.
+    pub(crate) absences: super::metadata::balancing::Absences,
+    /// And when it looks at the balance of the mesh again.
+    pub(crate) balance_at: Time,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
     pub(crate) out: Vec<Effect<D>>,
@@ -232,6 +250,7 @@ impl<D: Disk> Node<D> {
             stopped: false,
             failed: false,
             boot,
+            founded: false,
             next_log: 0,
             last_rejection: None,
             said_stopped: false,
@@ -241,6 +260,8 @@ impl<D: Disk> Node<D> {
             parked: BTreeSet::new(),
             announce_at: now.mono,
             liveness_at: None,
+            absences: Default::default(),
+            balance_at: now.mono,
             creations: BTreeSet::new(),
             out: Vec::new(),
         };
@@ -261,6 +282,11 @@ impl<D: Disk> Node<D> {
     }
 
     fn open_log(&mut self, log: LogId) -> Result<(), OpenError> {
+        let meta = self.workers.log(log).and_then(|state| log_meta::decode(state.meta));
+        if let Some((FOUNDED, id)) = meta {
+            self.founded |= id.incarnation == self.identity.incarnation;
+            return Ok(());
+        }
         // A power cut may keep the beginning of a commit: a create frame without its hard state never promised anything.
         let Some(state) = self.workers.log(log) else { return Ok(()) };
         if state.hard_state.is_empty() {
@@ -440,8 +466,8 @@ impl<D: Disk> Node<D> {
             }
             PeerMessage::Forwarded { correlation, reply } => self.forward_reply(correlation, reply),
             PeerMessage::Report { shard, reports } => self.shard_reports(from, shard, reports),
-            PeerMessage::AskRemoval { shard, replicas } => self.removal_asked(from, shard, replicas),
-            PeerMessage::RemovalConfirmed(replicas) => self.removal_confirmed(replicas),
+            PeerMessage::AskFate { shard, replicas } => self.fate_asked(from, shard, replicas),
+            PeerMessage::Fate { wanted, unwanted } => self.fate_told(wanted, unwanted),
             PeerMessage::HandOver { key, to } => self.hand_over_to(key, to),
         }
     }

@@ -137,6 +137,8 @@ pub(crate) struct Partition {
     pub(crate) proposals: super::shards::Proposals,
     /// Since when a retention proposal is under way, so that there is one at a time.
     pub(crate) trimming: Option<Index>,
+    /// When the preferred replica may have the lead back, which it was ready for without a break.
+    pub(crate) home_at: Option<Time>,
 }
 
 impl Partition {
@@ -163,6 +165,7 @@ impl Partition {
             led: None,
             proposals: super::shards::Proposals::default(),
             trimming: None,
+            home_at: None,
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
-use super::metadata::Registration;
+use super::metadata::{NodeState, Registration};
 
 /// Ties a response to its request; unique within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,22 @@ pub enum Request {
     },
     /// Not Kafka's: a node asks a member to enter it into the registry.
     RegisterNode(Registration),
+    /// Not Kafka's: what an operator decides about the mesh.
+    Decide(Decision),
+}
+
+/// What an operator may decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// What becomes of a node.
+    NodeState {
+        /// Which.
+        node: i32,
+        /// The decision.
+        state: NodeState,
+    },
+    /// Whether replicas are moved for balance.
+    PauseBalancing(bool),
 }
 
 /// When a produce request is acknowledged.
@@ -288,6 +304,11 @@ pub enum Response {
         error: ErrorCode,
         message: Option<String>,
         node: i32,
+    },
+    /// Whether a decision is made.
+    Decided {
+        error: ErrorCode,
+        message: Option<String>,
     },
 }
 

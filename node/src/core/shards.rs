@@ -13,7 +13,7 @@ use super::message::{ForwardReply, PeerMessage, Stream};
 use super::metadata::lifecycle::{Repairs, Report};
 use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdate};
 use super::node::Node;
-use super::partition::{Applied, Pending, Waiter};
+use super::partition::{Applied, Partition, Pending, Waiter};
 use super::request::RequestId;
 use super::{Effect, Identity, after_ms};
 
@@ -71,6 +71,10 @@ pub(crate) enum Purpose {
     ProducerIds,
     /// This node's own registration, or that of one that joins through it.
     Register(Option<RequestId>),
+    /// An operator's decision.
+    Decision(RequestId),
+    /// A move, or another order of this node as the leader of shard 0.
+    Balance,
     /// Nobody waits.
     Housekeeping,
 }
@@ -225,7 +229,8 @@ impl<D: Disk> Node<D> {
                     self.fail(format!("the mesh refuses this node: {message}"));
                 }
             }
-            Purpose::Housekeeping => {}
+            Purpose::Decision(call) => self.decided(call, outcome),
+            Purpose::Balance | Purpose::Housekeeping => {}
         }
     }
 
@@ -313,21 +318,26 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A node asks what is new in a shard. Any replica may answer: versions only rise. A leader is believed to know all there is,
-    /// and says nothing before it does.
+    /// A node asks what is new in a shard. Whoever knows more may answer, for versions only rise: the shard may be on nodes by now that
+    /// the asker has never heard of. A leader is believed to know all there is, and says nothing before it does.
     pub(crate) fn shard_poll(&mut self, from: NodeId, shard: u32, version: u64) {
-        let Some(log) = shard_id(shard).and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard)))
-        else {
-            return;
-        };
-        let Some(partition) = self.partitions.get(log) else { return };
-        let Applied::Shard(state) = &partition.state else { return };
-        if partition.leads() && self.leading(shard).is_none() {
+        let Some(id) = shard_id(shard) else { return };
+        let replica = self.by_key.get(&PartitionKey::of_shard(id)).and_then(|log| self.partitions.get(log));
+        if replica.is_some_and(Partition::leads) && self.leading(shard).is_none() {
             return;
         }
+        let state = replica.and_then(|replica| match &replica.state {
+            Applied::Shard(state) if state.version() >= self.view.version(id) => Some(state),
+            _ => None,
+        });
         // Version 0 may be that of a node that knows nothing of the shard yet.
-        if state.version() > version || version == 0 {
-            let message = PeerMessage::ShardUpdate(state.update_since(version).encode().into());
+        let news = |known: u64| known > version || version == 0;
+        let update = match state {
+            Some(state) => news(state.version()).then(|| state.update_since(version)),
+            None => self.view.update_of(id).filter(|update| news(update.version)),
+        };
+        if let Some(update) = update {
+            let message = PeerMessage::ShardUpdate(update.encode().into());
             self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
         }
     }
@@ -362,7 +372,7 @@ impl<D: Disk> Node<D> {
         true
     }
 
-    /// Asks the shard's leader, or when none is known each of its replicas in turn.
+    /// Asks the shard's leader, or when none is known each of its replicas and then everybody in turn.
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
         if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
@@ -372,8 +382,9 @@ impl<D: Disk> Node<D> {
         }
         let to = self.leader_of(key).or_else(|| {
             let replicas = &self.view.descriptor(key)?.replicas;
-            let others: Vec<NodeId> =
+            let mut others: Vec<NodeId> =
                 replicas.iter().map(|r| r.node).filter(|node| *node != self.identity.node).collect();
+            others.extend(self.peers().into_iter().filter(|node| !replicas.iter().any(|r| r.node == *node)));
             let turn = usize::try_from(self.now.mono.0 / 500_000).unwrap_or(0);
             others.get(turn % others.len().max(1)).copied()
         });
@@ -404,7 +415,7 @@ impl<D: Disk> Node<D> {
 
     /// The local log of a shard that this node leads, once its state is known to be current: not before an entry of its own
     /// term is committed.
-    fn leading(&self, shard: u32) -> Option<(ShardId, LogId)> {
+    pub(crate) fn leading(&self, shard: u32) -> Option<(ShardId, LogId)> {
         let id = shard_id(shard)?;
         let log = *self.by_key.get(&PartitionKey::of_shard(id))?;
         let replica = self.partitions.get(&log).filter(|partition| partition.leads())?.replica.as_ref()?;
@@ -451,25 +462,20 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Asks whether replicas of this node may be deleted.
-    pub(crate) fn ask_removal(&mut self, shard: ShardId, replicas: Vec<(PartitionKey, ReplicaId)>) {
+    /// Asks which replicas of this node are wanted, and which may be deleted.
+    pub(crate) fn ask_fate(&mut self, shard: ShardId, replicas: Vec<(PartitionKey, ReplicaId)>) {
         if self.shard_leads.contains_key(&shard) {
-            self.removal_asked(self.identity.node, shard.0.into(), replicas);
+            self.fate_asked(self.identity.node, shard.0.into(), replicas);
         } else if let Some(to) = self.leader_of(PartitionKey::of_shard(shard)) {
-            let message = PeerMessage::AskRemoval { shard: shard.0.into(), replicas };
+            let message = PeerMessage::AskFate { shard: shard.0.into(), replicas };
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
         }
     }
 
-    /// A node wants to delete replicas: answered after a linearizable read, for an old leader may not know better.
-    pub(crate) fn removal_asked(
-        &mut self,
-        from: NodeId,
-        shard: u32,
-        replicas: Vec<(PartitionKey, ReplicaId)>,
-    ) {
+    /// A node wants to begin or to delete replicas: answered after a linearizable read, for an old leader may not know better.
+    pub(crate) fn fate_asked(&mut self, from: NodeId, shard: u32, replicas: Vec<(PartitionKey, ReplicaId)>) {
         let Some((_, log)) = self.leading(shard) else { return };
-        self.confirm(log, Confirming::Removal(Removal { from, replicas }));
+        self.confirm(log, Confirming::Fate(Question { from, replicas }));
     }
 
     /// Asks for a linearizable read: once it is confirmed this replica led, with all that was acknowledged, after the question.
@@ -490,41 +496,53 @@ impl<D: Disk> Node<D> {
     pub(crate) fn read_confirmed(&mut self, context: u64, index: Option<Index>) {
         let Some((log, what)) = self.confirming.remove(&context) else { return };
         match what {
-            Confirming::Removal(removal) => self.removal_read(log, removal, index),
+            Confirming::Fate(question) => self.fate_read(log, question, index),
             Confirming::Refusal { waiter, error } => self.refusal_confirmed(waiter, error, index.is_some()),
             Confirming::Fetch(id) => self.fetch_confirmed(id, index.is_some()),
             Confirming::Deletion(waiter) => self.deletion_confirmed(waiter, index.is_some()),
         }
     }
 
-    /// A removal question: when leadership was lost it is asked again.
-    fn removal_read(&mut self, log: LogId, removal: Removal, index: Option<Index>) {
-        let Removal { from, replicas } = removal;
+    /// A question about replicas: when leadership was lost it is asked again.
+    fn fate_read(&mut self, log: LogId, question: Question, index: Option<Index>) {
+        let Question { from, replicas } = question;
         let Some(partition) = self.partitions.get(&log) else { return };
         let Applied::Shard(state) = &partition.state else { return };
         if index.is_none_or(|index| partition.applied < index) {
             return;
         }
-        let confirmed: Vec<_> = replicas
-            .into_iter()
-            .filter(|(key, id)| id.node == from && state.confirms_removal(*key, *id))
-            .collect();
-        if confirmed.is_empty() {
+        let own = replicas.into_iter().filter(|(_, id)| id.node == from);
+        let (unwanted, rest): (Vec<_>, Vec<_>) = own.partition(|(key, id)| state.confirms_removal(*key, *id));
+        let desired = |key: PartitionKey, id: ReplicaId| {
+            state.descriptor(key).is_some_and(|descriptor| descriptor.replicas.contains(&id))
+        };
+        let wanted: Vec<_> = rest.into_iter().filter(|(key, id)| desired(*key, *id)).collect();
+        if wanted.is_empty() && unwanted.is_empty() {
             return;
         }
         if from == self.identity.node {
-            self.removal_confirmed(confirmed);
+            self.fate_told(wanted, unwanted);
         } else {
-            let message = PeerMessage::RemovalConfirmed(confirmed);
+            let message = PeerMessage::Fate { wanted, unwanted };
             self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
         }
+    }
+
+    /// The shard's leader said which replicas of this node it wants. What is unwanted is deleted where this node had asked to.
+    pub(crate) fn fate_told(
+        &mut self,
+        wanted: Vec<(PartitionKey, ReplicaId)>,
+        unwanted: Vec<(PartitionKey, ReplicaId)>,
+    ) {
+        self.removal_confirmed(unwanted);
+        self.wanted(wanted);
     }
 }
 
 /// What waits for a linearizable read.
 pub(crate) enum Confirming {
-    /// May these replicas be deleted?
-    Removal(Removal),
+    /// Are these replicas wanted?
+    Fate(Question),
     /// A batch is refused for its producer's sequence: a leader that was replaced without knowing would be wrong.
     Refusal {
         /// Part of the produce call.
@@ -538,8 +556,8 @@ pub(crate) enum Confirming {
     Deletion(Waiter),
 }
 
-/// A question about removals that waits for its linearizable read.
-pub(crate) struct Removal {
+/// A question about replicas that waits for its linearizable read.
+pub(crate) struct Question {
     from: NodeId,
     replicas: Vec<(PartitionKey, ReplicaId)>,
 }

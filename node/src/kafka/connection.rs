@@ -503,9 +503,9 @@ fn errors(response: &Response) -> u64 {
         Response::Fetch { partitions } => count(partitions, |part| part.error),
         Response::ListOffsets { partitions } => count(partitions, |part| part.error),
         Response::OffsetForLeaderEpoch { partitions } => count(partitions, |part| part.error),
-        Response::InitProducerId { error, .. } | Response::RegisterNode { error, .. } => {
-            u64::from(*error != ErrorCode::None)
-        }
+        Response::InitProducerId { error, .. }
+        | Response::RegisterNode { error, .. }
+        | Response::Decided { error, .. } => u64::from(*error != ErrorCode::None),
         Response::Metadata(result) => count(&result.topics, |topic| topic.error),
         Response::CreateTopics { topics } => count(topics, |topic| topic.error),
         Response::DeleteTopics { topics } => count(topics, |topic| topic.error),

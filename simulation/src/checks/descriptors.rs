@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::raft::{Incarnation, Index, NodeId, ReplicaId};
-use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId};
+use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId, View};
 use node::core::request::TopicId;
 
 /// What the shards say, every (partition, triple) they ever named, and every topic that ever was.
@@ -38,7 +38,7 @@ impl Descriptors {
             match change {
                 Change::Descriptor(descriptor) => self.name(&descriptor),
                 Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name),
-                Change::TopicDeleted(_) | Change::Node(_) => {}
+                Change::TopicDeleted(_) | Change::Node(_) | Change::Paused(_) => {}
             }
         }
     }
@@ -47,6 +47,15 @@ impl Descriptors {
     pub(crate) fn life_of(&self, node: NodeId) -> Option<Incarnation> {
         let mut nodes = self.shards.get(&ShardId(0))?.nodes();
         nodes.find(|info| info.node == node).map(|info| info.incarnation)
+    }
+
+    /// What a node would know that heard of everything.
+    pub(crate) fn view(&self) -> View {
+        let mut view = View::default();
+        for shard in self.shards.values() {
+            view.merge(shard.update_since(0));
+        }
+        view
     }
 
     /// Whether a descriptor ever named this triple.

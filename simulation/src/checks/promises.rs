@@ -63,6 +63,8 @@ impl Check for Promises {
         // Deleted or marked as damaged by its node: nothing is expected of this triple any more.
         if !crashed && let Some(promise) = self.of.get_mut(&(fact.group, fact.id)) {
             (promise.term, promise.matched) = (Term(0), Index(0));
+            // What it still says was synced in the step in which it went, and is not there to be compared any more.
+            promise.synced = Index(u64::MAX);
         }
     }
 

@@ -10,6 +10,7 @@ mod caretaker;
 mod consumer;
 mod joiner;
 mod oddball;
+mod operator;
 mod producer;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ pub(crate) use caretaker::Caretaker;
 pub(crate) use consumer::{Consumer, ConsumerProfile};
 pub(crate) use joiner::Joiner;
 pub(crate) use oddball::Oddball;
+pub(crate) use operator::Operator;
 pub(crate) use producer::{Producer, ProducerProfile};
 
 /// A request on its way out.

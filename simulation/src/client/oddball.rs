@@ -129,7 +129,8 @@ impl Oddball {
             }
             _ => {
                 validate_only = true;
-                ("to validate a topic", &[None])
+                // A node that is to be emptied and hears nobody else knows no place for it (seed 17953094140509).
+                ("to validate a topic", &[None, InvalidReplicationFactor])
             }
         };
         let timeout_ms = *port.random.pick(&[0, 100, 3_000]);
@@ -287,7 +288,9 @@ fn errors(response: &Response) -> Vec<ErrorCode> {
         Response::Fetch { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::ListOffsets { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::OffsetForLeaderEpoch { partitions } => partitions.iter().map(|part| part.error).collect(),
-        Response::InitProducerId { error, .. } | Response::RegisterNode { error, .. } => vec![*error],
+        Response::InitProducerId { error, .. }
+        | Response::RegisterNode { error, .. }
+        | Response::Decided { error, .. } => vec![*error],
         Response::Metadata(result) => result.topics.iter().map(|topic| topic.error).collect(),
         Response::CreateTopics { topics } => topics.iter().map(|topic| topic.error).collect(),
         Response::DeleteTopics { topics } => topics.iter().map(|topic| topic.error).collect(),

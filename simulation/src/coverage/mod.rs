@@ -9,6 +9,7 @@ mod crashes;
 mod elections;
 mod logs;
 mod membership;
+mod moves;
 mod topics;
 mod workers;
 
@@ -184,6 +185,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(elections::Elections::default()),
         Box::new(logs::Logs),
         Box::new(membership::Memberships),
+        Box::new(moves::Moves::default()),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
         Box::new(workers::Workers),

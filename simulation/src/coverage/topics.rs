@@ -97,7 +97,7 @@ impl Watch for Topics {
                     self.committed(scene, command, tally);
                 }
             }
-            Fact::Sent { message: PeerMessage::RemovalConfirmed(replicas), .. } => {
+            Fact::Sent { message: PeerMessage::Fate { unwanted: replicas, .. }, .. } => {
                 tally.count_if(!replicas.is_empty(), CONFIRMED);
             }
             _ => {}

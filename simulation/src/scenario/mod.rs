@@ -15,6 +15,7 @@ use crate::network::LinkProfile;
 use crate::queue::{Micros, SECOND};
 use crate::random::Random;
 
+mod churn;
 mod damage;
 mod elastic;
 mod mixed;
@@ -26,8 +27,8 @@ mod steady;
 use pieces::Needs;
 
 /// The scenarios by name. The first is the default, and the one in which mutants must be caught.
-pub const KINDS: [Kind; 6] =
-    [mixed::KIND, steady::KIND, elastic::KIND, outages::KIND, splits::KIND, damage::KIND];
+pub const KINDS: [Kind; 7] =
+    [mixed::KIND, steady::KIND, elastic::KIND, churn::KIND, outages::KIND, splits::KIND, damage::KIND];
 
 /// A named scenario: what the general draw chooses from, and what is changed after it.
 #[derive(Clone, Copy)]
@@ -163,6 +164,8 @@ pub(crate) struct Scenario {
     pub(crate) odd: Option<Micros>,
     /// Whether somebody deletes records and gives topics more partitions.
     pub(crate) care: Option<Care>,
+    /// How often an operator decides something about a node.
+    pub(crate) operator: Option<Micros>,
     pub(crate) directory: Option<Directory>,
     pub(crate) faults: Vec<Planned>,
     /// Words for people: which sizes are unusual, which classes of faults were drawn.
@@ -188,6 +191,7 @@ impl Scenario {
         node.checkpoint_entries = *random.pick(&[4, 16, 64, 256, 4096]);
         node.retention_ms = *random.pick(&[300, 1000, 5000]);
         node.create_grace_ms = *random.pick(&[500, 3000]);
+        pieces::moves(&mut Random::of(seed, "moves"), &mut node, &mut traits);
         let mut scenario = Self {
             hosts,
             duration,
@@ -206,6 +210,7 @@ impl Scenario {
             consumers: pieces::consumers(random),
             odd: pieces::odd(&mut Random::of(seed, "odd"), &mut traits),
             care: pieces::care(&mut Random::of(seed, "care"), damage, &mut traits),
+            operator: pieces::operator(&mut Random::of(seed, "operator"), &mut traits),
             directory: pieces::directory(&mut Random::of(seed, "directory"), &mut traits),
             faults,
             traits,

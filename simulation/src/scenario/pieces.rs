@@ -1,6 +1,7 @@
 //! The parts of a scenario, each drawn from its own stream.
 
 use mesh::raft::Config as RaftConfig;
+use node::core::NodeConfig;
 use node::core::request::Acks;
 use storage::StoreConfig;
 
@@ -25,6 +26,25 @@ pub(super) fn care(random: &mut Random, damage: bool, traits: &mut Vec<String>) 
         traits.push(if grows { "deleted records, more partitions" } else { "deleted records" }.into());
         Care { interval, grows }
     })
+}
+
+pub(super) fn operator(random: &mut Random, traits: &mut Vec<String>) -> Option<Micros> {
+    let interval = *random.pick(&[3, 8, 20]) * SECOND;
+    random.percent(30).then(|| {
+        traits.push("an operator".into());
+        interval
+    })
+}
+
+/// When and how replicas move.
+pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
+    node.dead_after_ms = *random.pick(&[300_000, 300_000, 4_000, 12_000]);
+    node.balance_ms = *random.pick(&[500, 2_000]);
+    node.moves_at_once = *random.pick(&[3, 8, 32]);
+    node.prefer_after_ms = *random.pick(&[500, 3_000, 10_000]);
+    if node.dead_after_ms < 300_000 {
+        traits.push("nodes soon called dead".into());
+    }
 }
 
 pub(super) fn directory(random: &mut Random, traits: &mut Vec<String>) -> Option<Directory> {

@@ -14,7 +14,9 @@ use super::host::{Host, machine_of, registration};
 use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
-use crate::client::{Actor, Admin, Caretaker, Consumer, Joiner, Oddball, Outgoing, Port, Producer, host_of};
+use crate::client::{
+    Actor, Admin, Caretaker, Consumer, Joiner, Oddball, Operator, Outgoing, Port, Producer, host_of,
+};
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
 use crate::random::Random;
@@ -52,6 +54,9 @@ impl Client {
         }
         if let Some(care) = scenario.care {
             actors.push(Box::new(Caretaker::new(care, start + 1_000 * MS)));
+        }
+        if let Some(interval) = scenario.operator {
+            actors.push(Box::new(Operator::new(interval, start + 4_000 * MS)));
         }
         let random = |n: usize| Random::of(seed, &format!("client {n}"));
         actors.into_iter().enumerate().map(|(n, actor)| Self::new(actor, random(n))).collect()

@@ -90,7 +90,7 @@ impl World {
                 reply: node::core::message::ForwardReply::Unknown,
             },
             3 => PeerMessage::Report { shard, reports: Vec::new() },
-            _ => PeerMessage::AskRemoval { shard, replicas: Vec::new() },
+            _ => PeerMessage::AskFate { shard, replicas: Vec::new() },
         };
         let life = Life { incarnation: Incarnation(1), boot: 1, session: 1 };
         self.step(to, Input::Message { from: STRANGER, life, message })

@@ -1,7 +1,10 @@
 //! The end of a run: all faults stop, and within bounded virtual time everything is as it should be.
 
+use std::collections::BTreeSet;
+
 use mesh::raft::NodeId;
-use node::core::metadata::{Descriptor, PartitionKey};
+use node::core::metadata::balancing::next_orders;
+use node::core::metadata::{Descriptor, NodeInfo, NodeState, PartitionKey};
 
 use super::clients::Client;
 use super::faults::DAMAGE;
@@ -70,6 +73,10 @@ impl World {
             self.wake_when_due(client);
         }
         if let Some(why) = self.unsettled() {
+            if self.unsettled_for != why {
+                self.tell(None, || format!("not well yet: {why}"));
+                self.unsettled_for.clone_from(&why);
+            }
             if self.now > since + SETTLE_MAX {
                 let seconds = SETTLE_MAX / SECOND;
                 return broken("the mesh heals", format!("{seconds} s after all faults stopped, {why}"));
@@ -129,6 +136,27 @@ impl World {
             .all()
             .find_map(|descriptor| self.behind(descriptor))
             .or_else(|| self.left_over())
+            .or_else(|| self.out_of_order())
+    }
+
+    /// A node that is called dead and runs, a replica or a preferred leader that should be elsewhere, a leader that is not the preferred one.
+    fn out_of_order(&self) -> Option<String> {
+        let view = self.ledger.descriptors.view();
+        let up: BTreeSet<NodeId> =
+            self.hosts.iter().filter(|host| host.is_node()).map(|host| host.id()).collect();
+        if let Some(dead) = view.nodes().find(|info| info.state == NodeState::Dead) {
+            return Some(format!("node {} is called dead", dead.node.0));
+        }
+        if let Some((shard, order)) = next_orders(&view, &up, usize::MAX).first() {
+            return Some(format!("shard {} should be ordered {order:?}", shard.0));
+        }
+        let descriptors: Vec<&Descriptor> = self.ledger.descriptors.all().collect();
+        descriptors.into_iter().find_map(|descriptor| {
+            let (preferred, leader) = (descriptor.replicas.first()?, self.leader_of(descriptor.key)?);
+            let may_lead = view.node(preferred.node).is_some_and(NodeInfo::is_active);
+            (may_lead && leader.id != *preferred)
+                .then(|| format!("{:?} is led by {} and not by {preferred}", descriptor.key, leader.id))
+        })
     }
 
     /// The first partition whose actual replicas are not the desired ones; with `host`, of those it should have. Until the registry

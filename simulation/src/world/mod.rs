@@ -147,6 +147,8 @@ type Held = (u64, u64, Box<(Life, PeerMessage)>);
 pub(crate) struct World {
     seed: u64,
     scenario: Scenario,
+    /// Why the mesh was not well at the last look.
+    unsettled_for: String,
     founding: Founding,
     now: Micros,
     queue: Queue<Event>,
@@ -200,6 +202,7 @@ impl World {
         let coverage = Coverage::new(hosts.len(), scenario.node.raft);
         Self {
             seed,
+            unsettled_for: String::new(),
             founding: founding.clone(),
             now: 0,
             queue: Queue::new(Random::of(seed, "ties")),
@@ -291,10 +294,6 @@ impl World {
                     return Ok(());
                 }
                 let from = self.hosts[from].id();
-                // A node that the receiver's copy of the registry does not hold is a stranger to its shell.
-                if self.hosts[to].node.as_ref().is_none_or(|node| node.view().node(from).is_none()) {
-                    return Ok(());
-                }
                 let (life, message) = *message;
                 self.step(to, Input::Message { from, life, message })
             }

@@ -22,6 +22,9 @@
 //! | 8 | raise term ceiling | id 16 bytes, term u32 |
 //! | 9 | abandon topic | id 16 bytes |
 //! | 10 | add partitions | id 16 bytes, from i32, list of lists of triples |
+//! | 11 | set node state | node i32, incarnation u64, state u8 |
+//! | 12 | reassign | key, list of triples |
+//! | 13 | pause balancing | paused bool |
 //!
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
@@ -30,7 +33,7 @@ use std::collections::BTreeMap;
 use mesh::raft::{Incarnation, NodeId, ReplicaId};
 
 use super::bytes::{Reader, Writer};
-use super::descriptor::{DecodeError, PartitionKey};
+use super::descriptor::{DecodeError, NodeState, PartitionKey};
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
@@ -109,6 +112,25 @@ pub enum Command {
         /// For each new partition its replicas, as in [`Command::CreateTopic`].
         partitions: Vec<Vec<ReplicaId>>,
     },
+    /// Shard 0: what is decided about a node.
+    SetNodeState {
+        /// Which node.
+        node: NodeId,
+        /// Its life as the decision was made; one that began since is not meant.
+        incarnation: Incarnation,
+        /// The decision.
+        state: NodeState,
+    },
+    /// The partition shall have these replicas, preferred leader first. Those that it does not have yet are on nodes without one and
+    /// carry its next replica epochs in turn.
+    Reassign {
+        /// Which partition.
+        key: PartitionKey,
+        /// All of its replicas.
+        replicas: Vec<ReplicaId>,
+    },
+    /// Shard 0: replicas are moved for balance no more, or again.
+    PauseBalancing(bool),
 }
 
 /// What a node says of itself when it registers.
@@ -189,6 +211,21 @@ impl Command {
                 w.u8(9);
                 w.raw(&topic.0);
             }
+            Self::SetNodeState { node, incarnation, state } => {
+                w.u8(11);
+                w.node(*node);
+                w.u64(incarnation.0);
+                w.u8(state.byte());
+            }
+            Self::Reassign { key, replicas } => {
+                w.u8(12);
+                key.write(&mut w);
+                w.replicas(replicas);
+            }
+            Self::PauseBalancing(paused) => {
+                w.u8(13);
+                w.bool(*paused);
+            }
             Self::AddPartitions { topic, from, partitions } => {
                 w.u8(10);
                 w.raw(&topic.0);
@@ -235,6 +272,13 @@ impl Command {
             7 => Self::AllocateProducerIds { node: r.node()?, count: r.u32()? },
             8 => Self::RaiseTermCeiling { topic: TopicId(r.array()?), term: r.u32()? },
             9 => Self::AbandonTopic { topic: TopicId(r.array()?) },
+            11 => Self::SetNodeState {
+                node: r.node()?,
+                incarnation: Incarnation(r.u64()?),
+                state: NodeState::of_byte(r.u8()?)?,
+            },
+            12 => Self::Reassign { key: PartitionKey::read(r)?, replicas: r.replicas()? },
+            13 => Self::PauseBalancing(r.bool()?),
             10 => Self::AddPartitions {
                 topic: TopicId(r.array()?),
                 from: r.i32()?,

@@ -237,6 +237,58 @@ impl Descriptor {
     }
 }
 
+/// What the mesh has decided about a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NodeState {
+    /// It holds replicas and leads.
+    #[default]
+    Active,
+    /// It keeps its replicas, gets no new ones, and leads nothing that others can lead.
+    Draining,
+    /// The same, and its replicas move to other nodes.
+    Decommissioning,
+    /// It was away for so long that its replicas are made anew elsewhere. When it comes back it is active again.
+    Dead,
+    /// It is out of the mesh for good: neither its number nor its identity comes back.
+    Removed,
+}
+
+impl NodeState {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::Draining, Self::Decommissioning, Self::Dead, Self::Removed];
+
+    /// As people read and write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Decommissioning => "decommissioning",
+            Self::Dead => "dead",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// Whether its replicas may stay where they are.
+    pub fn keeps(self) -> bool {
+        matches!(self, Self::Active | Self::Draining)
+    }
+
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            Self::Active => 0,
+            Self::Draining => 1,
+            Self::Decommissioning => 2,
+            Self::Dead => 3,
+            Self::Removed => 4,
+        }
+    }
+
+    pub(super) fn of_byte(byte: u8) -> Result<Self, DecodeError> {
+        Self::ALL.into_iter().find(|state| state.byte() == byte).ok_or(DecodeError::Unknown(byte))
+    }
+}
+
 /// A registered node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
@@ -258,14 +310,22 @@ pub struct NodeInfo {
     pub weight: u32,
     /// Earlier lives of this node. None of them may come back.
     pub retired: BTreeSet<Incarnation>,
+    /// What the mesh has decided about it.
+    pub state: NodeState,
 }
 
 impl NodeInfo {
+    /// Whether new replicas may be placed on it, and it should lead.
+    pub fn is_active(&self) -> bool {
+        self.state == NodeState::Active
+    }
+
     /// What placement wants to know.
     pub fn placement(&self) -> PlacementNode {
         PlacementNode { node: self.node, zone: self.zone.clone(), weight: self.weight }
     }
 
+    /// Everything but its state, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         w.node(self.node);
         w.u64(self.incarnation.0);
@@ -291,6 +351,7 @@ impl NodeInfo {
             zone: r.text()?,
             weight: r.u32()?,
             retired: BTreeSet::new(),
+            state: NodeState::Active,
         };
         let retired = r.list(8, |r| Ok(Incarnation(r.u64()?)))?;
         if !retired.is_sorted_by(|a, b| a < b) {

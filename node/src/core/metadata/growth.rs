@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mesh::placement::{self, PlacementNode};
+use mesh::placement;
 use mesh::raft::{NodeId, ReplicaId};
 
 use super::bytes::all_distinct;
 use super::command::Command;
 use super::descriptor::{PartitionKey, TOPIC_PARTITIONS_MAX, Topic, first_replica};
-use super::plan::Refusal;
+use super::plan::{Candidates, Refusal, candidates};
 use super::view::View;
 use crate::core::error::ErrorCode;
 use crate::core::request::GrowTopic;
@@ -99,9 +99,7 @@ fn place(
     view: &View,
     live: &BTreeSet<NodeId>,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
-    let all: Vec<PlacementNode> =
-        view.nodes().map(super::NodeInfo::placement).filter(|node| node.weight > 0).collect();
-    let up: Vec<PlacementNode> = all.iter().filter(|node| live.contains(&node.node)).cloned().collect();
+    let Candidates { all, up, willing } = candidates(view, live);
     if all.len() < factor || up.len() < factor / 2 + 1 {
         return Err(Refusal::new(
             ErrorCode::InvalidReplicationFactor,
@@ -112,7 +110,7 @@ fn place(
             ),
         ));
     }
-    let candidates = if factor <= up.len() { up } else { all };
+    let candidates = [willing, up, all].into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
     let total = u32::try_from(topic.partitions).unwrap_or(0) + u32::try_from(added).unwrap_or(0);
     let mut placed = placement::place_topic(&topic.id.0, total, &candidates, factor);
     let mut new = placed.split_off(placed.len().saturating_sub(added));

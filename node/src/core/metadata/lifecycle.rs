@@ -340,6 +340,8 @@ impl Repairs {
 ///
 /// `caught_up` says whether a learner is close enough to the log's end to vote without stalling commits.
 ///
+/// A descriptor that does not know a member is older than what brought that one in, and moves nothing: it would bring back who left.
+///
 /// It never goes from one voter to two: there, the loss of either would stop the partition, so that a change
 /// that meant to make it safer would first make it weaker. It waits until two learners caught up.
 pub fn next_change(
@@ -347,7 +349,8 @@ pub fn next_change(
     desired: &Descriptor,
     caught_up: impl Fn(ReplicaId) -> bool,
 ) -> Option<MembershipChange> {
-    if actual.is_joint() {
+    let newer = |id: ReplicaId| id.epoch >= desired.next_replica_epoch();
+    if actual.is_joint() || actual.members().any(newer) {
         return None;
     }
     let target = desired.voters();

@@ -19,6 +19,7 @@
 //! - [`configs`]: topic and broker configs: validation, typed [`configs::TopicConfig`], DescribeConfigs
 //!   answers.
 //! - [`plan`]: [`plan::plan_topic`]: a client's CreateTopic to a command, or the error that Kafka users know.
+//! - [`balancing`]: what the leader of shard 0 moves next, and whom it calls dead.
 //! - [`lifecycle`]: [`lifecycle::decide`] for a node, [`lifecycle::Repairs`] for a shard's leader,
 //!   [`lifecycle::next_change`] and [`lifecycle::replaced`] for a partition's leader.
 //!
@@ -27,6 +28,7 @@
 //! command is checked at that point, in the log's order, and a refused one changes nothing. Commands may be
 //! repeated when an answer was lost: what is already so is answered as done.
 
+pub mod balancing;
 pub mod command;
 pub mod configs;
 pub mod descriptor;
@@ -43,7 +45,7 @@ mod bytes;
 pub use command::{Command, Registration};
 pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
-    NodeInfo, PartitionKey, SHARDS, ShardId, Topic,
+    NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,
 };
 pub use endpoint::endpoints;
 pub use shard::{Outcome, Shard};

@@ -11,6 +11,7 @@ use super::configs::{self, Defaults};
 use super::descriptor::{METADATA_TOPIC_NAME, ShardId, TOPIC_PARTITIONS_MAX, first_replica, topic_id};
 use super::shard::REPLICAS_MAX;
 use super::view::View;
+use super::{NodeInfo, NodeState};
 use crate::core::error::ErrorCode;
 use crate::core::request::{CreateTopic, CreateTopicResult, TopicId};
 
@@ -185,9 +186,7 @@ fn place(
     defaults: &Defaults,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let refuse = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
-    let all: Vec<PlacementNode> =
-        view.nodes().map(super::NodeInfo::placement).filter(|n| n.weight > 0).collect();
-    let up: Vec<PlacementNode> = all.iter().filter(|n| live.contains(&n.node)).cloned().collect();
+    let Candidates { all, up, willing } = candidates(view, live);
     let asked = request.replication_factor;
     let default = usize::try_from(defaults.replication_factor).unwrap_or(1).clamp(1, REPLICAS_MAX);
     let factor = match asked {
@@ -209,13 +208,33 @@ fn place(
             all.len()
         ));
     }
-    let candidates = if factor <= up.len() { up } else { all };
+    let candidates = [willing, up, all].into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
     let mut placed = placement::place_topic(&id.0, partitions, &candidates, factor);
     for replicas in &mut placed {
         // A node that is down does not become the preferred leader.
         replicas.sort_by_key(|node| !live.contains(node));
     }
     Ok(placed)
+}
+
+/// Where new replicas may go.
+pub(super) struct Candidates {
+    /// All but those that are to be emptied.
+    pub(super) all: Vec<PlacementNode>,
+    /// Of these, who is up.
+    pub(super) up: Vec<PlacementNode>,
+    /// Of these, who is not being drained.
+    pub(super) willing: Vec<PlacementNode>,
+}
+
+pub(super) fn candidates(view: &View, live: &BTreeSet<NodeId>) -> Candidates {
+    let all = || view.nodes().filter(|info| info.weight > 0 && info.state != NodeState::Decommissioning);
+    let up = || all().filter(|info| live.contains(&info.node));
+    Candidates {
+        all: all().map(NodeInfo::placement).collect(),
+        up: up().map(NodeInfo::placement).collect(),
+        willing: up().filter(|info| info.is_active()).map(NodeInfo::placement).collect(),
+    }
 }
 
 fn check_assignment(request: &CreateTopic, view: &View) -> Result<Vec<Vec<NodeId>>, Refusal> {

@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use super::bytes::all_distinct;
 use super::command::{Command, Registration};
 use super::descriptor::{
-    Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, ShardId, TERM_MAX,
-    TOPIC_PARTITIONS_MAX, Topic,
+    Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId,
+    TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::update::{Change, ShardUpdate};
 use crate::core::error::ErrorCode;
 use crate::core::request::TopicId;
 
+mod placing;
 mod snapshot;
 
 /// Most partitions of all topics of one shard.
@@ -97,6 +98,8 @@ pub struct Shard {
     /// Floor of every deleted name that is not in `floors`.
     floor_of_rest: u32,
     next_producer: u64,
+    /// Replicas are not moved for balance.
+    paused: Versioned<bool>,
 }
 
 impl Shard {
@@ -116,6 +119,7 @@ impl Shard {
                     zone: founder.zone.clone(),
                     weight: 1,
                     retired: BTreeSet::new(),
+                    state: NodeState::Active,
                 };
                 shard.next_node = shard.next_node.max(info.node.0.saturating_add(1));
                 shard.nodes.insert(info.node, Versioned { changed: 0, value: info });
@@ -142,6 +146,7 @@ impl Shard {
             floors: BTreeMap::new(),
             floor_of_rest: 0,
             next_producer: 0,
+            paused: Versioned { changed: 0, value: false },
         }
     }
 
@@ -217,6 +222,9 @@ impl Shard {
             Command::RaiseTermCeiling { topic, term } => self.raise_ceiling(topic, term),
             Command::AbandonTopic { topic } => self.abandon(topic),
             Command::AddPartitions { topic, from, partitions } => self.grow(topic, from, partitions),
+            Command::SetNodeState { node, incarnation, state } => self.set_state(node, incarnation, state),
+            Command::Reassign { key, replicas } => self.reassign(key, replicas),
+            Command::PauseBalancing(paused) => self.pause(paused),
         }
     }
 
@@ -245,6 +253,13 @@ impl Shard {
             let message = format!("this identity is registered as node {}", node.0);
             return refused(ErrorCode::InvalidRequest, message);
         }
+        if info.state == NodeState::Removed {
+            let message = format!(
+                "node {} was removed from the mesh for good; to come back as a new node start with an empty directory",
+                node.0
+            );
+            return refused(ErrorCode::PolicyViolation, message);
+        }
         if info.retired.contains(&registration.incarnation) {
             let message = format!(
                 "node {} has lived in a newer data directory since; this one is an old copy: do not start it",
@@ -255,6 +270,9 @@ impl Shard {
         if info.incarnation != registration.incarnation {
             info.retired.insert(info.incarnation);
             info.incarnation = registration.incarnation;
+        }
+        if info.state == NodeState::Dead {
+            info.state = NodeState::Active;
         }
         info.kafka = registration.kafka;
         info.mesh = registration.mesh;
@@ -277,10 +295,12 @@ impl Shard {
             };
             return refused(ErrorCode::InvalidRequest, message);
         }
-        if let Some(owner) = self.nodes.values().find(|node| node.value.mesh == registration.mesh) {
+        let present = |node: &&Versioned<NodeInfo>| node.value.state != NodeState::Removed;
+        let owner = self.nodes.values().filter(present).find(|node| node.value.mesh == registration.mesh);
+        if let Some(owner) = owner {
             let message = format!(
-                "the address {} belongs to node {}, which has another data directory: start that one again, or \
-                 join with another address",
+                "the address {0} belongs to node {1}, which has another data directory: start that one again, join with \
+                 another address, or take node {1} out of the mesh (rafka nodes remove {1})",
                 registration.mesh, owner.value.node.0
             );
             return refused(ErrorCode::PolicyViolation, message);
@@ -300,6 +320,7 @@ impl Shard {
             zone: registration.zone,
             weight: registration.weight,
             retired: BTreeSet::new(),
+            state: NodeState::Active,
         });
         Outcome::Registered { node }
     }
@@ -560,6 +581,9 @@ impl Shard {
         let from = if from < self.deleted_from || from > self.version { 0 } else { from };
         let fresh = |changed: u64| from == 0 || changed > from;
         let mut changes = Vec::new();
+        if self.id == ShardId(0) && fresh(self.paused.changed) {
+            changes.push(Change::Paused(self.paused.value));
+        }
         if from != 0 {
             let deleted = self.deleted.iter().filter(|(version, _)| fresh(*version));
             changes.extend(deleted.map(|(_, id)| Change::TopicDeleted(*id)));
@@ -581,4 +605,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,10 +10,11 @@
 //! | cluster id | text, only meaningful from shard 0 |
 //! | changes | u32 count, each a tag u8 and its body |
 //!
-//! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 node.
+//! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
+//! 6 balancing paused bool.
 
 use super::bytes::{Reader, Writer};
-use super::descriptor::{DecodeError, Descriptor, NodeInfo, SHARDS, ShardId, Topic};
+use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
@@ -29,6 +30,8 @@ pub enum Change {
     Descriptor(Descriptor),
     /// A node registered, or changed.
     Node(NodeInfo),
+    /// Whether replicas are not moved for balance.
+    Paused(bool),
 }
 
 /// What changed in a shard.
@@ -76,9 +79,18 @@ impl ShardUpdate {
                     w.u8(3);
                     descriptor.write(w);
                 }
-                Change::Node(node) => {
+                Change::Node(node) if node.is_active() => {
                     w.u8(4);
                     node.write(w);
+                }
+                Change::Paused(paused) => {
+                    w.u8(6);
+                    w.bool(*paused);
+                }
+                Change::Node(node) => {
+                    w.u8(5);
+                    node.write(w);
+                    w.u8(node.state.byte());
                 }
             }
         }
@@ -111,6 +123,11 @@ impl ShardUpdate {
             2 => Ok(Change::TopicDeleted(TopicId(r.array()?))),
             3 => Ok(Change::Descriptor(Descriptor::read(r)?)),
             4 => Ok(Change::Node(NodeInfo::read(r)?)),
+            5 => {
+                let node = NodeInfo::read(r)?;
+                Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }))
+            }
+            6 => Ok(Change::Paused(r.bool()?)),
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

@@ -7,7 +7,8 @@ use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
 use super::descriptor::{
-    DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, PartitionKey, SHARDS, ShardId, Topic,
+    DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
+    Topic,
 };
 use super::shard::Shard;
 use super::update::{Change, ShardUpdate};
@@ -43,6 +44,7 @@ pub struct View {
     descriptors: BTreeMap<PartitionKey, Descriptor>,
     by_node: BTreeMap<NodeId, BTreeSet<PartitionKey>>,
     nodes: BTreeMap<NodeId, NodeInfo>,
+    paused: bool,
 }
 
 impl View {
@@ -117,6 +119,7 @@ impl View {
                     self.descriptors.insert(key, descriptor);
                 }
             }
+            Change::Paused(paused) => self.paused = paused,
             Change::Node(node) => {
                 if self.nodes.get(&node.node) != Some(&node) {
                     touched.nodes = true;
@@ -225,14 +228,24 @@ impl View {
         replicas.map(|replica| replica.node).filter(|&peer| peer != node).collect()
     }
 
-    /// A registered node.
+    /// A node that was ever registered.
     pub fn node(&self, node: NodeId) -> Option<&NodeInfo> {
         self.nodes.get(&node)
     }
 
-    /// All registered nodes by id.
+    /// The nodes of the mesh by id, also those that are away.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values()
+        self.nodes.values().filter(|node| node.state != NodeState::Removed)
+    }
+
+    /// All desired replicas of all partitions, shards included.
+    pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        self.descriptors.values()
+    }
+
+    /// Whether replicas shall not be moved for balance.
+    pub fn balancing_paused(&self) -> bool {
+        self.paused
     }
 
     /// How many replicas of users' partitions each node is desired to hold.
@@ -249,6 +262,7 @@ impl View {
         let mut cluster_id = String::new();
         if shard == ShardId(0) {
             cluster_id.clone_from(&self.cluster_id);
+            changes.push(Change::Paused(self.paused));
             changes.extend(self.nodes.values().cloned().map(Change::Node));
         }
         let topics = self.topics.values().filter(|topic| ShardId::of_topic(topic.id) == shard);

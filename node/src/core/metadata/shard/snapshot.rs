@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 1 |
+//! | format | u8, 2; format 1 ends before the last two fields |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -16,15 +16,20 @@
 //! | topics, descriptors, nodes | three lists of u64 version and the thing |
 //! | deletions | list of u64 version, id 16 bytes |
 //! | term floors | list of name text, u32 |
+//! | nodes that are not active | list of node i32, state u8 |
+//! | balancing | u64 version, paused bool |
 
 use std::collections::BTreeMap;
 
 use super::super::bytes::{Reader, Writer};
-use super::super::descriptor::{DecodeError, Descriptor, NodeInfo, SHARDS, ShardId, TERM_MAX, Topic};
+use super::super::descriptor::{
+    DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, TERM_MAX, Topic,
+};
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_STATES: u8 = 1;
 
 impl Shard {
     /// The whole state, for checkpoints and for followers behind the log start. Equal states have equal
@@ -64,6 +69,15 @@ impl Shard {
             w.text(name);
             w.u32(floor);
         }
+        let others: Vec<&NodeInfo> =
+            self.nodes.values().map(|node| &node.value).filter(|node| !node.is_active()).collect();
+        w.count(others.len());
+        for node in others {
+            w.node(node.node);
+            w.u8(node.state.byte());
+        }
+        w.u64(self.paused.changed);
+        w.bool(self.paused.value);
         w.0
     }
 
@@ -75,7 +89,7 @@ impl Shard {
     pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8()?;
-        if format != FORMAT {
+        if format != FORMAT && format != FORMAT_WITHOUT_STATES {
             return Err(DecodeError::Unknown(format));
         }
         let id = ShardId(r.u8()?);
@@ -97,6 +111,12 @@ impl Shard {
         shard.nodes = by_key(&mut r, NodeInfo::read, |node| node.node)?;
         shard.deleted = r.list(24, |r| Ok((r.u64()?, TopicId(r.array()?))))?.into();
         shard.floors = r.list(8, |r| Ok((r.text()?, r.u32()?)))?.into_iter().collect();
+        if format != FORMAT_WITHOUT_STATES {
+            for (node, state) in r.list(5, |r| Ok((r.node()?, NodeState::of_byte(r.u8()?)?)))? {
+                shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.state = state;
+            }
+            shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
+        }
         r.end()?;
         let topics = shard.topics.values().map(|topic| &topic.value);
         shard.names = topics.map(|topic| (topic.name.clone(), topic.id)).collect();

@@ -51,7 +51,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 16) {
+        Self(match draw(g, 20) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -77,6 +77,17 @@ impl Arbitrary for Drawn {
             10 => Command::FinishReplacement { key, old: triple(g) },
             11 => Command::AllocateProducerIds { node: NodeId(1), count: u32::from(small(g)) },
             13 => Command::AbandonTopic { topic: id },
+            16 => Command::SetNodeState {
+                node: NodeId(i32::from(draw(g, 4))),
+                incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
+                state: NodeState::ALL[usize::from(draw(g, 5))],
+            },
+            17 | 18 => {
+                let kept = (1..=i32::from(draw(g, 4))).map(replica);
+                let new = (0..draw(g, 2)).map(|_| triple(g)).collect::<Vec<_>>();
+                Command::Reassign { key, replicas: kept.chain(new).collect() }
+            }
+            19 => Command::PauseBalancing(bool::arbitrary(g)),
             14 | 15 => Command::AddPartitions {
                 topic: id,
                 from: i32::from(draw(g, 5)),

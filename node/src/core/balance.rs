@@ -1,0 +1,86 @@
+//! Where replicas and leaders should be, carried out: orders of the leader of shard 0, leaders that go where the descriptors prefer them, and
+//! nodes that shall not lead.
+//!
+//! The decisions are [`metadata::balancing`](super::metadata::balancing)'s.
+
+use mesh::raft::{Input, NodeId, ReplicaId};
+use storage::{Disk, LogId};
+
+use super::after_ms;
+use super::metadata::balancing::next_orders;
+use super::metadata::{NodeState, ShardId};
+use super::node::Node;
+use super::shards::Purpose;
+
+/// Leaders that may go home at one look: the mesh shall not be without all of them at once.
+const HANDOVERS_AT_ONCE: usize = 16;
+
+impl<D: Disk> Node<D> {
+    /// As the leader of shard 0: what the mesh as a whole needs next.
+    pub(crate) fn tend_mesh(&mut self) {
+        if self.leading(u32::from(ShardId(0).0)).is_none() {
+            self.absences = Default::default();
+            return;
+        }
+        let now = self.now.mono;
+        let mut live = self.liveness.live();
+        live.insert(self.identity.node);
+        let grace_us = self.config.dead_after_ms.saturating_mul(1_000);
+        let dead = self.absences.look(now, &self.view, &live, grace_us);
+        let busy = self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Balance);
+        if busy || now < self.balance_at {
+            return;
+        }
+        self.balance_at = after_ms(now, self.config.balance_ms);
+        let orders = match dead.is_empty() {
+            true => next_orders(&self.view, &live, self.config.moves_at_once),
+            false => dead,
+        };
+        for (shard, command) in orders {
+            tracing::info!(shard = shard.0, ?command, "the mesh is put in order");
+            self.submit(shard, &command, Purpose::Balance);
+        }
+    }
+
+    /// Leaders that are not where their descriptors prefer them go there, once the preferred replica was in sync for a while; a node that
+    /// shall not lead hands over what others can lead.
+    pub(crate) fn send_leaders_home(&mut self) {
+        let led: Vec<LogId> =
+            self.partitions.values().filter(|partition| partition.leads()).map(|p| p.log).collect();
+        let willing = self.may_lead(self.identity.node);
+        let mut left = HANDOVERS_AT_ONCE;
+        for log in led {
+            let successor = if willing { self.rightful_leader(log) } else { self.another_leader(log) };
+            if let Some(successor) = successor
+                && left > 0
+            {
+                left -= 1;
+                self.drive(log, Input::Transfer(successor));
+            }
+        }
+    }
+
+    fn may_lead(&self, node: NodeId) -> bool {
+        self.view.node(node).is_none_or(|info| info.state == NodeState::Active)
+    }
+
+    /// The preferred replica of a partition that is led here, if it has been able to lead for long enough.
+    fn rightful_leader(&mut self, log: LogId) -> Option<ReplicaId> {
+        let since = after_ms(self.now.mono, self.config.prefer_after_ms);
+        let partition = self.partitions.get(&log)?;
+        let preferred = self.view.descriptor(partition.key)?.replicas.first().copied()?;
+        let able = preferred != partition.id
+            && self.may_lead(preferred.node)
+            && partition.replica.as_ref()?.in_sync().contains(&preferred);
+        let partition = self.partitions.get_mut(&log)?;
+        let due = partition.home_at.filter(|_| able).unwrap_or(since);
+        partition.home_at = able.then_some(due);
+        (able && self.now.mono >= due).then_some(preferred)
+    }
+
+    fn another_leader(&self, log: LogId) -> Option<ReplicaId> {
+        let partition = self.partitions.get(&log)?;
+        let in_sync = partition.replica.as_ref()?.in_sync();
+        in_sync.into_iter().find(|id| *id != partition.id && self.may_lead(id.node))
+    }
+}

@@ -1,0 +1,200 @@
+//! What the leader of shard 0 does for the mesh as a whole: calls nodes dead that stay away, moves replicas off nodes that shall not hold
+//! any, then spreads replicas and preferred leaders evenly. Pure: from a view to commands.
+//!
+//! Nothing here is trusted: a command names the next replica epoch of its partition, so one that was planned from an old view does
+//! nothing, and two leaders of shard 0 that do not know of each other do no harm. While shard 0 has no leader nothing is moved.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh::balance::{Balance, Move, Placed};
+use mesh::raft::{NodeId, ReplicaEpoch, ReplicaId, Time};
+
+use super::command::Command;
+use super::descriptor::{Descriptor, NodeInfo, NodeState, PartitionKey, ShardId};
+use super::view::View;
+use crate::core::request::TopicId;
+
+/// Most preferred leaders that change at once; that costs a few bytes each.
+const LEADS_AT_ONCE: usize = 64;
+
+/// A command and the shard that it is for.
+pub type Order = (ShardId, Command);
+
+/// The next moves. `live` are the nodes that are up, `most` how many moves may be under way at a time.
+///
+/// Nodes that shall not hold replicas are emptied first. Replicas move for evenness only while every active node is up, or
+/// one that restarts would cost the mesh a copy of all it has.
+pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Order> {
+    let descriptors: Vec<&Descriptor> = view.descriptors().collect();
+    let under_way = descriptors.iter().filter(|descriptor| !descriptor.leaving.is_empty()).count();
+    let room = most.saturating_sub(under_way);
+    let active: Vec<&NodeInfo> = view.nodes().filter(|info| info.is_active()).collect();
+    let all_up = active.iter().all(|info| live.contains(&info.node));
+    let leaves: BTreeSet<NodeId> = descriptors
+        .iter()
+        .flat_map(|descriptor| &descriptor.replicas)
+        .map(|replica| replica.node)
+        .filter(|&node| !view.node(node).is_some_and(|info| info.state.keeps()))
+        .collect();
+    let balance = |only_live: bool| {
+        let nodes = active.iter().filter(|info| !only_live || live.contains(&info.node));
+        let zones = view.nodes().map(|info| (info.node, info.zone.clone())).collect();
+        Balance::new(placed(&descriptors), nodes.map(|info| info.placement()).collect(), zones)
+    };
+    let mut moves = if leaves.is_empty() { Vec::new() } else { balance(true).evict(&leaves, room) };
+    if moves.is_empty() && all_up && !view.balancing_paused() {
+        moves = balance(false).level(room);
+    }
+    let moved: BTreeSet<usize> = moves.iter().map(|one| one.partition).collect();
+    let leads = balance(false).lead(LEADS_AT_ONCE);
+    let leads = leads.into_iter().filter(|(at, _)| !moved.contains(at));
+    let led = leads.filter_map(|(at, nodes)| reorder(descriptors[at], &nodes));
+    let moves = moves.into_iter().filter_map(|one| replace(view, descriptors[one.partition], one));
+    moves.chain(led).collect()
+}
+
+fn placed(descriptors: &[&Descriptor]) -> Vec<Placed> {
+    let mut topics: BTreeMap<TopicId, usize> = BTreeMap::new();
+    let place = |descriptor: &&Descriptor| {
+        let PartitionKey { topic, partition } = descriptor.key;
+        let next = topics.len();
+        Placed {
+            key: [&topic.0[..], &partition.to_be_bytes()].concat(),
+            topic: *topics.entry(topic).or_insert(next),
+            nodes: descriptor.replicas.iter().map(|replica| replica.node).collect(),
+            free: !descriptor.creating && descriptor.leaving.is_empty(),
+        }
+    };
+    descriptors.iter().map(place).collect()
+}
+
+fn replace(view: &View, descriptor: &Descriptor, Move { from, to, .. }: Move) -> Option<Order> {
+    let old = descriptor.replica_on(from)?;
+    let new = newcomer(view, to, descriptor.next_replica_epoch())?;
+    let key = descriptor.key;
+    Some((key.home(), Command::ReplaceReplica { key, old, new }))
+}
+
+fn newcomer(view: &View, node: NodeId, epoch: ReplicaEpoch) -> Option<ReplicaId> {
+    Some(ReplicaId { node, incarnation: view.node(node)?.incarnation, epoch })
+}
+
+fn reorder(descriptor: &Descriptor, nodes: &[NodeId]) -> Option<Order> {
+    let replicas: Option<Vec<ReplicaId>> = nodes.iter().map(|&node| descriptor.replica_on(node)).collect();
+    let key = descriptor.key;
+    Some((key.home(), Command::Reassign { key, replicas: replicas? }))
+}
+
+/// Which nodes the leader of shard 0 has not heard, and since when.
+#[derive(Debug, Default)]
+pub struct Absences {
+    since: BTreeMap<NodeId, Time>,
+}
+
+impl Absences {
+    /// Looks at who is up; returns whom to call dead: those that were away for `grace_us`, and nobody as long as more than a third of
+    /// the nodes that are not dead yet is away, for then it is more likely the network, or this node.
+    pub fn look(&mut self, now: Time, view: &View, live: &BTreeSet<NodeId>, grace_us: u64) -> Vec<Order> {
+        let expected: Vec<&NodeInfo> = view.nodes().filter(|info| info.state != NodeState::Dead).collect();
+        let away: BTreeSet<NodeId> =
+            expected.iter().map(|info| info.node).filter(|node| !live.contains(node)).collect();
+        self.since.retain(|node, _| away.contains(node));
+        for &node in &away {
+            self.since.entry(node).or_insert(now);
+        }
+        if away.len() * 3 > expected.len() {
+            return Vec::new();
+        }
+        let is_due = |info: &&&NodeInfo| {
+            info.state.keeps() && self.since.get(&info.node).is_some_and(|since| now >= since.after(grace_us))
+        };
+        let dead = |info: &&NodeInfo| Command::SetNodeState {
+            node: info.node,
+            incarnation: info.incarnation,
+            state: NodeState::Dead,
+        };
+        expected.iter().filter(is_due).map(|info| (ShardId(0), dead(info))).collect()
+    }
+
+    /// Since when a node is away.
+    pub fn since(&self, node: NodeId) -> Option<Time> {
+        self.since.get(&node).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::raft::Incarnation;
+
+    use super::*;
+    use crate::core::metadata::Shard;
+    use crate::core::metadata::shard::tests::founding;
+
+    /// What is known after these states of nodes were decided.
+    fn view(nodes: i32, states: &[(i32, NodeState)]) -> View {
+        let mut shard = Shard::founded(ShardId(0), &founding(nodes));
+        let created =
+            Command::MarkCreated { topic: super::super::METADATA_TOPIC, partitions: (0..16).collect() };
+        shard.apply(1, &created.encode());
+        for (index, &(node, state)) in (2..).zip(states) {
+            let incarnation = Incarnation(u64::from(node.unsigned_abs()) * 100);
+            shard.apply(index, &Command::SetNodeState { node: NodeId(node), incarnation, state }.encode());
+        }
+        let mut view = View::default();
+        view.merge(shard.update_since(0));
+        view
+    }
+
+    fn all(nodes: i32) -> BTreeSet<NodeId> {
+        (1..=nodes).map(NodeId).collect()
+    }
+
+    fn moves(orders: &[Order]) -> Vec<(NodeId, NodeId)> {
+        let of = |order: &Order| match &order.1 {
+            Command::ReplaceReplica { old, new, .. } => Some((old.node, new.node)),
+            _ => None,
+        };
+        orders.iter().filter_map(of).collect()
+    }
+
+    #[test]
+    fn a_node_that_shall_go_is_emptied_a_few_at_a_time() {
+        let view = view(4, &[(3, NodeState::Decommissioning)]);
+        let held = view.desired_on(NodeId(3)).count();
+        let orders = next_orders(&view, &all(4), 5);
+        assert_eq!(moves(&orders).len(), 5);
+        assert!(moves(&orders).iter().all(|(from, to)| from.0 == 3 && to.0 != 3), "{orders:?}");
+        assert_eq!(moves(&next_orders(&view, &all(4), 100)).len(), held);
+        let alone: BTreeSet<NodeId> = [NodeId(3)].into();
+        assert!(moves(&next_orders(&view, &alone, 100)).is_empty(), "who could take it is away");
+    }
+
+    #[test]
+    fn with_as_many_nodes_as_replicas_nothing_moves() {
+        let view = view(3, &[(3, NodeState::Dead)]);
+        assert!(moves(&next_orders(&view, &all(3), 100)).is_empty());
+    }
+
+    #[test]
+    fn a_drained_node_keeps_its_replicas_and_is_not_preferred() {
+        let view = view(3, &[(2, NodeState::Draining)]);
+        let orders = next_orders(&view, &all(3), 100);
+        assert!(moves(&orders).is_empty());
+        let led = view.descriptors().filter(|descriptor| descriptor.replicas[0].node == NodeId(2)).count();
+        assert!(led > 0 && orders.len() == led, "{orders:?}");
+    }
+
+    #[test]
+    fn a_node_is_dead_after_the_grace_time_unless_many_are_away() {
+        let (view, second) = (view(5, &[]), 1_000_000);
+        let mut absences = Absences::default();
+        let up: BTreeSet<NodeId> = [1, 2, 3, 4].map(NodeId).into();
+        let mut look = |at: u64, live: &BTreeSet<NodeId>| {
+            absences.look(Time(at * second), &view, live, 10 * second).len()
+        };
+        assert_eq!((look(1, &up), look(10, &up), look(11, &up)), (0, 0, 1));
+        let few: BTreeSet<NodeId> = [1, 2, 3].map(NodeId).into();
+        assert_eq!((look(12, &few), look(60, &few)), (0, 0), "two of five are more than a third");
+        assert_eq!((look(61, &all(5)), look(62, &up), look(72, &up)), (0, 0, 1), "it was back meanwhile");
+    }
+}

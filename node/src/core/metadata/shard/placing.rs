@@ -1,0 +1,126 @@
+//! The commands that move replicas and decide about nodes.
+
+use std::collections::BTreeMap;
+
+use mesh::raft::{Incarnation, NodeId, ReplicaEpoch, ReplicaId};
+
+use super::super::bytes::all_distinct;
+use super::super::descriptor::{Descriptor, METADATA_TOPIC, NodeState, PartitionKey, ShardId};
+use super::{LEAVING_MAX, Outcome, REPLICAS_MAX, Shard, refused};
+use crate::core::error::ErrorCode;
+
+impl Shard {
+    /// Whether replicas shall not be moved for balance; only shard 0 knows.
+    pub fn balancing_paused(&self) -> bool {
+        self.paused.value
+    }
+
+    pub(super) fn pause(&mut self, paused: bool) -> Outcome {
+        if self.id != ShardId(0) {
+            return refused(ErrorCode::InvalidRequest, "balancing is paused in shard 0");
+        }
+        if self.paused.value != paused {
+            self.paused = super::Versioned { changed: self.version, value: paused };
+        }
+        Outcome::Done
+    }
+
+    pub(super) fn set_state(&mut self, node: NodeId, incarnation: Incarnation, state: NodeState) -> Outcome {
+        let Some(mut info) = self.nodes.get(&node).map(|known| known.value.clone()) else {
+            return refused(ErrorCode::BrokerIdNotRegistered, format!("there is no node {}", node.0));
+        };
+        if info.state == state {
+            return Outcome::Done;
+        }
+        let id = node.0;
+        if info.incarnation != incarnation {
+            let message = format!("node {id} began another life since");
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        let refusal = match (info.state, state) {
+            (NodeState::Removed, _) => Some(format!("node {id} was removed, and that is final")),
+            (NodeState::Active | NodeState::Draining, NodeState::Removed) => Some(format!(
+                "node {id} is {}: decommission it first, or wait until it is found dead",
+                info.state.name()
+            )),
+            (NodeState::Decommissioning, NodeState::Dead) => {
+                Some(format!("node {id} is being decommissioned: its replicas move already"))
+            }
+            (NodeState::Dead, NodeState::Draining) => Some(format!("node {id} is dead")),
+            _ => None,
+        };
+        if let Some(message) = refusal {
+            return refused(ErrorCode::InvalidRequest, message);
+        }
+        info.state = state;
+        self.put_node(info);
+        Outcome::Done
+    }
+
+    pub(super) fn reassign(&mut self, key: PartitionKey, replicas: Vec<ReplicaId>) -> Outcome {
+        let lives: BTreeMap<NodeId, Incarnation> =
+            self.nodes.values().map(|node| (node.value.node, node.value.incarnation)).collect();
+        let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        let descriptor = &mut versioned.value;
+        if descriptor.replicas == replicas {
+            return Outcome::Done;
+        }
+        if let Err(outcome) = may_reassign(descriptor, &replicas, &lives) {
+            return outcome;
+        }
+        let gone: Vec<ReplicaId> =
+            descriptor.replicas.iter().copied().filter(|replica| !replicas.contains(replica)).collect();
+        for old in gone {
+            descriptor.leaving.push(old);
+            let fence = descriptor.fenced.entry(old.node).or_insert(old.epoch);
+            *fence = (*fence).max(old.epoch);
+        }
+        descriptor.replicas = replicas;
+        descriptor.epoch += 1;
+        versioned.changed = self.version;
+        Outcome::Done
+    }
+}
+
+/// Whether a partition may have these replicas next.
+fn may_reassign(
+    descriptor: &Descriptor,
+    replicas: &[ReplicaId],
+    lives: &BTreeMap<NodeId, Incarnation>,
+) -> Result<(), Outcome> {
+    let invalid = |message: &str| Err(refused(ErrorCode::InvalidReplicaAssignment, message));
+    let nodes: Vec<NodeId> = replicas.iter().map(|replica| replica.node).collect();
+    if nodes.is_empty() || nodes.len() > REPLICAS_MAX || !all_distinct(&nodes) {
+        return invalid("a partition has 1 to 15 replicas, each on another node");
+    }
+    if descriptor.creating {
+        return Err(refused(ErrorCode::InvalidRequest, "the partition is being created"));
+    }
+    if descriptor.replicas.len() == 1 && replicas.len() == 2 {
+        return invalid("from 1 replica a partition goes to 3: with 2 it would stop while either is down");
+    }
+    let kept = replicas.iter().filter(|replica| descriptor.replicas.contains(replica)).count();
+    if descriptor.leaving.len() + descriptor.replicas.len() - kept > LEAVING_MAX {
+        return Err(refused(
+            ErrorCode::ThrottlingQuotaExceeded,
+            "too many replacements of this partition are unfinished",
+        ));
+    }
+    let mut next = descriptor.next_replica_epoch();
+    for replica in replicas.iter().filter(|replica| !descriptor.replicas.contains(replica)) {
+        if replica.epoch != next || next.0 == u32::MAX {
+            return Err(refused(
+                ErrorCode::InvalidRequest,
+                "a replica epoch is not the partition's next one",
+            ));
+        }
+        if descriptor.replica_on(replica.node).is_some() {
+            return invalid("the node already has a replica");
+        }
+        if descriptor.key.topic == METADATA_TOPIC && lives.get(&replica.node) != Some(&replica.incarnation) {
+            return invalid("the node is not registered in this incarnation");
+        }
+        next = ReplicaEpoch(next.0 + 1);
+    }
+    Ok(())
+}

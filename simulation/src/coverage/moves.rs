@@ -1,0 +1,96 @@
+//! Replicas and leaders that go elsewhere, and what is decided about nodes.
+
+use std::collections::BTreeMap;
+
+use mesh::raft::{EntryKind, NodeId};
+use node::core::metadata::{Command, NodeState, PartitionKey};
+
+use super::{Fact, Scene, Situation, Tally, Watch};
+
+const MOVED: Situation = Situation("replica ordered to another node");
+const SHARD_MOVED: Situation = Situation("metadata shard's replica ordered to another node");
+const REORDERED: Situation = Situation("another replica of a partition preferred");
+const DRAINED: Situation = Situation("node drained");
+const DECOMMISSIONED: Situation = Situation("node decommissioned");
+const DEAD: Situation = Situation("node called dead");
+const BACK: Situation = Situation("node that was called dead comes back");
+const PAUSED: Situation = Situation("balancing paused");
+
+/// Watches what the shards commit.
+#[derive(Default)]
+pub(super) struct Moves {
+    states: BTreeMap<NodeId, NodeState>,
+}
+
+impl Moves {
+    fn command(&mut self, command: &Command, tally: &mut Tally) {
+        match command {
+            Command::ReplaceReplica { key, old, new } if old.node != new.node => {
+                tally.count(if is_shard(*key) { SHARD_MOVED } else { MOVED });
+            }
+            Command::Reassign { .. } => tally.count(REORDERED),
+            Command::PauseBalancing(true) => tally.count(PAUSED),
+            Command::SetNodeState { node, state, .. } => {
+                let new = self.states.insert(*node, *state) != Some(*state);
+                tally.count_if(new && *state == NodeState::Draining, DRAINED);
+                tally.count_if(new && *state == NodeState::Decommissioning, DECOMMISSIONED);
+                tally.count_if(new && *state == NodeState::Dead, DEAD);
+            }
+            Command::RegisterNode(registration) => {
+                if let Some(node) = registration.node
+                    && self.states.get(&node) == Some(&NodeState::Dead)
+                {
+                    self.states.remove(&node);
+                    tally.count(BACK);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_shard(key: PartitionKey) -> bool {
+    key.as_shard().is_some()
+}
+
+impl Watch for Moves {
+    fn situations(&self) -> &'static [Situation] {
+        &[MOVED, SHARD_MOVED, REORDERED, DRAINED, DECOMMISSIONED, DEAD, BACK, PAUSED]
+    }
+
+    fn see(&mut self, _scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {
+        if let Fact::Committed { key, entry } = fact
+            && is_shard(*key)
+            && entry.kind == EntryKind::Command.to_u8()
+            && let Ok(command) = Command::decode(&entry.payload)
+        {
+            self.command(&command, tally);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh::raft::Incarnation;
+    use node::core::metadata::ShardId;
+
+    use super::super::doctored::seen;
+    use super::*;
+
+    #[test]
+    fn a_decision_that_is_repeated_counts_once() {
+        let dead =
+            Command::SetNodeState { node: NodeId(2), incarnation: Incarnation(1), state: NodeState::Dead };
+        let entry = storage::Entry {
+            index: 1,
+            term: 1,
+            base_offset: 0,
+            record_count: 0,
+            kind: EntryKind::Command.to_u8(),
+            timestamp_ms: -1,
+            payload: dead.encode().into(),
+        };
+        let fact = || Fact::Committed { key: PartitionKey::of_shard(ShardId(0)), entry: &entry };
+        assert_eq!(seen(&[fact(), fact()]).get(DEAD.0), Some(&1));
+    }
+}
