@@ -8,6 +8,8 @@ use crate::mesh::Mesh;
 use serde::Deserialize;
 use serde_json::Value;
 use std::fmt;
+use ureq::Body;
+use ureq::http::Response;
 
 /// The mesh as one node knows it (`/v1/nodes`).
 #[derive(Deserialize, Default, Debug, Clone)]
@@ -39,6 +41,8 @@ pub struct Node {
     pub mesh: String,
     /// Its HTTP port, `HOST:PORT`.
     pub http: String,
+    /// What the mesh has decided about it: `active`, `draining`, `decommissioning`, `dead`.
+    pub state: String,
     /// Whether the answering node holds it for alive.
     pub up: bool,
     /// Partitions that it leads, metadata shards included.
@@ -57,6 +61,56 @@ pub struct Node {
     pub left_ms_ago: Option<u64>,
     /// When it last spoke from an old copy of its data directory, in milliseconds before the answer.
     pub old_copy_ms_ago: Option<u64>,
+}
+
+/// What becomes of a node, see [`Mesh::set_node_state`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// It holds replicas and leads.
+    Active,
+    /// It keeps its replicas, gets no new ones, and leads nothing that others can lead.
+    Draining,
+    /// The same, and its replicas move to other nodes.
+    Decommissioning,
+    /// It is out of the mesh for good. Only for a node that is dead or was decommissioned.
+    Removed,
+}
+
+impl NodeState {
+    fn name(self) -> &'static str {
+        match self {
+            NodeState::Active => "active",
+            NodeState::Draining => "draining",
+            NodeState::Decommissioning => "decommissioning",
+            NodeState::Removed => "removed",
+        }
+    }
+}
+
+/// Which replicas move (`/v1/balance`).
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Balance {
+    /// Whether moves for evenness are paused. Nodes that are dead or decommissioned are emptied all the same.
+    pub paused: bool,
+    /// Partitions with a replica on its way.
+    pub moving: Vec<Moving>,
+    /// Moves that are to be begun next.
+    pub waiting: u64,
+}
+
+/// A partition with a replica on its way.
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Moving {
+    /// `TOPIC/NUMBER`.
+    pub partition: String,
+    /// The nodes that shall have it.
+    pub replicas: Vec<i64>,
+    /// The nodes that had it and have not let go yet.
+    pub leaving: Vec<i64>,
 }
 
 /// A topic's partitions as one node knows them (`/v1/partitions`).
@@ -180,6 +234,33 @@ impl Mesh {
         typed(self, &get(self, "/v1/nodes")?)
     }
 
+    /// Decides what becomes of a node. `operator` is who decides, for the log of the node at [`Mesh::http_address`].
+    ///
+    /// # Errors
+    ///
+    /// As [`get`]; [`Error::HttpRefused`] also when the mesh says no, with the reason.
+    pub fn set_node_state(&self, node: u32, state: NodeState, operator: &str) -> Result<(), Error> {
+        post(self, &format!("/v1/nodes?node={node}&state={}", state.name()), operator)
+    }
+
+    /// Which replicas move.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`].
+    pub fn balance(&self) -> Result<Balance, Error> {
+        typed(self, &get(self, "/v1/balance")?)
+    }
+
+    /// Pauses the moves of replicas for evenness, or lets them go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mesh::set_node_state`].
+    pub fn pause_balancing(&self, paused: bool, operator: &str) -> Result<(), Error> {
+        post(self, &format!("/v1/balance?paused={paused}"), operator)
+    }
+
     /// A topic's partitions, as the node at [`Mesh::http_address`] knows them; [`Mesh::describe_topic`] is for when HTTP may
     /// be closed.
     ///
@@ -217,18 +298,27 @@ impl Mesh {
 /// [`Error::HttpUnreachable`] when nobody speaks HTTP there within [`Mesh::wait`]; [`Error::HttpRefused`] when the node answers
 /// an error, and [`Error::NotRafka`] when it answers something other than JSON.
 pub fn get(mesh: &Mesh, path: &str) -> Result<Value, Error> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(mesh.wait()))
-        .http_status_as_error(false)
-        .proxy(None)
-        .build()
-        .into();
+    read(mesh, agent(mesh).get(format!("http://{}{path}", mesh.http_address())).call())
+}
+
+/// Asks for something to be done; nodes want to know who asks.
+fn post(mesh: &Mesh, path: &str, operator: &str) -> Result<(), Error> {
+    let request = agent(mesh).post(format!("http://{}{path}", mesh.http_address()));
+    read(mesh, request.header("X-Rafka-Operator", operator).send_empty()).map(|_done| ())
+}
+
+fn agent(mesh: &Mesh) -> ureq::Agent {
+    let config = ureq::Agent::config_builder().timeout_global(Some(mesh.wait()));
+    config.http_status_as_error(false).proxy(None).build().into()
+}
+
+fn read(mesh: &Mesh, response: Result<Response<Body>, ureq::Error>) -> Result<Value, Error> {
     let address = mesh.http_address();
     let unreachable = |error: ureq::Error| Error::HttpUnreachable {
         address: address.to_owned(),
         reason: error.to_string(),
     };
-    let mut response = agent.get(format!("http://{address}{path}")).call().map_err(unreachable)?;
+    let mut response = response.map_err(unreachable)?;
     let status = response.status();
     let text = response.body_mut().read_to_string().map_err(unreachable)?;
     if !status.is_success() {

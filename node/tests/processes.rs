@@ -1,6 +1,8 @@
 //! Real processes on free ports of loopback: founding, joining, stopping, killing, and what is refused. Clients speak Kafka
 //! through the codec's client side; everything waits by polling with a deadline.
 
+#[path = "processes/elastic.rs"]
+mod elastic;
 #[path = "processes/network.rs"]
 mod network;
 #[path = "processes/offline.rs"]

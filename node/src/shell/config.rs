@@ -100,6 +100,15 @@ pub struct Raw {
     /// Capacity relative to other nodes, 1 to 1000 [default: 1]
     #[arg(long, env = "RAFKA_WEIGHT", value_name = "N", help_heading = "Mesh")]
     pub weight: Option<u32>,
+    /// How long a node may be away before its replicas are made anew on other nodes [default: 300000]
+    #[arg(long, env = "RAFKA_DEAD_AFTER_MS", value_name = "MS", help_heading = "Mesh")]
+    pub dead_after_ms: Option<u64>,
+    /// Replicas of the whole mesh that may be on the move at a time [default: 32]
+    #[arg(long, env = "RAFKA_MOVES_AT_ONCE", value_name = "N", help_heading = "Mesh")]
+    pub moves_at_once: Option<u64>,
+    /// How long a preferred leader must have been in sync before it leads again [default: 30000]
+    #[arg(long, env = "RAFKA_LEADER_RETURN_MS", value_name = "MS", help_heading = "Mesh")]
+    pub leader_return_ms: Option<u64>,
 
     /// Whether asking for an unknown topic creates it [default: true]
     #[arg(long, env = "RAFKA_AUTO_CREATE_TOPICS", value_name = "true|false", help_heading = "Topics")]
@@ -180,7 +189,7 @@ impl Raw {
         let flags = self;
         first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms,
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
-            advertised_listeners, seeds, join, token_file, zone, weight,
+            advertised_listeners, seeds, join, token_file, zone, weight, dead_after_ms, moves_at_once, leader_return_ms,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
             max_connections_per_ip, socket_request_max_bytes, queued_max_bytes, responses_max_bytes, log_format, log_level, otlp_endpoint, otlp_sample, heartbeat_ms, suspect_ms, election_ms, stop_ms,
             clock_offset_ms)
@@ -258,6 +267,9 @@ pub struct Config {
     pub secret: Option<[u8; 32]>,
     pub zone: String,
     pub weight: u32,
+    pub dead_after_ms: u64,
+    pub moves_at_once: usize,
+    pub leader_return_ms: u64,
     pub auto_create_topics: bool,
     pub default_partitions: i32,
     pub default_replication_factor: i16,
@@ -391,6 +403,15 @@ impl Config {
             secret: raw.token_file.as_deref().map(secret).transpose()?,
             zone: zone(raw.zone)?,
             weight: narrow(within("weight", u64::from(raw.weight.unwrap_or(1)), 1, 1000)?),
+            dead_after_ms: within("dead-after-ms", raw.dead_after_ms.unwrap_or(300_000), 1_000, 86_400_000)?,
+            moves_at_once: narrow(within("moves-at-once", raw.moves_at_once.unwrap_or(32), 1, 10_000)?)
+                as usize,
+            leader_return_ms: within(
+                "leader-return-ms",
+                raw.leader_return_ms.unwrap_or(30_000),
+                0,
+                86_400_000,
+            )?,
             auto_create_topics: raw.auto_create_topics.unwrap_or(true),
             default_partitions: match raw.default_partitions.unwrap_or(1) {
                 given @ 1..=TOPIC_PARTITIONS_MAX => given,

@@ -1,6 +1,7 @@
-//! The HTTP port: a few GETs for people and monitoring, over HTTP/1.1 with one request per connection.
+//! The HTTP port: a few GETs for people and monitoring, and POSTs of operators, over HTTP/1.1 with one request per connection.
 //!
-//! Written by hand, as it takes less than a framework's dependency tree would add: requests have no body and answers are
+//! A POST has no body and must carry the header `X-Rafka-Operator: NAME`: whoever decides is named in the log, and no web page that a
+//! person looks at can do it for them. Written by hand, as it takes less than a framework's dependency tree would add: requests have no body and answers are
 //! small. Bounds: 64 connections, 8 KiB of request head, five seconds for each side.
 
 use std::sync::Arc;
@@ -22,6 +23,9 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An answer may take as long as a lookup in the directory does.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+/// The header of a POST that names who decides.
+const OPERATOR: &str = "x-rafka-operator";
+const OPERATOR_BYTES_MAX: usize = 200;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a page says.
@@ -55,8 +59,10 @@ impl Answer {
         let reason = match self.status {
             200 => "OK",
             400 => "Bad Request",
+            403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            409 => "Conflict",
             503 => "Service Unavailable",
             _ => "Error",
         };
@@ -106,12 +112,18 @@ pub(super) async fn serve(socket: TcpListener, pages: Arc<Pages>, stop: Cancella
 
 async fn answer(mut stream: TcpStream, pages: &Pages) {
     let Ok(Some(head)) = timeout(PATIENCE, head(&mut stream)).await else { return };
-    let answer = match target(&head) {
-        Ok(target) => timeout(ANSWER_PATIENCE, pages.get(target))
-            .await
-            .unwrap_or_else(|_elapsed| Answer::error(503, "the node did not answer in time")),
-        Err(answer) => answer,
+    let answering = async {
+        match target(&head) {
+            Ok(("POST", target)) => match operator(&head) {
+                Some(operator) => pages.post(target, operator).await,
+                None => Answer::error(403, "say who decides: a POST needs the header X-Rafka-Operator"),
+            },
+            Ok((_, target)) => pages.get(target).await,
+            Err(answer) => answer,
+        }
     };
+    let late = |_elapsed| Answer::error(503, "the node did not answer in time");
+    let answer = timeout(ANSWER_PATIENCE, answering).await.unwrap_or_else(late);
     let written = async {
         stream.write_all(&answer.encode()).await?;
         stream.shutdown().await
@@ -134,22 +146,31 @@ async fn head(stream: &mut TcpStream) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// What is asked for, or what to say instead.
-fn target(head: &[u8]) -> Result<&str, Answer> {
+/// The method and what is asked for, or what to say instead.
+fn target(head: &[u8]) -> Result<(&str, &str), Answer> {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let line = std::str::from_utf8(line).map_err(|_binary| Answer::error(400, "not an HTTP request"))?;
     let mut words = line.split(' ');
     match (words.next(), words.next(), words.next(), words.next()) {
-        (Some("GET"), Some(target), Some(version), None)
+        (Some(method @ ("GET" | "POST")), Some(target), Some(version), None)
             if target.starts_with('/') && version.starts_with("HTTP/1.") =>
         {
-            Ok(target)
+            Ok((method, target))
         }
         (Some(_), Some(_), Some(version), None) if version.starts_with("HTTP/1.") => {
-            Err(Answer::error(405, "only GET is served"))
+            Err(Answer::error(405, "only GET and POST are served"))
         }
         _ => Err(Answer::error(400, "not an HTTP request")),
     }
+}
+
+/// Who decides, by the header of that name.
+fn operator(head: &[u8]) -> Option<&str> {
+    let head = std::str::from_utf8(head).ok()?;
+    let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let (_, name) = fields.find(|(field, _)| field.trim().eq_ignore_ascii_case(OPERATOR))?;
+    let name = name.trim();
+    (!name.is_empty() && name.len() <= OPERATOR_BYTES_MAX && !name.contains(char::is_control)).then_some(name)
 }
 
 /// The value of a query's field, with its percent encoding undone; nothing when it is absent or not UTF-8.
@@ -178,9 +199,19 @@ mod tests {
     use quickcheck::quickcheck;
 
     #[test]
-    fn only_gets_are_understood() {
-        assert_eq!(target(b"GET /v1/nodes?a=b HTTP/1.1\r\nHost: x\r\n\r\n"), Ok("/v1/nodes?a=b"));
-        assert_eq!(target(b"POST / HTTP/1.1\r\n\r\n").expect_err("no GET").status, 405);
+    fn who_decides_is_named() {
+        let head = |field: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+        assert_eq!(operator(head("x-rafka-operator:  ann@host ").as_bytes()), Some("ann@host"));
+        assert_eq!(operator(head("X-Rafka-Operator: ").as_bytes()), None);
+        assert_eq!(operator(head("Origin: http://evil").as_bytes()), None);
+        assert_eq!(operator(head(&format!("X-Rafka-Operator: {}", "a".repeat(201))).as_bytes()), None);
+    }
+
+    #[test]
+    fn only_gets_and_posts_are_understood() {
+        assert_eq!(target(b"GET /v1/nodes?a=b HTTP/1.1\r\nHost: x\r\n\r\n"), Ok(("GET", "/v1/nodes?a=b")));
+        assert_eq!(target(b"POST /a HTTP/1.1\r\n\r\n"), Ok(("POST", "/a")));
+        assert_eq!(target(b"PUT / HTTP/1.1\r\n\r\n").expect_err("neither").status, 405);
         for wrong in [
             &b"GET /\r\n\r\n"[..],
             b"GET / HTTP/2\r\n",
@@ -205,7 +236,7 @@ mod tests {
 
     quickcheck! {
         fn hostile_bytes_do_no_harm(head: Vec<u8>, query: String) -> bool {
-            let _ = target(&head);
+            let _ = (target(&head), operator(&head));
             let _ = field(&query, "key");
             true
         }

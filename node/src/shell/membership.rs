@@ -378,9 +378,9 @@ impl Mesh {
         }
     }
 
-    fn tell_time(&self) {
+    fn tell_time(&self, me: NodeId) {
         for peer in self.connected.keys() {
-            self.transport.send(*peer, StreamClass::Control, wire::clock(wall_ms()));
+            self.transport.send(*peer, StreamClass::Control, wire::clock(wall_ms(), me));
         }
     }
 
@@ -410,7 +410,7 @@ impl Mesh {
             Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
                 Some(Frame::Founding(message)) => Input::Message { from: peer.to_bytes(), message },
                 Some(Frame::Joined(answer)) => return Ok(Step::Joined(answer)),
-                Some(Frame::Node(..) | Frame::Join(_) | Frame::Clock(_)) | None => return Ok(Step::Nothing),
+                Some(Frame::Node(..) | Frame::Join(_) | Frame::Clock(..)) | None => return Ok(Step::Nothing),
             },
         };
         let effects = self.founder.step(input);
@@ -442,6 +442,7 @@ impl Mesh {
     /// Pumps events to the node until told to stop. Ends with an error when the mesh will not have this node.
     pub(super) async fn run(
         mut self,
+        me: NodeId,
         worker: WorkerHandle,
         record: FoundingRecord,
         calls: NodeHandle,
@@ -464,7 +465,7 @@ impl Mesh {
                     continue;
                 }
                 _ = clock.tick() => {
-                    self.tell_time();
+                    self.tell_time(me);
                     continue;
                 }
                 () = stop.cancelled() => break,
@@ -474,6 +475,7 @@ impl Mesh {
                 Event::Connected { peer, .. } => {
                     let effects = self.founder.step(Input::Connected { peer_id: peer.to_bytes() });
                     self.perform(effects).await?;
+                    self.transport.send(peer, StreamClass::Control, wire::clock(wall_ms(), me));
                     worker.tell(PeerEvent::Connected(peer)).await
                 }
                 Event::Disconnected { peer } => {
@@ -505,9 +507,12 @@ impl Mesh {
                         }
                         true
                     }
-                    Some(Frame::Clock(theirs)) => {
+                    Some(Frame::Clock(theirs, node)) => {
                         self.compare(peer, theirs);
-                        true
+                        match node {
+                            Some(node) => worker.tell(PeerEvent::Introduced(peer, node)).await,
+                            None => true,
+                        }
                     }
                     Some(Frame::Join(_) | Frame::Joined(_)) | None => true,
                 },

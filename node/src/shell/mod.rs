@@ -423,7 +423,8 @@ async fn serve(
     );
 
     let (mesh_stop, kafka_stop) = (CancellationToken::new(), CancellationToken::new());
-    let pumping = tokio::spawn(mesh.run(worker.clone(), record, calls.clone(), mesh_stop.clone()));
+    let pumping =
+        tokio::spawn(mesh.run(member.node, worker.clone(), record, calls.clone(), mesh_stop.clone()));
     let publishing = tokio::spawn({
         let (transport, metrics) = (transport.clone(), Arc::clone(&metrics));
         async move { hints.publish(&transport, &metrics).await }
@@ -559,6 +560,9 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         },
         stop_ms: config.stop_ms,
         workers: config.workers,
+        dead_after_ms: config.dead_after_ms,
+        moves_at_once: config.moves_at_once,
+        prefer_after_ms: config.leader_return_ms,
         ..NodeConfig::default()
     }
 }

@@ -12,8 +12,8 @@ use storage::inspect::{LogReport, SegmentReport, inspect_telling, survey};
 use storage::{Disk, OpenError};
 
 use super::{data_dir, reference};
-use crate::core::log_meta;
 use crate::core::metadata::{METADATA_TOPIC_NAME, PartitionKey, View};
+use crate::core::{FOUNDED, log_meta};
 
 /// What can be done offline.
 #[derive(Clone, Debug, Subcommand)]
@@ -172,6 +172,9 @@ impl Found {
     /// `topic/partition`, with the topic's id where its name is not known.
     fn name(&self, log: &LogReport) -> String {
         let Some((key, _)) = log_meta::decode(&log.meta) else { return "unreadable name".to_owned() };
+        if key == FOUNDED {
+            return "the mark of the founding".to_owned();
+        }
         let topic = match key.as_shard() {
             Some(_) => METADATA_TOPIC_NAME.to_owned(),
             None => self.topic(key),

@@ -26,10 +26,16 @@ use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
 use super::state;
 use super::worker::{NoAnswer, WorkerHandle};
+use crate::core::error::ErrorCode;
 use crate::core::message::LeaderInfo;
+use crate::core::metadata::balancing::next_orders;
 use crate::core::metadata::endpoint::endpoints;
-use crate::core::metadata::{Descriptor, METADATA_TOPIC_NAME, NodeInfo, PartitionKey, ShardId, View};
+use crate::core::metadata::{
+    Command, Descriptor, METADATA_TOPIC_NAME, NodeInfo, NodeState, PartitionKey, ShardId, View,
+};
+use crate::core::request::{Decision, Request, Response};
 use crate::exposition::Exposition;
+use crate::kafka::ClientContext;
 use crate::kafka::metrics::Metrics as KafkaMetrics;
 
 /// How long a lookup in the directory may take.
@@ -78,12 +84,47 @@ impl Pages {
             "/v1/state" => self.state().await,
             "/v1/partitions" => self.partitions(query).await,
             "/v1/lookup" => self.lookup(query).await,
+            "/v1/balance" => self.balance().await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
+    }
+
+    /// Carries out what an operator decides.
+    pub(super) async fn post(&self, target: &str, operator: &str) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let decision = match decision(path, query) {
+            Ok(decision) => decision,
+            Err(answer) => return answer,
+        };
+        tracing::info!(operator, ?decision, "an operator decides");
+        match self.decide(decision, operator).await {
+            Ok(()) => Answer::json(200, &json!({ "done": true })),
+            Err(answer) => answer,
+        }
+    }
+
+    async fn decide(&self, decision: Decision, operator: &str) -> Result<(), Answer> {
+        let client = ClientContext {
+            listener: Arc::from("http"),
+            address: self.transport.listening(),
+            client_id: Arc::from(operator),
+            principal: Arc::from("User:operator"),
+        };
+        let answer = self.worker()?.ask(Request::Decide(decision), client).await;
+        let Some(Response::Decided { error, message }) = answer else {
+            return Err(Answer::error(503, "the node is stopping"));
+        };
+        let status = match error {
+            ErrorCode::None => return Ok(()),
+            ErrorCode::BrokerIdNotRegistered => 404,
+            ErrorCode::RequestTimedOut => 503,
+            _ => 409,
+        };
+        Err(Answer::error(status, message.unwrap_or_else(|| error.text().to_owned())))
     }
 
     fn worker(&self) -> Result<WorkerHandle, Answer> {
@@ -157,6 +198,10 @@ impl Pages {
         Ok(state::of(self, &self.worker()?).await)
     }
 
+    async fn balance(&self) -> Result<Value, Answer> {
+        Ok(self.worker()?.inspect(balance).await?)
+    }
+
     async fn partitions(&self, query: &str) -> Result<Value, Answer> {
         let topic = field(query, "topic")
             .ok_or_else(|| Answer::error(400, "name a topic: /v1/partitions?topic=NAME"))?;
@@ -200,6 +245,43 @@ impl Pages {
         let hash: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(json!({ "key": text, "hash": hash, "hops": hops, "value": value, "source": source }))
     }
+}
+
+/// What an operator wants.
+fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
+    let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, or /v1/balance?paused=true|false";
+    let wrong = || Answer::error(400, known);
+    match path {
+        "/v1/nodes" => {
+            let node = field(query, "node").and_then(|node| node.parse().ok()).ok_or_else(wrong)?;
+            let name = field(query, "state").ok_or_else(wrong)?;
+            let state = NodeState::ALL.into_iter().find(|state| state.name() == name).ok_or_else(wrong)?;
+            Ok(Decision::NodeState { node, state })
+        }
+        "/v1/balance" => {
+            let paused = field(query, "paused").and_then(|paused| paused.parse().ok()).ok_or_else(wrong)?;
+            Ok(Decision::PauseBalancing(paused))
+        }
+        _ => Err(Answer::error(404, known)),
+    }
+}
+
+/// Whether replicas are moved, which are on their way, and what each node should still give away.
+fn balance(node: &ShellNode) -> Value {
+    let view = node.view();
+    let moving: Vec<Value> = descriptors(view)
+        .filter(|descriptor| !descriptor.leaving.is_empty())
+        .map(|descriptor| {
+            let leaving: Vec<i32> = descriptor.leaving.iter().map(|replica| replica.node.0).collect();
+            let name = partition_name(view, descriptor.key);
+            json!({ "partition": name, "replicas": ids(descriptor), "leaving": leaving })
+        })
+        .collect();
+    let mut live = node.live();
+    live.insert(node.identity().node);
+    let waiting = next_orders(view, &live, usize::MAX);
+    let moves = waiting.iter().filter(|(_, order)| matches!(order, Command::ReplaceReplica { .. })).count();
+    json!({ "paused": view.balancing_paused(), "moving": moving, "waiting": moves })
 }
 
 fn hint_value(hint: &Hint) -> Value {
@@ -362,6 +444,7 @@ fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>, visits: &BTreeMap<Ve
                 "mesh": info.mesh,
                 "http": info.http,
                 "zone": info.zone,
+                "state": info.state.name(),
                 "up": id == me || live.contains(&id),
                 "leads": count(&leads, id),
                 "replicas": count(&replicas, id),

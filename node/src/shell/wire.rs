@@ -6,13 +6,13 @@
 //! | 2 | a founding message | control |
 //! | 3 | a request to join | rpc |
 //! | 4 | the answer to it | rpc |
-//! | 5 | the sender's clock, i64 milliseconds since 1970 | control |
+//! | 5 | the sender's clock, i64 milliseconds since 1970, and which node it is, i32 | control |
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
 use mesh::founding::{JoinAnswer, JoinRequest, Message};
 use mesh::life::Life;
-use mesh::raft;
+use mesh::raft::{self, NodeId};
 use mesh::transport::{FRAME_BYTES_MAX, StreamClass};
 
 use crate::core::message::{PeerMessage, Stream};
@@ -41,8 +41,8 @@ pub enum Frame {
     Join(JoinRequest),
     /// What became of that.
     Joined(JoinAnswer),
-    /// The sender's clock, milliseconds since 1970.
-    Clock(i64),
+    /// The sender's clock, milliseconds since 1970, and which node it says that it is.
+    Clock(i64, Option<NodeId>),
 }
 
 /// A frame that cannot be read.
@@ -117,9 +117,9 @@ pub fn joined(answer: &JoinAnswer) -> Bytes {
     tagged(JOINED, &answer.encode())
 }
 
-/// This node's clock as a frame.
-pub fn clock(wall_ms: i64) -> Bytes {
-    tagged(CLOCK, &wall_ms.to_le_bytes())
+/// This node's clock and number as a frame.
+pub fn clock(wall_ms: i64, me: NodeId) -> Bytes {
+    tagged(CLOCK, &[&wall_ms.to_le_bytes()[..], &me.0.to_le_bytes()].concat())
 }
 
 /// Reads a frame.
@@ -145,7 +145,14 @@ pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
         JOIN => JoinRequest::decode(body).map(Frame::Join).ok_or_else(unreadable),
         JOINED => JoinAnswer::decode(body).map(Frame::Joined).ok_or_else(unreadable),
         CLOCK => {
-            body.try_into().map(|ms| Frame::Clock(i64::from_le_bytes(ms))).map_err(|_length| unreadable())
+            let (ms, number) = body.split_first_chunk().ok_or_else(unreadable)?;
+            let node = match number {
+                [] => None,
+                number => {
+                    Some(NodeId(i32::from_le_bytes(number.try_into().map_err(|_length| unreadable())?)))
+                }
+            };
+            Ok(Frame::Clock(i64::from_le_bytes(*ms), node))
         }
         other => Err(failed(format!("kind {other} is of a newer release"))),
     }
@@ -190,8 +197,10 @@ mod tests {
 
     #[test]
     fn a_clock_comes_back() {
-        assert!(matches!(decode(&clock(-7)), Ok(Frame::Clock(-7))));
-        assert!(decode(&clock(7)[..8]).is_err());
+        let said = clock(-7, NodeId(3));
+        assert!(matches!(decode(&said), Ok(Frame::Clock(-7, Some(NodeId(3))))));
+        assert!(matches!(decode(&said[..9]), Ok(Frame::Clock(-7, None))), "of a release before");
+        assert!(decode(&said[..8]).is_err() && decode(&said[..10]).is_err());
     }
 
     #[test]

@@ -37,10 +37,10 @@ use super::publisher::{Hints, WAITING_MAX, hint_of, hints_of};
 use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
-use crate::core::request::RequestId;
+use crate::core::request::{Request, RequestId, Response};
 use crate::core::{Effect, Input, Node, OLD_COPY};
 use crate::exposition::Exposition;
-use crate::kafka::{Call, Inbox, NodeHandle, Reply};
+use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
 
 /// Inputs taken of each queue before the others get their turn.
 const BATCH: usize = 256;
@@ -74,6 +74,8 @@ pub(super) enum PeerEvent {
     Connected(PeerId),
     /// It is gone.
     Disconnected(PeerId),
+    /// It says which node it is; believed where the registry knows neither.
+    Introduced(PeerId, NodeId),
     /// It said something.
     Message(PeerId, Life, PeerMessage),
 }
@@ -102,6 +104,11 @@ pub(super) struct WorkerHandle {
 }
 
 impl WorkerHandle {
+    /// Puts a request to the node as a client would; nothing when it is stopping.
+    pub(super) async fn ask(&self, request: Request, client: ClientContext) -> Option<Response> {
+        self.calls.send(request, client).await.ok()?.await.ok()?.response.take()
+    }
+
     /// What waits in front of the worker and beside it, and what may.
     pub(super) fn render_queues(&self, metrics: &Metrics, out: &mut Exposition) {
         fn waits<T>(queue: &mpsc::Sender<T>) -> (u64, u64) {
@@ -221,6 +228,7 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         disk,
         stopped,
         registry: Registry::default(),
+        introduced: BTreeMap::new(),
         roles: Roles::default(),
         connected: BTreeSet::new(),
         pending: BTreeMap::new(),
@@ -249,6 +257,8 @@ struct Worker {
     disk: DiskThreads,
     stopped: CancellationToken,
     registry: Registry,
+    /// What connected peers say that they are.
+    introduced: BTreeMap<PeerId, NodeId>,
     roles: Roles,
     connected: BTreeSet<PeerId>,
     pending: BTreeMap<u64, Reply>,
@@ -369,15 +379,30 @@ impl Worker {
             }
             PeerEvent::Disconnected(peer) => {
                 self.connected.remove(&peer);
+                self.introduced.remove(&peer);
                 if let Some(node) = self.registry.node(&peer) {
                     self.step(Input::Disconnected(node));
                 }
             }
-            PeerEvent::Message(peer, life, message) => match self.registry.node(&peer) {
+            PeerEvent::Introduced(peer, node) => _ = self.introduced.insert(peer, node),
+            PeerEvent::Message(peer, life, message) => match self.node_of(&peer) {
                 Some(from) => self.step(Input::Message { from, life, message }),
                 None => _ = self.metrics.strangers.fetch_add(1, Relaxed),
             },
         }
+    }
+
+    /// The node that a peer is. This copy of the registry may be older than the peer, and newer ones may be out of reach without it: a
+    /// replica set here may count on a node that joined since.
+    fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
+        let claimed =
+            || self.introduced.get(peer).copied().filter(|node| self.node.view().node(*node).is_none());
+        self.registry.node(peer).or_else(claimed)
+    }
+
+    fn peer_of(&self, node: NodeId) -> Option<PeerId> {
+        let claims = |peer: &&PeerId| self.node_of(peer) == Some(node);
+        self.registry.peer(node).or_else(|| self.introduced.keys().find(claims).copied())
     }
 
     fn call(&mut self, call: Call) {
@@ -448,7 +473,7 @@ impl Worker {
     fn send(&self, to: NodeId, stream: Stream, message: &PeerMessage) {
         let counters = self.metrics.stream(stream);
         let dropped = || _ = counters.dropped.fetch_add(1, Relaxed);
-        let Some(peer) = self.registry.peer(to).filter(|peer| self.connected.contains(peer)) else {
+        let Some(peer) = self.peer_of(to).filter(|peer| self.connected.contains(peer)) else {
             return dropped();
         };
         let Some(frame) = wire::encode(self.node.life(), message) else {

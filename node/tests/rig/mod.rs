@@ -247,7 +247,15 @@ impl Process {
 
     /// Status and body; status 0 when nobody answers.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n");
+        self.asked(&format!("GET {path} HTTP/1.1\r\nHost: node\r\n\r\n"))
+    }
+
+    /// An operator decides.
+    pub(crate) fn post(&self, path: &str) -> (u16, String) {
+        self.asked(&format!("POST {path} HTTP/1.1\r\nHost: node\r\nX-Rafka-Operator: test\r\n\r\n"))
+    }
+
+    fn asked(&self, request: &str) -> (u16, String) {
         let answer = self.ports().and_then(|ports| exchange(port_in(&ports, "http"), request.as_bytes()));
         let answer = answer.unwrap_or_default();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or(("", ""));

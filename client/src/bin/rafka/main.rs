@@ -21,6 +21,7 @@ mod nodes;
 mod output;
 mod paper;
 mod produce;
+mod rebalance;
 mod settings;
 mod stop;
 mod topic;
@@ -52,8 +53,14 @@ enum Command {
     Produce(produce::ProduceArgs),
     /// Read a topic's records, without a consumer group
     Consume(consume::ConsumeArgs),
-    /// Show the mesh's nodes: who is up, what each leads, who hears whom
-    Nodes,
+    /// Show the mesh's nodes: who is up, what each leads, who hears whom; drain, decommission and remove them
+    Nodes {
+        #[command(subcommand)]
+        command: Option<nodes::NodesCommand>,
+    },
+    /// Show which replicas move; pause and resume that
+    #[command(subcommand)]
+    Rebalance(rebalance::RebalanceCommand),
     /// Look at the whole mesh and say what is wrong and what to do
     Doctor(doctor::DoctorArgs),
     /// Ask the mesh where a key lives and show each hop on the way
@@ -110,7 +117,9 @@ fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
         Command::Topic(command) => topic::run(settings, command),
         Command::Produce(args) => produce::run(settings, args),
         Command::Consume(args) => consume::run(settings, args),
-        Command::Nodes => nodes::run(settings),
+        Command::Nodes { command: None } => nodes::run(settings),
+        Command::Nodes { command: Some(command) } => nodes::decide(settings, command),
+        Command::Rebalance(command) => rebalance::run(settings, command),
         Command::Doctor(args) => doctor::run(settings, args),
         Command::Lookup(args) => lookup::run(settings, args),
         Command::Bench(command) => bench::run(settings, command),
