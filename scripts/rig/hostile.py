@@ -22,6 +22,7 @@ BULK = "bulk"
 IDLE = 10_000
 IDLE_MIB = 100
 BOUT = 60
+LINE_BYTES = 400
 SPACE = 8 << 30
 
 
@@ -290,8 +291,8 @@ def main():
                 failures.append(f"{kind[0]}: {peak:.0f} MiB are more than {options.memory_mib}")
             if during > 3 * alone:
                 failures.append(f"{kind[0]}: p99 {during:.1f} ms beside {alone:.1f} ms alone")
-            if size > 64 << 20:
-                failures.append(f"{kind[0]}: {size >> 20} MiB of log")
+            if size > opened * LINE_BYTES + (1 << 20):
+                failures.append(f"{kind[0]}: {size >> 20} MiB of log for {opened} connections")
         if not target.unexpected_exits() and not target.stop(1):
             failures.append("the node did not stop cleanly afterwards")
     finally:
