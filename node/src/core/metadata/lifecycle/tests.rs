@@ -309,6 +309,16 @@ fn one_voter_never_becomes_two() {
 }
 
 #[test]
+fn a_descriptor_that_does_not_know_a_member_moves_nothing() {
+    let actual = Membership::of(voters(&[(1, 1), (4, 3), (3, 1)]));
+    let mut desired = descriptor(false);
+    desired.replicas = vec![triple(1, 1), triple(2, 1), triple(3, 1)];
+    assert_eq!(next_change(&actual, &desired, |_| true), None, "it is older than the member on node 4");
+    desired.fenced = [(NodeId(4), ReplicaEpoch(3))].into();
+    assert!(next_change(&actual, &desired, |_| true).is_some());
+}
+
+#[test]
 fn every_walk_ends_at_the_desired_voters() {
     let sets: [&[(i32, u32)]; 6] = [
         &[(1, 1), (2, 1), (3, 1)],
@@ -322,6 +332,8 @@ fn every_walk_ends_at_the_desired_voters() {
         for to in sets {
             let mut desired = descriptor(false);
             desired.replicas = voters(to).into_iter().collect();
+            // It knows of every triple that there ever was.
+            desired.fenced = [(NodeId(9), ReplicaEpoch(4))].into();
             let (end, _) = walk(Membership::of(voters(from)), &desired);
             assert_eq!(end, Membership::of(voters(to)), "{from:?} to {to:?}");
         }
