@@ -151,6 +151,12 @@ fn nothing_is_promised_of_a_deleted_topic() {
     clean(17_952_791_793_766);
 }
 
+/// The only replica committed a batch, acknowledged it and was deleted with its topic, all in one step: nobody saw the commit.
+#[test]
+fn what_is_deleted_in_the_step_of_its_commit_is_not_missed() {
+    clean(17_953_150_230_767);
+}
+
 /// A restarted node began a replica by its old view again, under a triple whose data had moved away and was deleted: it voted twice.
 #[test]
 fn a_triple_that_moved_away_does_not_begin_again() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::raft::{Incarnation, Index, NodeId, ReplicaId};
 use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId, View};
-use node::core::request::TopicId;
+use node::core::request::{TopicId, TopicRef};
 
 /// What the shards say, every (partition, triple) they ever named, and every topic that ever was.
 pub(crate) struct Descriptors {
@@ -66,6 +66,14 @@ impl Descriptors {
     /// The name of a topic that is or was.
     pub(crate) fn topic_name(&self, id: TopicId) -> Option<&str> {
         self.topics.get(&id).map(String::as_str)
+    }
+
+    /// Whether what a client calls a topic is one.
+    pub(crate) fn knows(&self, topic: &TopicRef) -> bool {
+        self.all().any(|descriptor| match topic {
+            TopicRef::Id(id) => descriptor.key.topic == *id,
+            TopicRef::Name(name) => self.topic_name(descriptor.key.topic) == Some(name),
+        })
     }
 
     /// Every descriptor in force.

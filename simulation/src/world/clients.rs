@@ -356,7 +356,9 @@ impl World {
                     let partition = result.partition;
                     let key =
                         self.topic_of(host, &result.topic).map(|topic| PartitionKey { topic, partition });
-                    if key.is_some_and(|key| self.is_deleted(key)) {
+                    // A host may commit, acknowledge and delete in one step: then it no longer knows the topic it answers for.
+                    let exists = |key| !self.is_deleted(key);
+                    if !key.map_or_else(|| self.ledger.descriptors.knows(&result.topic), exists) {
                         continue;
                     }
                     let term = key.and_then(|key| Some(self.view(host, key)?.term)).unwrap_or_default();
