@@ -233,12 +233,7 @@ impl Balance {
 mod tests {
     use super::*;
     use crate::placement::place_topic;
-
-    fn nodes(count: i32, zones: i32) -> Vec<PlacementNode> {
-        (1..=count)
-            .map(|n| PlacementNode { node: NodeId(n), zone: format!("z{}", n % zones), weight: 100 })
-            .collect()
-    }
+    use crate::placement::tests::nodes;
 
     fn zones(nodes: &[PlacementNode]) -> BTreeMap<NodeId, String> {
         nodes.iter().map(|node| (node.node, node.zone.clone())).collect()

@@ -203,12 +203,12 @@ fn negative_log2(x: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
 
-    fn nodes(count: i32, zones: i32) -> Vec<PlacementNode> {
+    pub(crate) fn nodes(count: i32, zones: i32) -> Vec<PlacementNode> {
         (1..=count)
             .map(|n| PlacementNode { node: NodeId(n), zone: format!("z{}", n % zones), weight: 100 })
             .collect()

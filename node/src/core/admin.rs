@@ -243,8 +243,7 @@ impl<D: Disk> Node<D> {
         timeout_ms: u32,
     ) {
         let deadline = after_ms(self.now.mono, u64::from(timeout_ms));
-        let mut live = self.liveness.live();
-        live.insert(self.identity.node);
+        let live = self.up();
         let mut growing = Vec::with_capacity(topics.len());
         let mut commands = Vec::new();
         for (at, topic) in topics.into_iter().enumerate() {
@@ -280,8 +279,7 @@ impl<D: Disk> Node<D> {
 
     fn plan(&mut self, topic: &CreateTopic) -> Result<Plan, Refusal> {
         self.knows_lives()?;
-        let mut live = self.liveness.live();
-        live.insert(self.identity.node);
+        let live = self.up();
         let random = self.random();
         plan::plan_topic(topic, &self.view, &live, &self.config.defaults, random)
     }
@@ -618,10 +616,8 @@ impl<D: Disk> Node<D> {
 
     /// A node that joins through this one.
     fn register_other(&mut self, id: RequestId, registration: Registration) {
-        let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
-        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Register }));
-        self.set_timer(deadline, Timer::Call(id));
-        self.submit(ShardId(0), &Command::RegisterNode(registration), Purpose::Register(Some(id)));
+        let command = Command::RegisterNode(registration);
+        self.ask_registry(id, Waiting::Register, &command, Purpose::Register(Some(id)));
     }
 
     /// An operator's word, for shard 0.
@@ -639,22 +635,36 @@ impl<D: Disk> Node<D> {
                 }
             },
         };
+        self.ask_registry(id, Waiting::Decide, &command, Purpose::Decision(id));
+    }
+
+    /// Keeps a call until shard 0 answered its command.
+    fn ask_registry(&mut self, id: RequestId, kind: Waiting, command: &Command, purpose: Purpose) {
         let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
-        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind: Waiting::Decide }));
+        self.calls.insert(id, Call::Admin(AdminCall { deadline, kind }));
         self.set_timer(deadline, Timer::Call(id));
-        self.submit(ShardId(0), &command, Purpose::Decision(id));
+        self.submit(ShardId(0), command, purpose);
+    }
+
+    /// Shard 0 answered: whether somebody still waits for that.
+    fn registry_answered(&mut self, id: RequestId) -> bool {
+        let Some(Call::Admin(call)) = self.calls.remove(&id) else { return false };
+        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        true
     }
 
     pub(crate) fn decided(&mut self, id: RequestId, outcome: Outcome) {
-        let Some(Call::Admin(call)) = self.calls.remove(&id) else { return };
-        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        if !self.registry_answered(id) {
+            return;
+        }
         let (error, message) = refusal_of(outcome);
         self.respond(id, Response::Decided { error, message });
     }
 
     pub(crate) fn registered(&mut self, id: RequestId, outcome: Outcome) {
-        let Some(Call::Admin(call)) = self.calls.remove(&id) else { return };
-        self.timers.remove(&(call.deadline, Timer::Call(id)));
+        if !self.registry_answered(id) {
+            return;
+        }
         let node = if let Outcome::Registered { node } = outcome { node.0 } else { -1 };
         let (error, message) = refusal_of(outcome);
         self.respond(id, Response::RegisterNode { error, message, node });

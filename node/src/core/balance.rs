@@ -7,8 +7,8 @@ use mesh::raft::{Input, NodeId, ReplicaId};
 use storage::{Disk, LogId};
 
 use super::after_ms;
+use super::metadata::NodeState;
 use super::metadata::balancing::next_orders;
-use super::metadata::{NodeState, ShardId};
 use super::node::Node;
 use super::shards::Purpose;
 
@@ -18,13 +18,12 @@ const HANDOVERS_AT_ONCE: usize = 16;
 impl<D: Disk> Node<D> {
     /// As the leader of shard 0: what the mesh as a whole needs next.
     pub(crate) fn tend_mesh(&mut self) {
-        if self.leading(u32::from(ShardId(0).0)).is_none() {
+        if self.leading(0).is_none() {
             self.absences = Default::default();
             return;
         }
         let now = self.now.mono;
-        let mut live = self.liveness.live();
-        live.insert(self.identity.node);
+        let live = self.up();
         let grace_us = self.config.dead_after_ms.saturating_mul(1_000);
         let dead = self.absences.look(now, &self.view, &live, grace_us);
         let busy = self.forwarding.waiting.values().any(|forward| forward.purpose == Purpose::Balance);
@@ -45,12 +44,13 @@ impl<D: Disk> Node<D> {
     /// Leaders that are not where their descriptors prefer them go there, once the preferred replica was in sync for a while; a node that
     /// shall not lead hands over what others can lead.
     pub(crate) fn send_leaders_home(&mut self) {
-        let led: Vec<LogId> =
-            self.partitions.values().filter(|partition| partition.leads()).map(|p| p.log).collect();
         let willing = self.may_lead(self.identity.node);
         let mut left = HANDOVERS_AT_ONCE;
-        for log in led {
-            let successor = if willing { self.rightful_leader(log) } else { self.another_leader(log) };
+        for log in self.led_logs() {
+            let successor = match willing {
+                true => self.rightful_leader(log),
+                false => self.another_leader(log, |node| self.may_lead(node)),
+            };
             if let Some(successor) = successor
                 && left > 0
             {
@@ -78,9 +78,19 @@ impl<D: Disk> Node<D> {
         (able && self.now.mono >= due).then_some(preferred)
     }
 
-    fn another_leader(&self, log: LogId) -> Option<ReplicaId> {
+    /// The logs of the partitions that are led here.
+    pub(crate) fn led_logs(&self) -> Vec<LogId> {
+        self.partitions
+            .values()
+            .filter(|partition| partition.leads())
+            .map(|partition| partition.log)
+            .collect()
+    }
+
+    /// Who could take a partition over that is led here: in sync, and on a node that may.
+    pub(crate) fn another_leader(&self, log: LogId, may: impl Fn(NodeId) -> bool) -> Option<ReplicaId> {
         let partition = self.partitions.get(&log)?;
         let in_sync = partition.replica.as_ref()?.in_sync();
-        in_sync.into_iter().find(|id| *id != partition.id && self.may_lead(id.node))
+        in_sync.into_iter().find(|id| *id != partition.id && may(id.node))
     }
 }

@@ -635,6 +635,13 @@ impl<D: Disk> Node<D> {
         self.liveness.live()
     }
 
+    /// The nodes that are up: those, and this one.
+    pub fn up(&self) -> BTreeSet<NodeId> {
+        let mut up = self.live();
+        up.insert(self.identity.node);
+        up
+    }
+
     /// Whom a node hears: this one now, another by its latest heartbeat.
     pub fn hears(&self, node: NodeId) -> BTreeSet<NodeId> {
         if node == self.identity.node { self.liveness.hears() } else { self.liveness.heard_by(node) }

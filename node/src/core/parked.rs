@@ -67,7 +67,7 @@ impl<D: Disk> Node<D> {
             return Err((ErrorCode::NotLeaderOrFollower, None));
         };
         if partition.parked.batches.is_empty() && partition.has_room_for(batch.bytes()) {
-            return self.produce_part(waiter, acks, batch.part);
+            return self.produce_part(log, waiter, acks, batch.part);
         }
         let parked = &mut partition.parked;
         if parked.bytes.saturating_add(batch.bytes()) > PARKED_BYTES_MAX {
@@ -84,7 +84,9 @@ impl<D: Disk> Node<D> {
     pub(crate) fn unpark(&mut self) {
         for log in self.parked.clone() {
             while let Some(Batch { waiter, acks, part }) = self.next_parked(log) {
-                if let Err((error, message)) = self.produce_part(waiter, acks, part) {
+                let led = self.led(&part.topic, part.partition).map_err(|error| (error, None));
+                let taken = led.and_then(|log| self.produce_part(log, waiter, acks, part));
+                if let Err((error, message)) = taken {
                     self.decide(waiter, error, -1, message);
                 }
             }

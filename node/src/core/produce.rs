@@ -55,13 +55,14 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Proposes a batch to a partition that is led here.
     pub(crate) fn produce_part(
         &mut self,
+        log: LogId,
         waiter: Waiter,
         acks: Acks,
         part: ProducePartition,
     ) -> Result<(), (ErrorCode, Option<String>)> {
-        let log = self.led(&part.topic, part.partition).map_err(|error| (error, None))?;
         let partition = self.partitions.get(&log).ok_or((ErrorCode::NotLeaderOrFollower, None))?;
         let limits = self.topic_config(partition.key.topic);
         if part.batch.bytes.len() > limits.max_message_bytes as usize {

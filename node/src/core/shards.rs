@@ -334,7 +334,7 @@ impl<D: Disk> Node<D> {
         let news = |known: u64| known > version || version == 0;
         let update = match state {
             Some(state) => news(state.version()).then(|| state.update_since(version)),
-            None => self.view.update_of(id).filter(|update| news(update.version)),
+            None => news(self.view.version(id)).then(|| self.view.update_of(id)).flatten(),
         };
         if let Some(update) = update {
             let message = PeerMessage::ShardUpdate(update.encode().into());

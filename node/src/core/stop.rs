@@ -1,6 +1,6 @@
 //! The graceful stop: leadership goes to those who are in sync, what is staged gets synced, then the node says so.
 
-use mesh::raft::{Input, ReplicaId};
+use mesh::raft::Input;
 use storage::{Disk, LogId};
 
 use super::node::{Node, Timer};
@@ -22,17 +22,8 @@ impl<D: Disk> Node<D> {
 
     /// Asks one successor of each partition led here. Asked again until it worked: the first may be slow.
     pub(crate) fn hand_over(&mut self) {
-        let led: Vec<(LogId, Option<ReplicaId>)> = self
-            .partitions
-            .values()
-            .filter(|partition| partition.leads())
-            .map(|partition| {
-                let in_sync = partition.replica.as_ref().map(|replica| replica.in_sync()).unwrap_or_default();
-                (partition.log, in_sync.into_iter().find(|id| *id != partition.id))
-            })
-            .collect();
-        for (log, successor) in led {
-            if let Some(successor) = successor {
+        for log in self.led_logs() {
+            if let Some(successor) = self.another_leader(log, |_| true) {
                 self.drive(log, Input::Transfer(successor));
             }
         }
@@ -46,12 +37,8 @@ impl<D: Disk> Node<D> {
     pub(crate) fn stop_progress(&mut self) {
         let Some(deadline) = self.stopping else { return };
         // Without anyone who could take over there is nothing to wait for.
-        let others = |partition: &super::partition::Partition| {
-            let mut in_sync = partition.replica.iter().flat_map(|replica| replica.in_sync());
-            in_sync.any(|id| id != partition.id)
-        };
-        let leading = self.partitions.values().any(|partition| partition.leads() && others(partition));
-        if leading && self.now.mono < deadline {
+        let leading = || self.led_logs().into_iter().any(|log| self.another_leader(log, |_| true).is_some());
+        if self.now.mono < deadline && leading() {
             return;
         }
         if !self.workers.committing() && !self.said_stopped {

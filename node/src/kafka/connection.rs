@@ -252,15 +252,17 @@ where
     let writing = Writer { stream: write, queued, shared }.run();
     tokio::pin!(reading, writing);
     // In a fixed order: the same bytes at the same times have the same end.
-    let (end, drains) = tokio::select! {
+    let end = tokio::select! {
         biased;
-        end = &mut reading => { let drains = end.drains(); (end, drains) }
-        end = &mut writing => (end.err().unwrap_or(End::Closed), false),
+        end = &mut reading => {
+            if end.drains() {
+                // What still fails here fails because of the same end.
+                let _cut_off = timeout(DRAIN, writing.as_mut()).await;
+            }
+            end
+        }
+        end = &mut writing => end.err().unwrap_or(End::Closed),
     };
-    if drains {
-        // What still fails here fails because of the same end.
-        let _cut_off = timeout(DRAIN, writing.as_mut()).await;
-    }
     _turn = shared.admission.turn().await;
     end
 }

@@ -277,9 +277,7 @@ fn balance(node: &ShellNode) -> Value {
             json!({ "partition": name, "replicas": ids(descriptor), "leaving": leaving })
         })
         .collect();
-    let mut live = node.live();
-    live.insert(node.identity().node);
-    let waiting = next_orders(view, &live, usize::MAX);
+    let waiting = next_orders(view, &node.up(), usize::MAX);
     let moves = waiting.iter().filter(|(_, order)| matches!(order, Command::ReplaceReplica { .. })).count();
     json!({ "paused": view.balancing_paused(), "moving": moving, "waiting": moves })
 }

@@ -201,6 +201,17 @@ impl Descriptor {
         self.replicas.contains(&replica) || self.leaving.contains(&replica)
     }
 
+    /// From now on these are desired. Those that are not any more are fenced, and leave.
+    pub(super) fn assign(&mut self, replicas: Vec<ReplicaId>) {
+        let before = std::mem::replace(&mut self.replicas, replicas);
+        for old in before.into_iter().filter(|old| !self.replicas.contains(old)) {
+            self.leaving.push(old);
+            let fence = self.fenced.entry(old.node).or_insert(old.epoch);
+            *fence = (*fence).max(old.epoch);
+        }
+        self.epoch += 1;
+    }
+
     /// The epoch for the next replacement: above every one ever given out for this partition.
     pub fn next_replica_epoch(&self) -> ReplicaEpoch {
         let named = self.replicas.iter().chain(&self.leaving).map(|replica| replica.epoch.0);

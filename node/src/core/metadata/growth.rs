@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use mesh::placement;
 use mesh::raft::{NodeId, ReplicaId};
 
 use super::bytes::all_distinct;
 use super::command::Command;
 use super::descriptor::{PartitionKey, TOPIC_PARTITIONS_MAX, Topic, first_replica};
-use super::plan::{Candidates, Refusal, candidates};
+use super::plan::{Candidates, Refusal};
 use super::view::View;
 use crate::core::error::ErrorCode;
 use crate::core::request::GrowTopic;
@@ -99,7 +98,8 @@ fn place(
     view: &View,
     live: &BTreeSet<NodeId>,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
-    let Candidates { all, up, willing } = candidates(view, live);
+    let candidates = Candidates::new(view, live);
+    let Candidates { all, up, .. } = &candidates;
     if all.len() < factor || up.len() < factor / 2 + 1 {
         return Err(Refusal::new(
             ErrorCode::InvalidReplicationFactor,
@@ -110,15 +110,9 @@ fn place(
             ),
         ));
     }
-    let candidates = [willing, up, all].into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
     let total = u32::try_from(topic.partitions).unwrap_or(0) + u32::try_from(added).unwrap_or(0);
-    let mut placed = placement::place_topic(&topic.id.0, total, &candidates, factor);
-    let mut new = placed.split_off(placed.len().saturating_sub(added));
-    for replicas in &mut new {
-        // A node that is down does not become the preferred leader.
-        replicas.sort_by_key(|node| !live.contains(node));
-    }
-    Ok(new)
+    let mut placed = candidates.place(topic.id, total, factor, live);
+    Ok(placed.split_off(placed.len().saturating_sub(added)))
 }
 
 #[cfg(test)]

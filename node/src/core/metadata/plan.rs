@@ -186,7 +186,8 @@ fn place(
     defaults: &Defaults,
 ) -> Result<Vec<Vec<NodeId>>, Refusal> {
     let refuse = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicationFactor, message));
-    let Candidates { all, up, willing } = candidates(view, live);
+    let candidates = Candidates::new(view, live);
+    let Candidates { all, up, .. } = &candidates;
     let asked = request.replication_factor;
     let default = usize::try_from(defaults.replication_factor).unwrap_or(1).clamp(1, REPLICAS_MAX);
     let factor = match asked {
@@ -208,13 +209,7 @@ fn place(
             all.len()
         ));
     }
-    let candidates = [willing, up, all].into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
-    let mut placed = placement::place_topic(&id.0, partitions, &candidates, factor);
-    for replicas in &mut placed {
-        // A node that is down does not become the preferred leader.
-        replicas.sort_by_key(|node| !live.contains(node));
-    }
-    Ok(placed)
+    Ok(candidates.place(id, partitions, factor, live))
 }
 
 /// Where new replicas may go.
@@ -227,13 +222,33 @@ pub(super) struct Candidates {
     pub(super) willing: Vec<PlacementNode>,
 }
 
-pub(super) fn candidates(view: &View, live: &BTreeSet<NodeId>) -> Candidates {
-    let all = || view.nodes().filter(|info| info.weight > 0 && info.state != NodeState::Decommissioning);
-    let up = || all().filter(|info| live.contains(&info.node));
-    Candidates {
-        all: all().map(NodeInfo::placement).collect(),
-        up: up().map(NodeInfo::placement).collect(),
-        willing: up().filter(|info| info.is_active()).map(NodeInfo::placement).collect(),
+impl Candidates {
+    pub(super) fn new(view: &View, live: &BTreeSet<NodeId>) -> Self {
+        let all = || view.nodes().filter(|info| info.weight > 0 && info.state != NodeState::Decommissioning);
+        let up = || all().filter(|info| live.contains(&info.node));
+        Self {
+            all: all().map(NodeInfo::placement).collect(),
+            up: up().map(NodeInfo::placement).collect(),
+            willing: up().filter(|info| info.is_active()).map(NodeInfo::placement).collect(),
+        }
+    }
+
+    /// The replicas of all partitions of a topic, on the best nodes of which there are enough.
+    pub(super) fn place(
+        self,
+        topic: TopicId,
+        partitions: u32,
+        factor: usize,
+        live: &BTreeSet<NodeId>,
+    ) -> Vec<Vec<NodeId>> {
+        let by_rank = [self.willing, self.up, self.all];
+        let nodes = by_rank.into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
+        let mut placed = placement::place_topic(&topic.0, partitions, &nodes, factor);
+        for replicas in &mut placed {
+            // A node that is down does not become the preferred leader.
+            replicas.sort_by_key(|node| !live.contains(node));
+        }
+        placed
     }
 }
 

@@ -525,11 +525,9 @@ impl Shard {
                 "too many replacements of this partition are unfinished",
             );
         }
-        descriptor.replicas[at] = new;
-        descriptor.leaving.push(old);
-        let fence = descriptor.fenced.entry(old.node).or_insert(old.epoch);
-        *fence = (*fence).max(old.epoch);
-        descriptor.epoch += 1;
+        let mut replicas = descriptor.replicas.clone();
+        replicas[at] = new;
+        descriptor.assign(replicas);
         versioned.changed = self.version;
         Outcome::Done
     }

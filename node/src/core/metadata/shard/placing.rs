@@ -68,15 +68,7 @@ impl Shard {
         if let Err(outcome) = may_reassign(descriptor, &replicas, &lives) {
             return outcome;
         }
-        let gone: Vec<ReplicaId> =
-            descriptor.replicas.iter().copied().filter(|replica| !replicas.contains(replica)).collect();
-        for old in gone {
-            descriptor.leaving.push(old);
-            let fence = descriptor.fenced.entry(old.node).or_insert(old.epoch);
-            *fence = (*fence).max(old.epoch);
-        }
-        descriptor.replicas = replicas;
-        descriptor.epoch += 1;
+        descriptor.assign(replicas);
         versioned.changed = self.version;
         Outcome::Done
     }
