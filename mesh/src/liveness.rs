@@ -11,6 +11,7 @@
 //! live   --connection closed--> silent                 Down at once, a hint that a heartbeat refutes
 //! live   --heartbeat without us, or disk stuck--> deaf Down
 //! any    --heartbeat of another boot--> as new         Down if it was live, then Restarted
+//! live   --heartbeat that admits more than before--> live  Faltered
 //! ```
 //!
 //! Liveness only ever makes replicas campaign or wait; safety never rests on it.
@@ -60,6 +61,8 @@ pub struct Heartbeat {
     pub hears: BTreeSet<NodeId>,
     /// State of the sender's workers.
     pub health: Health,
+    /// How many replicas that led ceased at the sender since its boot without telling their replica sets.
+    pub faltered: u64,
 }
 
 /// What happens to the detector.
@@ -80,6 +83,8 @@ pub enum Input {
     Connected(NodeId),
     /// The nodes to watch from now on, without this one.
     Peers(BTreeSet<NodeId>),
+    /// A replica that led here is no longer, and its replica set does not know: told to all at once.
+    Faltered,
     /// This node's own health, sent with the next heartbeats. At once when the disk became stuck or free.
     Health(Health),
 }
@@ -94,6 +99,8 @@ pub enum Event {
     /// The peer runs as another process than before. Follows `Down` if it was live; `Up` comes when it hears
     /// us.
     Restarted(NodeId),
+    /// The peer is live, but replicas of it that led ceased: it vouches for none of those that were quiet.
+    Faltered(NodeId),
     /// Send this now; a loss costs nothing.
     Send(NodeId, Heartbeat),
 }
@@ -111,6 +118,7 @@ struct Peer {
     /// Whom it heard, by its latest heartbeat.
     hears: BTreeSet<NodeId>,
     health: Health,
+    faltered: u64,
     live: bool,
     sent: u64,
 }
@@ -123,6 +131,7 @@ pub struct Liveness {
     boot: u64,
     config: LivenessConfig,
     health: Health,
+    faltered: u64,
     peers: BTreeMap<NodeId, Peer>,
     next_send: Time,
 }
@@ -136,6 +145,7 @@ impl Liveness {
             boot,
             config,
             health: Health::default(),
+            faltered: 0,
             peers: BTreeMap::new(),
             next_send: now,
         }
@@ -156,6 +166,10 @@ impl Liveness {
             }
             Input::Connected(node) => self.send(node, &mut events),
             Input::Peers(nodes) => self.watch(nodes, &mut events),
+            Input::Faltered => {
+                self.faltered += 1;
+                self.send_all(now, &mut events);
+            }
             Input::Health(health) => {
                 let turned = health.disk_stuck != self.health.disk_stuck;
                 self.health = health;
@@ -205,6 +219,16 @@ impl Liveness {
     pub fn told(&self, node: NodeId) -> Option<(u64, Health)> {
         let peer = self.peers.get(&node)?;
         peer.latest.map(|(_, boot, _)| (boot, peer.health))
+    }
+
+    /// How often this node admitted that replicas ceased.
+    pub fn faltered(&self) -> u64 {
+        self.faltered
+    }
+
+    /// How often a peer admitted it, as it told last.
+    pub fn faltered_at(&self, node: NodeId) -> u64 {
+        self.peers.get(&node).map_or(0, |peer| peer.faltered)
     }
 
     fn expiry(&self, heard: Time) -> Time {
@@ -257,7 +281,11 @@ impl Liveness {
         peer.hears_us = heartbeat.hears.contains(&me);
         peer.hears = heartbeat.hears;
         peer.health = heartbeat.health;
+        let faltered = std::mem::replace(&mut peer.faltered, heartbeat.faltered) != heartbeat.faltered;
         self.judge(from, events);
+        if faltered && !restarted {
+            events.push(Event::Faltered(from));
+        }
         if news {
             // It learns at once that it is heard, not an interval later.
             self.send(from, events);
@@ -315,9 +343,13 @@ impl Liveness {
 
     fn send(&mut self, to: NodeId, events: &mut Vec<Event>) {
         let (incarnation, boot, hears, health) = (self.incarnation, self.boot, self.hears(), self.health);
+        let faltered = self.faltered;
         let Some(peer) = self.peers.get_mut(&to) else { return };
         peer.sent += 1;
-        events.push(Event::Send(to, Heartbeat { incarnation, boot, sequence: peer.sent, hears, health }));
+        events.push(Event::Send(
+            to,
+            Heartbeat { incarnation, boot, sequence: peer.sent, hears, health, faltered },
+        ));
     }
 }
 
@@ -467,6 +499,7 @@ mod tests {
                 sequence,
                 hears: [NodeId(1)].into(),
                 health: Health::default(),
+                faltered: 0,
             },
         };
         let beat = |boot, sequence| life(7, boot, sequence);

@@ -26,6 +26,12 @@ pub enum Mutant {
     AppendAckCountedTwice,
     /// A vote is given to a candidate whose log is behind.
     VoteForStaleLog,
+    /// A replica set goes quiet whatever its followers lack.
+    QuietBehind,
+    /// A quiet follower stays so when its leader's node is down.
+    QuietThroughLoss,
+    /// A quiet leader stays so when a member that was down is back.
+    LaggardLeftBehind,
     /// A process on an old copy of its data directory is heard like any other.
     BootNumberIgnored,
 }

@@ -10,7 +10,7 @@
 //! - `sync 1..` lets the disks finish; `deliver` lets messages arrive, one by one, until none is left, and `deliver 1>2 ..`
 //!   only those of these ways, `drop 1>2 ..` loses them (`*` for anyone); `settle` delivers and syncs until nothing moves.
 //! - `crash 1` loses what is not synced and starts again.
-//! - `down 1 NODE`, `up 1 NODE`, `transfer 1 2`, `stepdown 1`, `read 1 CONTEXT`, `trim 1 INDEX`.
+//! - `down 1 NODE`, `up 1 NODE`, `transfer 1 2`, `stepdown 1`, `wake 1`, `read 1 CONTEXT`, `trim 1 INDEX`.
 //! - `add 1 4`, `remove 1 4`, `joint 1 2 3 4`: membership changes proposed at 1.
 //! - `send 1>2 vote|append|.. ` forges a message, see `forge`.
 //! - `show 1..` tells the state, `quiet` and `loud` switch the report of messages off and on.
@@ -134,11 +134,16 @@ fn tell_message(message: &Message) -> String {
             let blank = if reject.blank { " blank" } else { "" };
             format!("AppendReply term {} refused {} hint {}{blank}", term.0, reject.prev.0, at(&reject.hint))
         }
-        Message::Heartbeat { term, seq, commit } => {
-            format!("Heartbeat term {} seq {seq} commit {}", term.0, commit.0)
+        Message::Heartbeat { term, seq, commit, quiet } => {
+            let quiet = if quiet.is_some() { " quiet" } else { "" };
+            format!("Heartbeat term {} seq {seq} commit {}{quiet}", term.0, commit.0)
         }
-        Message::HeartbeatReply { term, seq, matched, received } => {
-            format!("HeartbeatReply term {} seq {seq} matched {} received {}", term.0, matched.0, received.0)
+        Message::HeartbeatReply { term, seq, matched, received, quiet } => {
+            let quiet = if *quiet { " quiet" } else { "" };
+            format!(
+                "HeartbeatReply term {} seq {seq} matched {} received {}{quiet}",
+                term.0, matched.0, received.0
+            )
         }
         Message::Reset { term, start, membership, .. } => {
             let start = format!("{}/{} offset {}", start.index.0, start.term.0, start.next_offset);
@@ -270,9 +275,10 @@ impl World {
         let replica = &site.replica;
         let log: Vec<String> = site.disk.staged.entries.values().map(tell_entry).collect();
         let mut text = format!(
-            "{} {:?} term {} last {} synced {} commit {} start {}\n  {}\n",
+            "{} {:?}{} term {} last {} synced {} commit {} start {}\n  {}\n",
             name(id),
             replica.role(),
+            if replica.is_quiet() { " quiet" } else { "" },
             replica.term().0,
             replica.last_index().0,
             replica.synced_index().0,
@@ -338,6 +344,7 @@ impl World {
             ["up", who, node] => (who, Input::PeerUp(id(node).node)),
             ["transfer", who, to] => (who, Input::Transfer(id(to))),
             ["stepdown", who] => (who, Input::StepDown),
+            ["wake", who] => (who, Input::Wake),
             ["read", who, context] => (who, Input::Read(number(context))),
             ["trim", who, index] => (who, Input::SetLogStart(self.trim(id(who), Index(number(index))))),
             ["add", who, learner] => (who, Input::Change(MembershipChange::AddLearner(id(learner)))),
@@ -370,6 +377,7 @@ impl World {
             "append_bytes_max" => self.config.append_bytes_max = bytes,
             "inflight_bytes_max" => self.config.inflight_bytes_max = bytes,
             "inflight_appends_max" => self.config.inflight_appends_max = bytes,
+            "quiet_after_ms" => self.config.quiet_after_us = Some(value * 1000),
             "uncommitted_bytes_max" => self.config.uncommitted_bytes_max = bytes,
             _ => panic!("unknown bound {key}"),
         }
@@ -425,7 +433,8 @@ fn forge(words: &[&str]) -> Message {
             Message::AppendReply { term: Term(small(term)), matched: Index(number(matched)), reject: None }
         }
         ["heartbeat", term, seq, commit] => {
-            Message::Heartbeat { term: Term(small(term)), seq: number(seq), commit: Index(number(commit)) }
+            let (term, seq, commit) = (Term(small(term)), number(seq), Index(number(commit)));
+            Message::Heartbeat { term, seq, commit, quiet: None }
         }
         _ => panic!("unknown message {words:?}"),
     }

@@ -212,7 +212,7 @@ impl Oddity {
             }
             Self::Disk => scenario.disk = DiskProfile { write: MS, sync: 3 * MS, read: MS },
             Self::Clocks => scenario.clocks.fill(ClockProfile::default()),
-            Self::Raft => scenario.node.raft = mesh::raft::Config::default(),
+            Self::Raft => scenario.node.raft = node::core::NodeConfig::default().raft,
             Self::Store => scenario.store.segment_bytes = 1 << 20,
             Self::Index => scenario.forgetful_index = false,
             Self::Churn => scenario.topic_churn = None,

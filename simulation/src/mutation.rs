@@ -87,6 +87,9 @@ pub fn bugs() -> Vec<Bug> {
         Storage: storage SyncedMovedEarly,
         Node: node RetentionPastHighWatermark,
         Node: node LogStartWithoutCommit,
+        Mesh: mesh QuietBehind,
+        Mesh: mesh QuietThroughLoss,
+        Mesh: mesh LaggardLeftBehind,
     }
 }
 

@@ -184,6 +184,18 @@ fn nodes_that_a_replica_set_counts_on_are_heard() {
     clean_in_churn(17_953_090_620_197);
 }
 
+/// A node's own look at its health used up the word that another one was down, and a quiet replica set never heard of it.
+#[test]
+fn whoever_asks_the_failure_detector_passes_on_what_it_says() {
+    clean(17_953_173_740_203);
+}
+
+/// A leader that left asked for quiet with its last breath, and the word to the next one was lost.
+#[test]
+fn only_an_idle_leader_asks_for_quiet() {
+    clean(17_953_177_820_057);
+}
+
 /// A leader brought back by an old descriptor who had left.
 #[test]
 fn an_old_descriptor_moves_nothing() {

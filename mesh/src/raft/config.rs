@@ -12,6 +12,9 @@ pub struct Config {
     pub election_max_us: u64,
     /// The longest wait, exclusive, from the hint that the leader's node is down to the pre-vote.
     pub peer_down_jitter_us: u64,
+    /// How long nothing may have been appended before a leader asks for quiet, see [`quiet`](super::quiet); `None` for never. Only
+    /// for owners that say which nodes are down.
+    pub quiet_after_us: Option<u64>,
     /// How long ago a voter may have been caught up and still count as in sync.
     pub in_sync_lag_us: u64,
     /// The entries of one append, unless one alone is larger.
@@ -33,6 +36,7 @@ impl Default for Config {
             election_min_us: 1_000_000,
             election_max_us: 2_000_000,
             peer_down_jitter_us: 150_000,
+            quiet_after_us: None,
             in_sync_lag_us: 10_000_000,
             append_bytes_max: 256 << 10,
             inflight_bytes_max: 2 << 20,

@@ -36,6 +36,8 @@ pub enum Input {
     PeerDown(NodeId),
     /// A node is heard again.
     PeerUp(NodeId),
+    /// Whoever vouched for the quiet of the replica set does so no longer, see [`quiet`](super::quiet).
+    Wake,
     /// The owner applied a committed log start and trimmed its log.
     SetLogStart(LogStart),
     /// Hand the leadership to this voter.

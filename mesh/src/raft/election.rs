@@ -23,6 +23,7 @@ impl Replica {
 
     fn pre_campaign(&mut self, step: &mut Step<'_>) {
         let core = &mut self.core;
+        core.quiet = false;
         core.rearm();
         let Some(term) = core.term.next().filter(|_| core.may_campaign()) else {
             return;
@@ -40,6 +41,7 @@ impl Replica {
         let Some(term) = self.core.term.next() else {
             return;
         };
+        self.core.quiet = false;
         self.core.enter_term(term, Some(self.core.id), step);
         self.core.rearm();
         self.state = State::Candidate { votes: Vec::new(), asked: false, transfer };
@@ -94,9 +96,12 @@ impl Replica {
         }
     }
 
-    /// Whether a candidate must be left unheard because a leader is, or was a moment ago.
-    fn in_lease(&self) -> bool {
+    /// Whether a candidate must be left unheard because a leader is, or was a moment ago. Who leads does not campaign.
+    fn in_lease(&self, candidate: ReplicaId) -> bool {
         let core = &self.core;
+        if core.leader == Some(candidate) {
+            return false;
+        }
         let fresh = core.now.since(core.leader_heard) < core.config.election_min_us;
         matches!(self.state, State::Leader(_)) || (core.leader.is_some() && fresh)
     }
@@ -109,7 +114,7 @@ impl Replica {
         receiver_is_voter: bool,
         step: &mut Step<'_>,
     ) {
-        if self.in_lease() || !self.core.may_vote(receiver_is_voter) {
+        if self.in_lease(from) || !self.core.may_vote(receiver_is_voter) {
             return;
         }
         let granted = term > self.core.term && self.core.is_up_to_date(last);
@@ -126,7 +131,7 @@ impl Replica {
         step: &mut Step<'_>,
     ) {
         if term >= self.core.term
-            && ((!transfer && self.in_lease()) || !self.core.may_vote(receiver_is_voter))
+            && ((!transfer && self.in_lease(from)) || !self.core.may_vote(receiver_is_voter))
         {
             return;
         }
@@ -176,6 +181,7 @@ impl Replica {
             self.become_follower(term, Some(from), step);
         }
         self.core.leader_heard = self.core.now;
+        self.core.quiet = false;
         self.core.rearm();
         true
     }

@@ -40,10 +40,11 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_heartbeat(&mut self, seq: u64, commit: Index, step: &mut Step<'_>) {
+    pub(super) fn on_heartbeat(&mut self, seq: u64, commit: Index, quiet: Option<u64>, step: &mut Step<'_>) {
         let core = &mut self.core;
         core.leader_commit = core.leader_commit.max(commit);
         core.advance_follower_commit(step);
+        core.quiet = quiet.is_some() && seq >= core.leader_seq && core.may_be_quiet(commit, step);
         if seq <= core.leader_seq {
             return;
         }
@@ -51,7 +52,13 @@ impl Replica {
         // A term that was entered in this very step is not synced yet.
         let matched = if step.hard_state { Index(0) } else { core.promised() };
         core.tell_leader(
-            Message::HeartbeatReply { term: core.term, seq, matched, received: core.matched },
+            Message::HeartbeatReply {
+                term: core.term,
+                seq,
+                matched,
+                received: core.matched,
+                quiet: core.quiet,
+            },
             step,
         );
     }
@@ -245,7 +252,7 @@ impl Core {
         self.tell_leader(reply, step);
     }
 
-    fn tell_leader(&self, message: Message, step: &mut Step<'_>) {
+    pub(super) fn tell_leader(&self, message: Message, step: &mut Step<'_>) {
         if let Some(leader) = self.leader {
             self.send(leader, message, step);
         }

@@ -4,6 +4,7 @@ use super::effects::{DropReason, LogRead, ProposeError};
 use super::entry::{Entry, EntryKind, Proposal};
 use super::message::{Message, Reject};
 use super::progress::{PeerProgress, PeerState, Progress};
+use super::quiet::Rest;
 use super::reads::Reads;
 use super::replica::{Core, Replica, State, Step};
 use super::types::{Index, NodeId, ReplicaId, Time};
@@ -19,6 +20,7 @@ pub(super) struct Leader {
     pub(super) seq: u64,
     pub(super) reads: Reads,
     pub(super) transfer: Option<(ReplicaId, Time)>,
+    pub(super) rest: Rest,
     heartbeat_at: Time,
     check_at: Time,
 }
@@ -35,6 +37,7 @@ impl Replica {
             seq: 0,
             reads: Reads::default(),
             transfer: None,
+            rest: Rest::default(),
             heartbeat_at: core.now.after(core.config.heartbeat_us),
             check_at: core.now.after(core.config.election_max_us),
         }));
@@ -152,7 +155,7 @@ impl Replica {
         let peer = &mut leader.peers[at];
         core.replicate(peer, step);
         if peer.is_idle() && peer.commit_sent < core.commit {
-            core.heartbeat(peer, seq, step);
+            core.heartbeat(peer, seq, false, step);
         }
         if target == Some(to) && peer.matched == core.log.last() {
             core.send(to, Message::TimeoutNow { term: core.term }, step);
@@ -234,6 +237,9 @@ impl Replica {
         if leader.transfer.is_some_and(|(_, until)| core.now >= until) {
             leader.transfer = None;
         }
+        if leader.rest.is_quiet() {
+            return;
+        }
         if core.now >= leader.check_at {
             leader.check_at = core.now.after(core.config.election_min_us);
             if !leader.has_quorum(core, |peer| peer.recent) {
@@ -242,15 +248,21 @@ impl Replica {
             leader.peers.iter_mut().for_each(|peer| peer.recent = false);
         }
         if core.now >= leader.heartbeat_at {
-            leader.broadcast_heartbeat(core, step);
+            let quiet = leader.asks_for_quiet(core);
+            leader.send_heartbeats(core, quiet, step);
         }
     }
 
     pub(super) fn on_peer_up(&mut self, node: NodeId, step: &mut Step<'_>) {
         if let State::Leader(leader) = &mut self.state {
+            let mut came = false;
             for peer in leader.peers.iter_mut().filter(|peer| peer.id.node == node && peer.down) {
                 peer.down = false;
                 self.core.replicate(peer, step);
+                came = true;
+            }
+            if came && !mutant::active(Mutant::LaggardLeftBehind) {
+                leader.wake(&self.core, step);
             }
         }
     }
@@ -283,7 +295,7 @@ impl Leader {
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let timers = self.heartbeat_at.min(self.check_at);
         let transfer = self.transfer.map(|(_, until)| until);
-        let timers = (!self.peers.is_empty()).then_some(timers);
+        let timers = (!self.peers.is_empty() && !self.rest.is_quiet()).then_some(timers);
         timers.into_iter().chain(transfer).min()
     }
 
@@ -299,25 +311,38 @@ impl Leader {
         })
     }
 
-    pub(super) fn peer_down(&mut self, node: NodeId) {
+    pub(super) fn peer_down(&mut self, node: NodeId, core: &Core, step: &mut Step<'_>) {
+        let mut went = false;
         for peer in self.peers.iter_mut().filter(|peer| peer.id.node == node) {
+            went |= !peer.down;
             peer.down = true;
             peer.probe(peer.matched.next());
+        }
+        if went {
+            self.wake(core, step);
         }
     }
 
     pub(super) fn broadcast_heartbeat(&mut self, core: &Core, step: &mut Step<'_>) {
+        self.send_heartbeats(core, false, step);
+    }
+
+    fn send_heartbeats(&mut self, core: &Core, quiet: bool, step: &mut Step<'_>) {
         self.heartbeat_at = core.now.after(core.config.heartbeat_us);
         self.seq += 1;
         for peer in &mut self.peers {
-            core.heartbeat(peer, self.seq, step);
+            core.heartbeat(peer, self.seq, quiet, step);
         }
+    }
+
+    pub(super) fn check_later(&mut self, core: &Core) {
+        self.check_at = core.now.after(core.config.election_max_us);
     }
 
     /// Followers that get no append soon hear of the commit index at once.
     fn tell_commit(&mut self, core: &Core, step: &mut Step<'_>) {
         for peer in self.peers.iter_mut().filter(|peer| peer.is_idle()) {
-            core.heartbeat(peer, self.seq, step);
+            core.heartbeat(peer, self.seq, false, step);
         }
     }
 
@@ -332,8 +357,9 @@ impl Leader {
 
     pub(super) fn in_sync(&self, core: &Core) -> Vec<ReplicaId> {
         let fresh = |at: Time| core.now.since(at) <= core.config.in_sync_lag_us;
-        let caught_up =
-            |peer: &&Progress| peer.is_live(core.now, &core.config) && peer.caught_up_at.is_some_and(fresh);
+        let caught_up = |peer: &&Progress| {
+            peer.is_live(core.now, &core.config) && (peer.quiet || peer.caught_up_at.is_some_and(fresh))
+        };
         let own = std::iter::once(core.id);
         let others = self.peers.iter().filter(caught_up).map(|peer| peer.id);
         let membership = core.memberships.active();
@@ -434,8 +460,9 @@ impl Core {
         peer.reset(start.index);
     }
 
-    pub(super) fn heartbeat(&self, peer: &mut Progress, seq: u64, step: &mut Step<'_>) {
+    pub(super) fn heartbeat(&self, peer: &mut Progress, seq: u64, quiet: bool, step: &mut Step<'_>) {
         peer.commit_sent = self.commit;
-        self.send(peer.id, Message::Heartbeat { term: self.term, seq, commit: self.commit }, step);
+        let (term, commit, quiet) = (self.term, self.commit, quiet.then_some(0));
+        self.send(peer.id, Message::Heartbeat { term, seq, commit, quiet }, step);
     }
 }

@@ -84,6 +84,9 @@ pub enum Message {
         seq: u64,
         /// The leader's commit index.
         commit: Index,
+        /// Nothing is to do, see [`quiet`](super::quiet): this index is the leader's last. The number is the owner's: how often its
+        /// node admitted until now that replicas ceased.
+        quiet: Option<u64>,
     },
     /// The answer.
     HeartbeatReply {
@@ -95,6 +98,8 @@ pub enum Message {
         matched: Index,
         /// Up to here, inclusive, the sender's log is the leader's, synced or not. No promise.
         received: Index,
+        /// The sender has no timer any more: it waits for the leader or its own node to wake it.
+        quiet: bool,
     },
     /// What you need next is gone: start from here.
     Reset {

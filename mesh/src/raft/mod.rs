@@ -47,6 +47,7 @@ mod membership;
 mod memberships;
 mod message;
 mod progress;
+mod quiet;
 mod reads;
 mod replica;
 mod rng;

@@ -51,6 +51,8 @@ pub(super) struct Progress {
     pub(super) loading: bool,
     /// Hinted to be down, and not heard since.
     pub(super) down: bool,
+    /// Said that it is quiet, and nothing happened since.
+    pub(super) quiet: bool,
     /// Heard since the last check of the quorum.
     pub(super) recent: bool,
     pub(super) heard_at: Time,
@@ -82,6 +84,7 @@ impl Progress {
             window: 1,
             loading: false,
             down: false,
+            quiet: false,
             recent: true,
             heard_at: now,
             caught_up_at: None,
@@ -100,7 +103,7 @@ impl Progress {
     }
 
     pub(super) fn is_live(&self, now: Time, config: &Config) -> bool {
-        !self.down && now.since(self.heard_at) <= config.election_max_us
+        !self.down && (self.quiet || now.since(self.heard_at) <= config.election_max_us)
     }
 
     /// How many bytes the next append may carry, `None` when none may leave now.

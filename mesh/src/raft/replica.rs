@@ -65,6 +65,8 @@ pub(super) struct Core {
     pub(super) ack_owed: Option<Ack>,
     pub(super) vote_owed: bool,
     pub(super) deadline: Time,
+    /// Follows without a timer, see [`quiet`](super::quiet).
+    pub(super) quiet: bool,
 }
 
 /// The kind of answer that the leader waits for.
@@ -137,6 +139,7 @@ impl Replica {
             ack_owed: None,
             vote_owed: false,
             deadline: now,
+            quiet: false,
         };
         if core.memberships.active().all_voters().any(|voter| voter != id) {
             core.rearm();
@@ -164,6 +167,7 @@ impl Replica {
     }
 
     fn dispatch(&mut self, input: Input, step: &mut Step<'_>) {
+        self.rouse(&input, step);
         match input {
             Input::Tick => self.on_tick(step),
             Input::Message { from, to, message } => self.on_message(from, to, message, step),
@@ -171,19 +175,22 @@ impl Replica {
             Input::Change(change) => self.on_change(change, step),
             Input::Synced(id) => self.on_synced(id, step),
             Input::Loaded => self.on_loaded(step),
-            Input::PeerDown(node) => self.on_peer_down(node),
+            Input::PeerDown(node) => self.on_peer_down(node, step),
             Input::PeerUp(node) => self.on_peer_up(node, step),
             Input::SetLogStart(start) => self.on_log_start(start, step),
             Input::Transfer(target) => self.on_transfer(target, step),
             Input::StepDown => self.on_step_down(step),
             Input::Campaign => self.on_campaign(step),
             Input::Read(context) => self.on_read(context, step),
+            // What is quiet was roused above.
+            Input::Wake => {}
         }
     }
 
     fn on_tick(&mut self, step: &mut Step<'_>) {
         match self.state {
             State::Leader(_) => self.on_leader_tick(step),
+            _ if self.core.quiet => {}
             _ if self.core.now >= self.core.deadline => self.on_election_deadline(step),
             _ => {}
         }
@@ -209,9 +216,9 @@ impl Replica {
                     self.on_append(prev, entries, commit, step);
                 }
             }
-            Message::Heartbeat { seq, commit, .. } => {
+            Message::Heartbeat { seq, commit, quiet, .. } => {
                 if self.follow(from, term, step) {
-                    self.on_heartbeat(seq, commit, step);
+                    self.on_heartbeat(seq, commit, quiet, step);
                 }
             }
             Message::Reset { start, membership, checkpoint, .. } => {
@@ -248,8 +255,11 @@ impl Replica {
             Message::AppendReply { matched, .. } | Message::ResetReply { matched, .. } => {
                 self.on_acknowledged(from, matched, step);
             }
-            Message::HeartbeatReply { seq, matched, received, .. } => {
+            Message::HeartbeatReply { seq, matched, received, quiet, .. } => {
                 self.on_heartbeat_reply(from, seq, (matched, received), step);
+                if let State::Leader(leader) = &mut self.state {
+                    leader.told_quiet(from, seq, quiet);
+                }
             }
             _ => {}
         }
@@ -270,11 +280,15 @@ impl Replica {
         }
     }
 
-    fn on_peer_down(&mut self, node: NodeId) {
+    fn on_peer_down(&mut self, node: NodeId, step: &mut Step<'_>) {
         if let State::Leader(leader) = &mut self.state {
-            return leader.peer_down(node);
+            return leader.peer_down(node, &self.core, step);
         }
         if self.core.leader.is_some_and(|leader| leader.node == node) {
+            if self.core.quiet && mutant::active(Mutant::QuietThroughLoss) {
+                return;
+            }
+            self.core.end_quiet();
             let jitter = self.core.rng.between(0, self.core.config.peer_down_jitter_us);
             self.core.leader = None;
             self.core.deadline = self.core.deadline.min(self.core.now.after(jitter));
@@ -303,6 +317,7 @@ impl Replica {
             former.fail_reads(leader, step);
         }
         let core = &mut self.core;
+        core.end_quiet();
         if term > core.term {
             core.enter_term(term, None, step);
         }
@@ -318,7 +333,7 @@ impl Replica {
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.state {
             State::Leader(leader) => leader.next_deadline(),
-            _ => self.core.may_campaign().then_some(self.core.deadline),
+            _ => (self.core.may_campaign() && !self.core.quiet).then_some(self.core.deadline),
         }
     }
 

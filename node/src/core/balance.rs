@@ -3,12 +3,14 @@
 //!
 //! The decisions are [`metadata::balancing`](super::metadata::balancing)'s.
 
+use std::collections::BTreeSet;
+
 use mesh::raft::{Input, NodeId, ReplicaId};
 use storage::{Disk, LogId};
 
 use super::after_ms;
-use super::metadata::NodeState;
-use super::metadata::balancing::next_orders;
+use super::metadata::balancing::{Order, next_orders};
+use super::metadata::{NodeState, ShardId};
 use super::node::Node;
 use super::shards::Purpose;
 
@@ -32,13 +34,24 @@ impl<D: Disk> Node<D> {
         }
         self.balance_at = after_ms(now, self.config.balance_ms);
         let orders = match dead.is_empty() {
-            true => next_orders(&self.view, &live, self.config.moves_at_once),
+            true => self.plan_moves(live),
             false => dead,
         };
         for (shard, command) in orders {
             tracing::info!(shard = shard.0, ?command, "the mesh is put in order");
             self.submit(shard, &command, Purpose::Balance);
         }
+    }
+
+    /// The next moves; none to be found before something changed.
+    fn plan_moves(&mut self, live: BTreeSet<NodeId>) -> Vec<Order> {
+        let seen = (ShardId::all().map(|shard| self.view.version(shard)).collect(), live);
+        if self.in_order.as_ref() == Some(&seen) {
+            return Vec::new();
+        }
+        let orders = next_orders(&self.view, &seen.1, self.config.moves_at_once);
+        self.in_order = orders.is_empty().then_some(seen);
+        orders
     }
 
     /// Leaders that are not where their descriptors prefer them go there, once the preferred replica was in sync for a while; a node that

@@ -24,7 +24,9 @@ impl<D: Disk> Node<D> {
             applied: partition.applied,
             wanted: None.into(),
         };
+        let was_quiet = replica.is_quiet();
         let effects = replica.step(self.now.mono, input, &view);
+        let goes_quiet = replica.is_quiet() && !was_quiet;
         if partition.standing == Standing::Learner && replica.is_voter() {
             partition.standing = Standing::Member;
         }
@@ -35,6 +37,9 @@ impl<D: Disk> Node<D> {
             self.out.push(Effect::Read { token, job });
         }
         self.perform(log, effects);
+        if goes_quiet {
+            self.went_quiet(log);
+        }
         self.retime(log);
     }
 
@@ -66,7 +71,8 @@ impl<D: Disk> Node<D> {
         self.last_rejection = rejected;
         let Some(partition) = self.partitions.get(&log) else { return };
         let key = partition.key;
-        for envelope in send {
+        for mut envelope in send {
+            self.vouch(&mut envelope.message);
             let stream = stream_of(&envelope.message);
             let message =
                 PeerMessage::Raft { key, from: envelope.from, to: envelope.to, message: envelope.message };
@@ -249,6 +255,7 @@ impl<D: Disk> Node<D> {
         if let Some(term) = term
             && before != Some(term)
         {
+            self.unsettled.insert(key);
             self.shard_led(log, true);
         }
         self.announce(log);

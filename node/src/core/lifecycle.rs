@@ -4,6 +4,7 @@
 //! frame first and speaks of it once the frame is synced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use mesh::liveness;
@@ -11,7 +12,9 @@ use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, Replica
 use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
-use super::metadata::lifecycle::{Action, LocalReplica, Report, Standing, decide, next_change, replaced};
+use super::metadata::lifecycle::{
+    Action, LocalReplica, Report, Standing, decide, is_as_desired, next_change, replaced,
+};
 use super::metadata::{Command, FIRST_REPLICA_EPOCH, METADATA_TOPIC, NodeState, PartitionKey, ShardId};
 use super::node::{Node, OpenError, Timer};
 use super::partition::{Applied, Partition};
@@ -19,8 +22,11 @@ use super::shards::Purpose;
 use super::{Effect, Identity, after_ms};
 use crate::mutant::{self, Mutant};
 
-/// How often a leader repeats who it is, in case the announcement was lost.
-const ANNOUNCE_MS: u64 = 2_000;
+/// In so many looks a node sees all its partitions, and says again which of them it leads, in case that was lost.
+const LOOKS_PER_ROUND: usize = 16;
+
+/// A look sees so many partitions at least.
+const SHARE_MIN: usize = 64;
 
 /// A commit that takes longer than this is called a stuck disk: the node no longer vouches for its replicas.
 const STUCK_DISK_US: u64 = 10_000_000;
@@ -79,12 +85,12 @@ impl<D: Disk> Node<D> {
         replicas.iter().any(|r| r.node == self.identity.node && r.incarnation == self.identity.incarnation)
     }
 
-    /// The regular look at everything, for what was lost on the way or never told.
+    /// The regular look, for what was lost on the way or never told: at whatever is not yet as it should be, and at a share of the rest.
     pub(crate) fn reconcile(&mut self) {
         self.set_timer(after_ms(self.now.mono, self.config.reconcile_ms), Timer::Reconcile);
         ShardId::all().for_each(|shard| self.poll_shard(shard));
-        let mut keys: BTreeSet<PartitionKey> = self.by_key.keys().copied().collect();
-        keys.extend(self.view.desired_on(self.identity.node).map(|descriptor| descriptor.key));
+        let mut keys = self.unsettled.clone();
+        keys.extend(self.next_share());
         self.reconcile_keys(keys);
         self.register_self();
         if self.stopping.is_some() {
@@ -92,16 +98,27 @@ impl<D: Disk> Node<D> {
         } else {
             self.send_leaders_home();
         }
+        self.give_up_silent_members();
         self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();
         self.expire_producer_ids();
         let leads: Vec<ShardId> = self.shard_leads.keys().copied().collect();
         leads.into_iter().for_each(|shard| self.lead_shard(shard));
-        if self.now.mono >= self.announce_at {
-            self.announce_at = after_ms(self.now.mono, ANNOUNCE_MS);
-            self.announce_all();
-        }
+    }
+
+    /// The next of all partitions that are here, or should be. Who leads the replicas among them is told again.
+    fn next_share(&mut self) -> BTreeSet<PartitionKey> {
+        let mut keys: BTreeSet<PartitionKey> = self.by_key.keys().copied().collect();
+        keys.extend(self.view.desired_on(self.identity.node).map(|descriptor| descriptor.key));
+        let most = (keys.len() / LOOKS_PER_ROUND).max(SHARE_MIN);
+        let share: BTreeSet<PartitionKey> = match self.looked_at {
+            Some(last) => keys.range((Bound::Excluded(last), Bound::Unbounded)).take(most).copied().collect(),
+            None => keys.into_iter().take(most).collect(),
+        };
+        self.looked_at = share.last().copied().filter(|_| share.len() == most);
+        self.announce_again(&share);
+        share
     }
 
     /// Brings these partitions closer to what their descriptors say.
@@ -112,7 +129,9 @@ impl<D: Disk> Node<D> {
             let local = self.by_key.get(&key).and_then(|log| self.partitions.get(log));
             let local = local.map(|p| LocalReplica { id: p.id, standing: p.standing });
             let Identity { node, incarnation } = self.identity;
-            match decide(local, self.view.descriptor(key), node, incarnation) {
+            let action = decide(local, self.view.descriptor(key), node, incarnation);
+            let idle = action == Action::Nothing;
+            match action {
                 Action::AskRemoval(id) if mutant::active(Mutant::DataDeletedUnconfirmed) => {
                     self.removal_confirmed(vec![(key, id)]);
                 }
@@ -125,7 +144,11 @@ impl<D: Disk> Node<D> {
                 Action::AskRemoval(id) => asked.entry(key.home()).or_default().push((key, id)),
                 action => self.act(key, action, &mut reports),
             }
-            self.lead_membership(key, &mut reports);
+            let settled = self.lead_membership(key, &mut reports);
+            match idle && settled {
+                true => self.unsettled.remove(&key),
+                false => self.unsettled.insert(key),
+            };
         }
         self.send_reports(reports);
         for (shard, replicas) in asked {
@@ -202,6 +225,7 @@ impl<D: Disk> Node<D> {
             return self.fail(format!("a new replica does not load: {error}"));
         }
         self.creating.insert(log, sequence);
+        self.unsettled.insert(key);
         self.by_key.insert(key, log);
         self.partitions.insert(log, partition);
         self.retime(log);
@@ -284,6 +308,7 @@ impl<D: Disk> Node<D> {
     fn silence(&mut self, log: LogId) {
         self.touched.push(log);
         let Some(mut partition) = self.partitions.remove(&log) else { return };
+        let led = partition.led.is_some();
         self.fail_waiters(&mut partition);
         partition.replica = None;
         partition.led = None;
@@ -292,9 +317,13 @@ impl<D: Disk> Node<D> {
         }
         self.workers.forget(log);
         self.partitions.insert(log, partition);
+        self.unsettled.extend(self.partitions.get(&log).map(|partition| partition.key));
         self.fail_reads(log);
         self.shard_led(log, false);
         self.wake_fetches(log);
+        if led {
+            self.liveness_input(liveness::Input::Faltered);
+        }
     }
 
     /// A stored entry cannot be read: what this replica promised is no longer whole, so it becomes suspect and is replaced.
@@ -376,14 +405,18 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// As the leader of a partition: one step of its membership towards the descriptor, and what the shard should know.
-    fn lead_membership(&mut self, key: PartitionKey, reports: &mut Vec<Report>) {
-        let Some(log) = self.by_key.get(&key).copied() else { return };
-        let Some(partition) = self.partitions.get(&log).filter(|partition| partition.leads()) else { return };
+    /// As the leader of a partition: one step of its membership towards the descriptor, and what the shard should know. Says whether
+    /// nothing is left to do.
+    fn lead_membership(&mut self, key: PartitionKey, reports: &mut Vec<Report>) -> bool {
+        let Some(log) = self.by_key.get(&key).copied() else { return true };
+        let Some(partition) = self.partitions.get(&log).filter(|partition| partition.leads()) else {
+            return true;
+        };
         let (Some(replica), Some(descriptor)) = (partition.replica.as_ref(), self.view.descriptor(key))
         else {
-            return;
+            return true;
         };
+        let said = reports.len();
         if let Some(topic) = self.view.topic(key.topic)
             && replica.term().0 > topic.term_ceiling
         {
@@ -392,19 +425,23 @@ impl<D: Disk> Node<D> {
         // Before that, what it takes for the committed membership may be one of long ago, without a voter that came since.
         // And the view of a process that was not told yet may want members that left (seed 17953102270114).
         if replica.high_watermark().is_none() || !self.heard.contains(&key.home()) {
-            return;
+            return false;
         }
         let replica_left = replaced(replica.committed_membership(), descriptor);
         reports.extend(replica_left.into_iter().map(|replica| Report::Replaced { key, replica }));
+        let actual = replica.membership();
+        if actual == replica.committed_membership() && is_as_desired(actual, descriptor) {
+            return reports.len() == said;
+        }
         let progress = replica.progress();
         let commit = replica.commit_index();
         let caught_up = |id| progress.iter().any(|peer| peer.id == id && peer.live && peer.matched >= commit);
-        let actual = replica.membership();
         if actual == replica.committed_membership()
             && let Some(change) = next_change(actual, descriptor, caught_up)
         {
             self.drive(log, Input::Change(change));
         }
+        false
     }
 
     /// Enters this node into the registry, or corrects what it says.
@@ -424,8 +461,8 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn announce_all(&mut self) {
-        let infos: Vec<_> = self.partitions.keys().filter_map(|log| self.leader_info(*log)).collect();
+    fn announce_again(&mut self, keys: &BTreeSet<PartitionKey>) {
+        let infos: Vec<_> = keys.iter().filter_map(|key| self.leader_info(*self.by_key.get(key)?)).collect();
         if infos.is_empty() {
             return;
         }
@@ -434,6 +471,14 @@ impl<D: Disk> Node<D> {
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
         }
         infos.into_iter().for_each(|info| self.learn_leader(info));
+    }
+
+    /// A peer is live: it may be new, and know nothing yet.
+    fn announce_all_to(&mut self, to: NodeId) {
+        let infos: Vec<_> = self.partitions.keys().filter_map(|log| self.leader_info(*log)).collect();
+        if !infos.is_empty() {
+            self.out.push(Effect::Send { to, stream: Stream::Rpc, message: PeerMessage::Leaders(infos) });
+        }
     }
 
     /// All registered nodes but this one.
@@ -456,11 +501,12 @@ impl<D: Disk> Node<D> {
 
     /// One step of the failure detector; what it finds goes to the replicas as hints.
     pub(crate) fn liveness_input(&mut self, input: liveness::Input) {
+        let mut events = Vec::new();
         if matches!(input, liveness::Input::Tick) {
             self.liveness_at = None;
-            self.tell_health();
+            events = self.liveness.step(self.now.mono, liveness::Input::Health(self.health()));
         }
-        let events = self.liveness.step(self.now.mono, input);
+        events.extend(self.liveness.step(self.now.mono, input));
         for event in events {
             match event {
                 liveness::Event::Send(to, heartbeat) => {
@@ -468,10 +514,12 @@ impl<D: Disk> Node<D> {
                     self.out.push(Effect::Send { to, stream: Stream::Control, message });
                 }
                 liveness::Event::Up(node) => {
+                    self.announce_all_to(node);
                     self.tell_replicas(node, Input::PeerUp(node));
                     self.campaign_where_leaderless(node);
                 }
                 liveness::Event::Down(node) => self.tell_replicas(node, Input::PeerDown(node)),
+                liveness::Event::Faltered(node) => self.tell_replicas(node, Input::Wake),
                 liveness::Event::Restarted(_) => {}
             }
         }
@@ -515,19 +563,12 @@ impl<D: Disk> Node<D> {
         concerned.into_iter().for_each(|log| self.drive(log, input.clone()));
     }
 
-    fn tell_health(&mut self) {
+    fn health(&self) -> liveness::Health {
         let waited = self.workers.oldest_commit_us(self.now.mono);
-        let health = liveness::Health {
+        liveness::Health {
             progress: self.workers.stats().commits,
             sync_latency_us: u32::try_from(waited).unwrap_or(u32::MAX),
             disk_stuck: waited > STUCK_DISK_US,
-        };
-        let events = self.liveness.step(self.now.mono, liveness::Input::Health(health));
-        for event in events {
-            if let liveness::Event::Send(to, heartbeat) = event {
-                let message = PeerMessage::Heartbeat(heartbeat);
-                self.out.push(Effect::Send { to, stream: Stream::Control, message });
-            }
         }
     }
 

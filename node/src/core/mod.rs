@@ -24,6 +24,7 @@ mod parked;
 mod partition;
 mod produce;
 mod producers;
+mod quiet;
 mod reclaim;
 pub mod request;
 mod shards;

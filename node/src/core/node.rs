@@ -66,7 +66,7 @@ pub struct NodeConfig {
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
-            raft: raft::Config::default(),
+            raft: raft::Config { quiet_after_us: Some(2_000_000), ..raft::Config::default() },
             liveness: mesh::liveness::LivenessConfig::default(),
             reconcile_ms: 500,
             retention_ms: 30_000,
@@ -194,7 +194,11 @@ pub struct Node<D: Disk> {
     pub(crate) touched: Vec<LogId>,
     /// Where batches wait for room.
     pub(crate) parked: BTreeSet<LogId>,
-    pub(crate) announce_at: Time,
+    /// The versions of the shards and the live nodes with which nothing was to move.
+    pub(crate) in_order: Option<(Vec<u64>, BTreeSet<NodeId>)>,
+    /// Partitions that are not yet as their shards want them, and the last one that the regular look saw.
+    pub(crate) unsettled: BTreeSet<PartitionKey>,
+    pub(crate) looked_at: Option<PartitionKey>,
     pub(crate) liveness_at: Option<Time>,
     /// As the leader of shard 0: who is away.
     pub(crate) absences: super::metadata::balancing::Absences,
@@ -258,7 +262,9 @@ impl<D: Disk> Node<D> {
             creating: BTreeMap::new(),
             touched: Vec::new(),
             parked: BTreeSet::new(),
-            announce_at: now.mono,
+            in_order: None,
+            unsettled: BTreeSet::new(),
+            looked_at: None,
             liveness_at: None,
             absences: Default::default(),
             balance_at: now.mono,
@@ -447,8 +453,9 @@ impl<D: Disk> Node<D> {
         }
         match message {
             PeerMessage::Outlived(_) => {}
-            PeerMessage::Raft { key, from, to, message } => {
+            PeerMessage::Raft { key, from, to, mut message } => {
                 if let Some(log) = self.by_key.get(&key).copied() {
+                    self.doubt(from.node, &mut message);
                     self.drive(log, raft::Input::Message { from, to, message });
                 }
             }
@@ -691,6 +698,7 @@ impl<D: Disk> Node<D> {
             log: partition.log,
             standing: partition.standing,
             role: replica.map(Replica::role),
+            quiet: replica.is_some_and(Replica::is_quiet),
             term: replica.map(Replica::term).unwrap_or_default(),
             commit: replica.map(Replica::commit_index).unwrap_or_default(),
             applied: partition.applied,
@@ -719,6 +727,8 @@ pub struct ReplicaView<'a> {
     pub standing: Standing,
     /// `None` while it takes no part.
     pub role: Option<Role>,
+    /// It waits for nothing: no heartbeats, no timers.
+    pub quiet: bool,
     /// Its term.
     pub term: Term,
     /// Committed up to here, inclusive, as far as it knows.

@@ -534,7 +534,7 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         heartbeat_us: config.heartbeat_ms * 1_000,
         election_min_us: config.election_ms * 1_000,
         election_max_us: config.election_ms * 2_000,
-        ..mesh::raft::Config::default()
+        ..NodeConfig::default().raft
     };
     NodeConfig {
         raft,

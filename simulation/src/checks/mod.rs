@@ -46,6 +46,8 @@ pub(crate) struct ReplicaFact {
     pub(crate) id: ReplicaId,
     pub(crate) term: Term,
     pub(crate) leads: bool,
+    /// It waits for nothing.
+    pub(crate) quiet: bool,
     pub(crate) commit: Index,
     pub(crate) last: Index,
     pub(crate) start: LogStart,
@@ -256,6 +258,7 @@ pub(crate) mod doctored {
             id: id(node),
             term: Term(term),
             leads,
+            quiet: false,
             commit: Index(commit),
             last: Index(last),
             start: LogStart::default(),

@@ -10,6 +10,7 @@ mod elections;
 mod logs;
 mod membership;
 mod moves;
+mod quiet;
 mod topics;
 mod workers;
 
@@ -94,6 +95,7 @@ pub(crate) struct Shown {
     pub(crate) id: ReplicaId,
     pub(crate) term: Term,
     pub(crate) leads: bool,
+    pub(crate) quiet: bool,
     pub(crate) joint: bool,
     pub(crate) last: Index,
 }
@@ -134,6 +136,7 @@ impl Scene {
                     id: fact.id,
                     term: fact.term,
                     leads: fact.leads,
+                    quiet: fact.quiet,
                     joint: fact.membership.is_joint(),
                     last: fact.last,
                 };
@@ -186,6 +189,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(logs::Logs),
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),
+        Box::new(quiet::Quiet::default()),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
         Box::new(workers::Workers),

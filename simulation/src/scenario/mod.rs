@@ -188,6 +188,7 @@ impl Scenario {
         let mut clocks = pieces::clocks(random, hosts, &mut traits);
         clocks.resize(all, ClockProfile::default());
         let mut node = NodeConfig { raft: pieces::raft(random, &mut traits), ..NodeConfig::default() };
+        pieces::quiet(&mut Random::of(seed, "quiet"), &mut node.raft, &mut traits);
         node.checkpoint_entries = *random.pick(&[4, 16, 64, 256, 4096]);
         node.retention_ms = *random.pick(&[300, 1000, 5000]);
         node.create_grace_ms = *random.pick(&[500, 3000]);

@@ -36,6 +36,14 @@ pub(super) fn operator(random: &mut Random, traits: &mut Vec<String>) -> Option<
     })
 }
 
+/// After how little a replica set goes quiet.
+pub(super) fn quiet(random: &mut Random, config: &mut RaftConfig, traits: &mut Vec<String>) {
+    if random.percent(60) {
+        config.quiet_after_us = Some(*random.pick(&[0, 50 * MS, 400 * MS]));
+        traits.push("soon quiet".into());
+    }
+}
+
 /// When and how replicas move.
 pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
     node.dead_after_ms = *random.pick(&[300_000, 300_000, 4_000, 12_000]);
@@ -102,7 +110,7 @@ pub(super) fn clocks(random: &mut Random, hosts: usize, traits: &mut Vec<String>
 }
 
 pub(super) fn raft(random: &mut Random, traits: &mut Vec<String>) -> RaftConfig {
-    let mut config = RaftConfig::default();
+    let mut config = NodeConfig::default().raft;
     if random.percent(35) {
         config.append_bytes_max = 1;
         traits.push("1-entry appends".into());

@@ -1,6 +1,6 @@
 //! A usual mesh at a stated load: what the speed of the simulator is told with.
 
-use mesh::raft::Config as RaftConfig;
+use node::core::NodeConfig;
 use storage::StoreConfig;
 
 use super::{ClockProfile, Kind, Scenario};
@@ -23,7 +23,7 @@ fn slow_down(scenario: &mut Scenario) {
         .retain(|planned| minute.replace(planned.at / (60 * SECOND)) != Some(planned.at / (60 * SECOND)));
     scenario.network = LinkProfile::healthy();
     scenario.clocks.fill(ClockProfile::default());
-    scenario.node.raft = RaftConfig::default();
+    scenario.node.raft = NodeConfig::default().raft;
     // A start reads the newest segment whole: a few of 64 MiB would be all that is measured.
     let segment_bytes = 1 << 20;
     scenario.store = StoreConfig { salt: scenario.store.salt, segment_bytes, ..StoreConfig::default() };

@@ -114,6 +114,7 @@ impl World {
             && b.id == view.id
             && b.term == view.term
             && b.leads == leads
+            && b.quiet == view.quiet
             && b.commit == view.commit
             && b.last == view.last
             && b.synced == synced
@@ -142,6 +143,7 @@ impl World {
             id: view.id,
             term: view.term,
             leads,
+            quiet: view.quiet,
             commit: view.commit,
             last: view.last,
             start: view.start,
@@ -158,7 +160,7 @@ impl World {
             30,
             u64::from(fact.group.0),
             u64::from(fact.term.0),
-            u64::from(fact.leads),
+            u64::from(fact.leads) | u64::from(fact.quiet) << 1,
             fact.commit.0,
             fact.last.0,
             fact.synced.0,

@@ -381,6 +381,11 @@ pub fn next_change(
     (voters != actual.voters && !voters.is_empty() && !weaker).then_some(MembershipChange::Joint { voters })
 }
 
+/// Whether a partition's membership has exactly the replicas that the shard wants.
+pub fn is_as_desired(actual: &Membership, desired: &Descriptor) -> bool {
+    !actual.is_joint() && actual.learners.is_empty() && actual.voters == desired.voters()
+}
+
 /// The replaced triples that the committed membership no longer holds; each is to be reported with
 /// [`Report::Replaced`].
 pub fn replaced(committed: &Membership, desired: &Descriptor) -> Vec<ReplicaId> {
