@@ -340,7 +340,7 @@ impl World {
 
     fn run_input(&mut self, words: &[&str]) {
         let (who, input) = match *words {
-            ["down", who, node] => (who, Input::PeerDown(id(node).node)),
+            ["down", who, node] => (who, Input::PeerDown { node: id(node).node, wait_us: 0 }),
             ["up", who, node] => (who, Input::PeerUp(id(node).node)),
             ["transfer", who, to] => (who, Input::Transfer(id(to))),
             ["stepdown", who] => (who, Input::StepDown),

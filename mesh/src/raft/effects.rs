@@ -32,8 +32,13 @@ pub enum Input {
     Synced(WriteId),
     /// What [`LogRead::Loading`] announced can be read now.
     Loaded,
-    /// A node is suspected to be down.
-    PeerDown(NodeId),
+    /// A node is suspected to be down. Who follows a leader there campaigns, but not for `wait_us`: others go first.
+    PeerDown {
+        /// The node.
+        node: NodeId,
+        /// Microseconds.
+        wait_us: u64,
+    },
     /// A node is heard again.
     PeerUp(NodeId),
     /// Whoever vouched for the quiet of the replica set does so no longer, see [`quiet`](super::quiet).

@@ -6,6 +6,9 @@ use super::replica::{Core, Replica, State, Step};
 use super::types::{Index, ReplicaId, Term};
 use crate::mutant::{self, Mutant};
 
+/// How often the wait between two pre-votes doubles.
+const RETRIES_DOUBLED: u32 = 2;
+
 impl Replica {
     pub(super) fn on_election_deadline(&mut self, step: &mut Step<'_>) {
         let waits_for_disk = matches!(self.state, State::Candidate { asked: false, .. });
@@ -28,11 +31,16 @@ impl Replica {
         let Some(term) = core.term.next().filter(|_| core.may_campaign()) else {
             return;
         };
-        // A refused pre-vote costs nothing, so it is asked again sooner than a vote.
-        let retry = core.rng.between(core.config.election_min_us / 4, core.config.election_min_us / 2);
-        core.deadline = core.now.after(retry);
+        let asked = match self.state {
+            State::PreCandidate { asked, .. } => asked + 1,
+            _ => 0,
+        };
+        // A refused pre-vote costs nothing, so it is asked again sooner than a vote; but not as often when nobody answers, for
+        // thousands may ask at once.
+        let shortest = core.config.election_min_us / 4 * (1 << asked.min(RETRIES_DOUBLED));
+        core.deadline = core.now.after(core.rng.between(shortest, 2 * shortest));
         core.leader = None;
-        self.state = State::PreCandidate { votes: Vec::new() };
+        self.state = State::PreCandidate { votes: Vec::new(), asked };
         self.core.ask(step, |last, receiver_is_voter| Message::PreVote { term, last, receiver_is_voter });
         self.count_vote(self.core.id, step);
     }
@@ -42,8 +50,12 @@ impl Replica {
             return;
         };
         self.core.quiet = false;
-        self.core.enter_term(term, Some(self.core.id), step);
-        self.core.rearm();
+        let core = &mut self.core;
+        core.enter_term(term, Some(core.id), step);
+        // Candidates that met in this term must not meet in the next, however narrow the timeouts are (seed 134 of the random test).
+        let (shortest, longest) = (core.config.election_min_us, core.config.election_max_us);
+        let timeout = core.rng.between(shortest, longest.max(shortest + shortest / 2));
+        core.deadline = core.now.after(timeout);
         self.state = State::Candidate { votes: Vec::new(), asked: false, transfer };
     }
 
@@ -68,7 +80,7 @@ impl Replica {
     }
 
     fn count_vote(&mut self, from: ReplicaId, step: &mut Step<'_>) {
-        let (State::PreCandidate { votes } | State::Candidate { votes, .. }) = &mut self.state else {
+        let (State::PreCandidate { votes, .. } | State::Candidate { votes, .. }) = &mut self.state else {
             return;
         };
         if !votes.contains(&from) || mutant::active(Mutant::DuplicateAckCountedTwice) {

@@ -10,6 +10,9 @@ use super::replica::{Core, Replica, State, Step};
 use super::types::{Index, NodeId, ReplicaId, Time};
 use crate::mutant::{self, Mutant};
 
+/// A heartbeat's interval has so many beats, and each leader keeps to one of them.
+const BEATS: u64 = 8;
+
 /// What only a leader has.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -38,7 +41,7 @@ impl Replica {
             reads: Reads::default(),
             transfer: None,
             rest: Rest::default(),
-            heartbeat_at: core.now.after(core.config.heartbeat_us),
+            heartbeat_at: core.next_beat(),
             check_at: core.now.after(core.config.election_max_us),
         }));
         self.regroup();
@@ -328,7 +331,7 @@ impl Leader {
     }
 
     fn send_heartbeats(&mut self, core: &Core, quiet: bool, step: &mut Step<'_>) {
-        self.heartbeat_at = core.now.after(core.config.heartbeat_us);
+        self.heartbeat_at = core.next_beat();
         self.seq += 1;
         for peer in &mut self.peers {
             core.heartbeat(peer, self.seq, quiet, step);
@@ -381,6 +384,12 @@ impl Leader {
 }
 
 impl Core {
+    /// When the next heartbeat is due: a beat that all leaders of a node share, so that what they say to another node goes together.
+    fn next_beat(&self) -> Time {
+        let beat = (self.config.heartbeat_us / BEATS).max(1);
+        Time(self.now.after(self.config.heartbeat_us).0 / beat * beat)
+    }
+
     /// Appends an entry of this leader, who has thereby all that its term's log holds.
     pub(super) fn append_own(&mut self, proposal: Proposal, step: &mut Step<'_>) {
         let Proposal { kind, record_count, timestamp_ms, payload } = proposal;

@@ -51,7 +51,7 @@ impl Rest {
             | Input::Loaded
             | Input::SetLogStart(_)
             | Input::PeerUp(_)
-            | Input::PeerDown(_) => false,
+            | Input::PeerDown { .. } => false,
             Input::Message { message, .. } => {
                 self.quiet && !matches!(message, Message::HeartbeatReply { quiet: true, .. })
             }

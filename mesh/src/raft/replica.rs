@@ -79,8 +79,16 @@ pub(super) enum Ack {
 #[derive(Debug)]
 pub(super) enum State {
     Follower,
-    PreCandidate { votes: Vec<ReplicaId> },
-    Candidate { votes: Vec<ReplicaId>, asked: bool, transfer: bool },
+    /// `asked`: how often before.
+    PreCandidate {
+        votes: Vec<ReplicaId>,
+        asked: u32,
+    },
+    Candidate {
+        votes: Vec<ReplicaId>,
+        asked: bool,
+        transfer: bool,
+    },
     Leader(Box<Leader>),
 }
 
@@ -175,7 +183,7 @@ impl Replica {
             Input::Change(change) => self.on_change(change, step),
             Input::Synced(id) => self.on_synced(id, step),
             Input::Loaded => self.on_loaded(step),
-            Input::PeerDown(node) => self.on_peer_down(node, step),
+            Input::PeerDown { node, wait_us } => self.on_peer_down(node, wait_us, step),
             Input::PeerUp(node) => self.on_peer_up(node, step),
             Input::SetLogStart(start) => self.on_log_start(start, step),
             Input::Transfer(target) => self.on_transfer(target, step),
@@ -280,7 +288,7 @@ impl Replica {
         }
     }
 
-    fn on_peer_down(&mut self, node: NodeId, step: &mut Step<'_>) {
+    fn on_peer_down(&mut self, node: NodeId, wait_us: u64, step: &mut Step<'_>) {
         if let State::Leader(leader) = &mut self.state {
             return leader.peer_down(node, &self.core, step);
         }
@@ -291,7 +299,7 @@ impl Replica {
             self.core.end_quiet();
             let jitter = self.core.rng.between(0, self.core.config.peer_down_jitter_us);
             self.core.leader = None;
-            self.core.deadline = self.core.deadline.min(self.core.now.after(jitter));
+            self.core.deadline = self.core.deadline.min(self.core.now.after(wait_us.saturating_add(jitter)));
         }
     }
 

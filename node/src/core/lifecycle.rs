@@ -8,7 +8,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use mesh::liveness;
-use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term};
+use mesh::raft::{
+    self, EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term,
+};
 use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
@@ -27,6 +29,12 @@ const LOOKS_PER_ROUND: usize = 16;
 
 /// A look sees so many partitions at least.
 const SHARE_MIN: usize = 64;
+
+/// Leaders of a node that is down are replaced one after the other, microseconds apart.
+const CAMPAIGN_EVERY_US: u64 = 300;
+
+/// How long each replica lets the one that is preferred to it campaign alone.
+const HEIR_US: u64 = 300_000;
 
 /// A commit that takes longer than this is called a stuck disk: the node no longer vouches for its replicas.
 const STUCK_DISK_US: u64 = 10_000_000;
@@ -518,7 +526,7 @@ impl<D: Disk> Node<D> {
                     self.tell_replicas(node, Input::PeerUp(node));
                     self.campaign_where_leaderless(node);
                 }
-                liveness::Event::Down(node) => self.tell_replicas(node, Input::PeerDown(node)),
+                liveness::Event::Down(node) => self.replace_leaders_on(node),
                 liveness::Event::Faltered(node) => self.tell_replicas(node, Input::Wake),
                 liveness::Event::Restarted(_) => {}
             }
@@ -552,15 +560,32 @@ impl<D: Disk> Node<D> {
     }
 
     fn tell_replicas(&mut self, node: NodeId, input: Input) {
-        let concerned: Vec<LogId> = self
-            .partitions
-            .values()
-            .filter(|p| {
-                p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node))
-            })
-            .map(|p| p.log)
-            .collect();
-        concerned.into_iter().for_each(|log| self.drive(log, input.clone()));
+        self.shared_with(node).into_iter().for_each(|log| self.drive(log, input.clone()));
+    }
+
+    fn shared_with(&self, node: NodeId) -> Vec<LogId> {
+        let has_member = |p: &&Partition| {
+            p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node))
+        };
+        self.partitions.values().filter(has_member).map(|p| p.log).collect()
+    }
+
+    /// A node is down. Those who follow it campaign one after the other, and of each replica set first the replica that is preferred
+    /// among the live: thousands at once, each with a rival, would only be in each other's way.
+    fn replace_leaders_on(&mut self, node: NodeId) {
+        let mut turn = 0;
+        for log in self.shared_with(node) {
+            let Some(partition) = self.partitions.get(&log) else { continue };
+            let leader = partition.replica.as_ref().and_then(raft::Replica::leader);
+            let follows = leader.is_some_and(|leader| leader.node == node);
+            let heirs =
+                self.view.descriptor(partition.key).map(|d| d.replicas.as_slice()).unwrap_or_default();
+            let live = heirs.iter().filter(|id| id.node != node && self.liveness.is_live(id.node));
+            let rank = live.take_while(|id| **id != partition.id).count();
+            let wait_us = turn * CAMPAIGN_EVERY_US + u64::try_from(rank).unwrap_or(0) * HEIR_US;
+            turn += u64::from(follows);
+            self.drive(log, Input::PeerDown { node, wait_us });
+        }
     }
 
     fn health(&self) -> liveness::Health {
@@ -572,11 +597,24 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A create or reset frame is synced: the shard may hear of the replica.
-    pub(crate) fn created_durably(&mut self, log: LogId) {
-        let Some(partition) = self.partitions.get(&log) else { return };
-        let key = partition.key;
-        self.reconcile_keys(BTreeSet::from([key]));
+    /// Create or reset frames are synced: the shards may hear of the replicas.
+    pub(crate) fn created_durably(&mut self, logs: Vec<LogId>) {
+        let mut keys = BTreeSet::new();
+        for log in logs {
+            self.creating.remove(&log);
+            let Some(partition) = self.partitions.get(&log) else { continue };
+            let (key, id) = (partition.key, partition.id);
+            let leaderless = partition.replica.as_ref().is_some_and(|replica| replica.leader().is_none());
+            let first = self.view.descriptor(key).and_then(|descriptor| descriptor.replicas.first().copied());
+            // Before the timeout of another makes that one lead.
+            if leaderless && first == Some(id) {
+                self.drive(log, Input::Campaign);
+            }
+            keys.insert(key);
+        }
+        if !keys.is_empty() {
+            self.reconcile_keys(keys);
+        }
     }
 }
 

@@ -588,10 +588,7 @@ impl<D: Disk> Node<D> {
         let is_synced =
             |(log, at): &(&LogId, &Sequence)| **at <= synced && self.workers.worker_of(**log) == Some(worker);
         let created: Vec<LogId> = self.creating.iter().filter(is_synced).map(|(log, _)| *log).collect();
-        for log in created {
-            self.creating.remove(&log);
-            self.created_durably(log);
-        }
+        self.created_durably(created);
         for (log, write) in done {
             self.drive(log, raft::Input::Synced(write));
             self.answer_synced(log);

@@ -54,7 +54,7 @@ impl<D: Disk> Node<D> {
             .flat_map(|(log, replica)| silent(replica).into_iter().map(move |node| (log, node)))
             .collect();
         for (log, node) in down {
-            self.drive(log, Input::PeerDown(node));
+            self.drive(log, Input::PeerDown { node, wait_us: 0 });
         }
     }
 }

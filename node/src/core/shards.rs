@@ -436,11 +436,12 @@ impl<D: Disk> Node<D> {
 
     /// Proposes what nobody waits for, unless the same is under way already.
     fn propose_housekeeping(&mut self, log: LogId, commands: Vec<Command>) {
+        let Some(partition) = self.partitions.get(&log).filter(|_| !commands.is_empty()) else { return };
+        let under_way: BTreeSet<Bytes> =
+            partition.pending.iter().map(|pending| pending.payload.clone()).collect();
         for command in commands {
             let command: Bytes = command.encode().into();
-            let Some(partition) = self.partitions.get(&log) else { return };
-            let under_way = partition.pending.iter().any(|pending| pending.payload == command);
-            if !under_way && self.propose_command(log, command, Origin::Nobody).is_err() {
+            if !under_way.contains(&command) && self.propose_command(log, command, Origin::Nobody).is_err() {
                 return;
             }
         }

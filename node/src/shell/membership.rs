@@ -484,8 +484,8 @@ impl Mesh {
                 }
                 Event::Refused { .. } => true,
                 Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
-                    Some(Frame::Node(life, message)) => {
-                        worker.tell(PeerEvent::Message(peer, life, message)).await
+                    Some(Frame::Node(life, messages)) => {
+                        worker.tell(PeerEvent::Messages(peer, life, messages)).await
                     }
                     Some(Frame::Founding(message)) => {
                         let effects = self.founder.step(Input::Message { from: peer.to_bytes(), message });

@@ -3,6 +3,7 @@
 //! | byte | follows | stream |
 //! |---|---|---|
 //! | 1 | a [`Life`] and a [`PeerMessage`] in bincode | as the core says |
+//! | 6 | a [`Life`] and a list of [`PeerMessage`]s in bincode: what one round had to say | control |
 //! | 2 | a founding message | control |
 //! | 3 | a request to join | rpc |
 //! | 4 | the answer to it | rpc |
@@ -22,6 +23,7 @@ const FOUNDING: u8 = 2;
 const JOIN: u8 = 3;
 const JOINED: u8 = 4;
 const CLOCK: u8 = 5;
+const ROUND: u8 = 6;
 
 /// What a decoder may allocate for one frame, above its bytes.
 const DECODE_BYTES_MAX: usize = FRAME_BYTES_MAX + (16 << 20);
@@ -34,7 +36,7 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug)]
 pub enum Frame {
     /// From node to node.
-    Node(Life, PeerMessage),
+    Node(Life, Vec<PeerMessage>),
     /// About the founding.
     Founding(Message),
     /// A stranger wants in.
@@ -80,6 +82,13 @@ pub fn encode(life: Life, message: &PeerMessage) -> Option<Bytes> {
     let mut out = Vec::with_capacity(FIXED_BYTES + payload_bytes(message));
     out.push(NODE);
     bincode::serde::encode_into_std_write((life, message), &mut out, config()).ok()?;
+    (out.len() <= FRAME_BYTES_MAX).then(|| out.into())
+}
+
+/// Messages of this process as one frame; `None` when it is longer than a frame may be.
+pub fn encode_round(life: Life, messages: &[PeerMessage]) -> Option<Bytes> {
+    let mut out = vec![ROUND];
+    bincode::serde::encode_into_std_write((life, messages), &mut out, config()).ok()?;
     (out.len() <= FRAME_BYTES_MAX).then(|| out.into())
 }
 
@@ -132,15 +141,8 @@ pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
     let (tag, body) = frame.split_first().ok_or_else(|| failed("it is empty".into()))?;
     let unreadable = || failed(format!("kind {tag} with another version's or damaged content"));
     match *tag {
-        NODE => {
-            let ((life, message), read) = bincode::serde::decode_from_slice(body, config())
-                .map_err(|error| failed(error.to_string()))?;
-            if read == body.len() {
-                Ok(Frame::Node(life, message))
-            } else {
-                Err(failed("there are bytes after its end".into()))
-            }
-        }
+        NODE => whole(body).map(|(life, message)| Frame::Node(life, vec![message])).map_err(failed),
+        ROUND => whole(body).map(|(life, messages)| Frame::Node(life, messages)).map_err(failed),
         FOUNDING => Message::decode(body).map(Frame::Founding).ok_or_else(unreadable),
         JOIN => JoinRequest::decode(body).map(Frame::Join).ok_or_else(unreadable),
         JOINED => JoinAnswer::decode(body).map(Frame::Joined).ok_or_else(unreadable),
@@ -156,6 +158,13 @@ pub fn decode(frame: &[u8]) -> Result<Frame, DecodeError> {
         }
         other => Err(failed(format!("kind {other} is of a newer release"))),
     }
+}
+
+/// All of a body.
+fn whole<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    let (said, read) =
+        bincode::serde::decode_from_slice(body, config()).map_err(|error| error.to_string())?;
+    if read == body.len() { Ok(said) } else { Err("there are bytes after its end".into()) }
 }
 
 #[cfg(test)]
@@ -192,7 +201,15 @@ mod tests {
         let message = append(100_000);
         let frame = encode(LIFE, &message).expect("it fits");
         assert!(frame.len() <= FIXED_BYTES + payload_bytes(&message));
-        assert!(matches!(decode(&frame), Ok(Frame::Node(LIFE, read)) if read == message));
+        assert!(matches!(decode(&frame), Ok(Frame::Node(LIFE, read)) if read == [message]));
+    }
+
+    #[test]
+    fn what_a_round_said_comes_back_in_order() {
+        let said = [append(3), PeerMessage::ShardPoll { shard: 3, version: 7 }, append(0)];
+        let frame = encode_round(LIFE, &said).expect("it fits");
+        assert!(matches!(decode(&frame), Ok(Frame::Node(LIFE, read)) if read == said));
+        assert!((0..frame.len()).all(|cut| decode(&frame[..cut]).is_err()));
     }
 
     #[test]
@@ -214,7 +231,7 @@ mod tests {
 
     quickcheck! {
         fn hostile_bytes_do_no_harm(bytes: Vec<u8>, at: usize, flip: u8) -> bool {
-            for tag in 0..7 {
+            for tag in 0..8 {
                 let _ = decode(&[&[tag], &bytes[..]].concat());
             }
             let mut frame = encode(LIFE, &append(20)).expect("it fits").to_vec();

@@ -46,6 +46,8 @@ use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
 const BATCH: usize = 256;
 /// Messages of nodes that wait for the worker.
 const PEERS_MAX: usize = 1024;
+/// Messages to one node that go as one frame; most have less than a hundred bytes.
+const TOGETHER_MAX: usize = 512;
 /// Commands that wait for the worker.
 const COMMANDS_MAX: usize = 64;
 /// How often calls are looked through for clients that went away.
@@ -65,10 +67,6 @@ const EXIT_DISK: i32 = 75;
 
 /// What the mesh has for the node.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are messages, and a box would cost each of them an allocation"
-)]
 pub(super) enum PeerEvent {
     /// A peer is there.
     Connected(PeerId),
@@ -77,7 +75,7 @@ pub(super) enum PeerEvent {
     /// It says which node it is; believed where the registry knows neither.
     Introduced(PeerId, NodeId),
     /// It said something.
-    Message(PeerId, Life, PeerMessage),
+    Messages(PeerId, Life, Vec<PeerMessage>),
 }
 
 type Inspection = Box<dyn FnOnce(&Node<FileDisk>) + Send>;
@@ -230,6 +228,7 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         registry: Registry::default(),
         introduced: BTreeMap::new(),
         roles: Roles::default(),
+        outgoing: BTreeMap::new(),
         connected: BTreeSet::new(),
         pending: BTreeMap::new(),
         next_request: 0,
@@ -260,6 +259,8 @@ struct Worker {
     /// What connected peers say that they are.
     introduced: BTreeMap<PeerId, NodeId>,
     roles: Roles,
+    /// What this round has to say on the control stream.
+    outgoing: BTreeMap<NodeId, Vec<PeerMessage>>,
     connected: BTreeSet<PeerId>,
     pending: BTreeMap<u64, Reply>,
     next_request: u64,
@@ -291,6 +292,7 @@ impl Worker {
         self.registry_dirty = false;
         self.registry_changed();
         self.perform(opening);
+        self.speak();
         let mut round = Round::default();
         let mut calls_open = true;
         loop {
@@ -357,6 +359,7 @@ impl Worker {
             self.step(Input::Tick);
         }
         self.chores();
+        self.speak();
         goes_on
     }
 
@@ -385,8 +388,12 @@ impl Worker {
                 }
             }
             PeerEvent::Introduced(peer, node) => _ = self.introduced.insert(peer, node),
-            PeerEvent::Message(peer, life, message) => match self.node_of(&peer) {
-                Some(from) => self.step(Input::Message { from, life, message }),
+            PeerEvent::Messages(peer, life, messages) => match self.node_of(&peer) {
+                Some(from) => {
+                    for message in messages {
+                        self.step(Input::Message { from, life, message });
+                    }
+                }
                 None => _ = self.metrics.strangers.fetch_add(1, Relaxed),
             },
         }
@@ -458,6 +465,9 @@ impl Worker {
                         let _gone = reply.send(response);
                     }
                 }
+                Effect::Send { to, stream: Stream::Control, message } => {
+                    self.outgoing.entry(to).or_default().push(message);
+                }
                 Effect::Send { to, stream, message } => self.send(to, stream, &message),
                 Effect::Commit { worker, commit } => self.disk.commit(worker, commit),
                 Effect::Read { token, job } => self.disk.read(token, job),
@@ -470,21 +480,45 @@ impl Worker {
         }
     }
 
+    /// Sends what a round had to say on the control stream, to each node together: the heartbeats of its many replica sets are one frame.
+    fn speak(&mut self) {
+        for (to, messages) in std::mem::take(&mut self.outgoing) {
+            for together in messages.chunks(TOGETHER_MAX) {
+                if let [message] = together {
+                    self.send(to, Stream::Control, message);
+                    continue;
+                }
+                together.iter().for_each(|message| self.note_outlived(to, message));
+                self.send_frame(to, Stream::Control, 0, wire::encode_round(self.node.life(), together));
+            }
+        }
+    }
+
     fn send(&self, to: NodeId, stream: Stream, message: &PeerMessage) {
+        self.note_outlived(to, message);
+        self.send_frame(to, stream, lane_key(message), wire::encode(self.node.life(), message));
+    }
+
+    fn note_outlived(&self, to: NodeId, message: &PeerMessage) {
+        if matches!(message, PeerMessage::Outlived(_))
+            && let Some(peer) = self.peer_of(to)
+        {
+            self.metrics.visits.outlived(peer);
+        }
+    }
+
+    fn send_frame(&self, to: NodeId, stream: Stream, lane: u64, frame: Option<bytes::Bytes>) {
         let counters = self.metrics.stream(stream);
         let dropped = || _ = counters.dropped.fetch_add(1, Relaxed);
         let Some(peer) = self.peer_of(to).filter(|peer| self.connected.contains(peer)) else {
             return dropped();
         };
-        let Some(frame) = wire::encode(self.node.life(), message) else {
+        let Some(frame) = frame else {
             tracing::error!(node = to.0, "a message is longer than a frame may be and was dropped");
             return dropped();
         };
-        if matches!(message, PeerMessage::Outlived(_)) {
-            self.metrics.visits.outlived(peer);
-        }
         let bytes = frame.len() as u64;
-        if self.transport.send_keyed(peer, wire::class(stream), lane_key(message), frame) {
+        if self.transport.send_keyed(peer, wire::class(stream), lane, frame) {
             counters.sent.fetch_add(1, Relaxed);
             counters.sent_bytes.fetch_add(bytes, Relaxed);
         } else {
