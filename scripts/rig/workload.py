@@ -79,12 +79,14 @@ def explain(reason):
 
 
 class Load:
-    """Several producers, each a thread, that write to all partitions at a rate until stopped."""
+    """Several producers, each a thread, that write to all partitions at a rate until stopped; `run` records to one before the next one's turn."""
 
-    def __init__(self, bootstrap, topic, partitions, producers=4, rate=4000, filler_bytes=80):
+    def __init__(self, bootstrap, topic, partitions, producers=4, rate=4000, filler_bytes=80, run=10):
         self.history, self.lock = History(), threading.Lock()
         self.bootstrap, self.topic, self.partitions = bootstrap, topic, partitions
-        self.rate, self.filler = rate / producers, b"x" * filler_bytes
+        self.rate, self.filler, self.run = rate / producers, b"x" * filler_bytes, run
+        # (until, partition, seconds) of each time that a partition had something to acknowledge and acknowledged nothing.
+        self.stalls = []
         self.highest = {p: -1 for p in range(partitions)}
         self.last_ack = {p: 0.0 for p in range(partitions)}
         self.outstanding = {p: 0 for p in range(partitions)}
@@ -139,7 +141,7 @@ class Load:
             if count >= due:
                 client.poll(0.005)
                 continue
-            partition = (count // 10) % self.partitions
+            partition = (count // self.run) % self.partitions
             if self._send(client, number, partition):
                 count += 1
             else:
@@ -153,7 +155,7 @@ class Load:
     def _send(self, client, number, partition):
         history, key = self.history, (number, partition)
         sequence = history.sent[key]
-        value = b"%d:%d:%d:" % (number, partition, sequence) + self.filler
+        value, sent = b"%d:%d:%d:" % (number, partition, sequence) + self.filler, time.monotonic()
 
         def delivered(error, message):
             with self.lock:
@@ -162,7 +164,9 @@ class Load:
                     offset = message.offset() if message.offset() is not None else -1
                     history.acked[key][sequence] = offset
                     self.highest[partition] = max(self.highest[partition], offset)
-                    self.last_ack[partition] = time.monotonic()
+                    now = time.monotonic()
+                    self.stalls.append((now, partition, now - max(sent, self.last_ack[partition])))
+                    self.last_ack[partition] = now
                 else:
                     history.unknown[key].add(sequence)
                     self.errors[f"delivery {error.name()}"] = self.errors.get(f"delivery {error.name()}", 0) + 1
@@ -185,6 +189,12 @@ class Load:
         """Seconds from `when` to the last of the partitions' first acknowledgement known since; None if one has none."""
         with self.lock:
             return min(self.last_ack.values()) > when
+
+    def stalled(self, begin, end, partition=None):
+        """(seconds, partition, until when) of the longest stall that ended in that time, of one partition or of any."""
+        with self.lock:
+            found = [(s, p, at) for at, p, s in self.stalls if begin <= at <= end and partition in (None, p)]
+        return max(found, default=(0.0, -1, begin))
 
     def stop(self):
         self.stopping.set()
