@@ -87,6 +87,8 @@ class Load:
         self.rate, self.filler, self.run = rate / producers, b"x" * filler_bytes, run
         # (until, partition, seconds) of each time that a partition had something to acknowledge and acknowledged nothing.
         self.stalls = []
+        # What has no outcome this long after stop() has none.
+        self.flush_s = MESSAGE_TIMEOUT_MS / 1000 + 10
         self.highest = {p: -1 for p in range(partitions)}
         self.last_ack = {p: 0.0 for p in range(partitions)}
         self.outstanding = {p: 0 for p in range(partitions)}
@@ -150,7 +152,7 @@ class Load:
                 begin = time.monotonic() - count / self.rate
             if count % 100 == 0:
                 client.poll(0)
-        client.flush(MESSAGE_TIMEOUT_MS / 1000 + 10)
+        client.flush(self.flush_s)
 
     def _send(self, client, number, partition):
         history, key = self.history, (number, partition)
@@ -191,10 +193,11 @@ class Load:
             return min(self.last_ack.values()) > when
 
     def stalled(self, begin, end, partition=None):
-        """(seconds, partition, until when) of the longest stall that ended in that time, of one partition or of any."""
+        """(seconds, partition) of the longest stall that ended in that time or goes on, of one partition or of any."""
         with self.lock:
-            found = [(s, p, at) for at, p, s in self.stalls if begin <= at <= end and partition in (None, p)]
-        return max(found, default=(0.0, -1, begin))
+            found = [(s, p) for at, p, s in self.stalls if begin <= at <= end]
+            found += [(end - max(begin, self.last_ack[p]), p) for p, waiting in self.outstanding.items() if waiting]
+        return max((one for one in found if partition in (None, one[1])), default=(0.0, -1))
 
     def stop(self):
         self.stopping.set()
