@@ -63,7 +63,7 @@ class Prober:
             sequence = self.history.sent[key]
             self.history.sent[key] += 1
             self.history.unknown[key].add(sequence)
-        data = frames.batch(frames.record(b"%d:%d:%d:" % (*key, sequence)))
+        data = frames.batch(frames.record(b"%d:%d:%d:" % (*key, sequence)), time_ms=time.time_ns() // 1_000_000)
         sent = time.monotonic()
         error, offset = connection.produce(self.topic, self.partition, data, timeout_ms=int(self.patience_s * 1000))
         answered = time.monotonic()
@@ -91,8 +91,12 @@ class Prober:
         with self.lock:
             return next((answered - when for sent, answered, _ in reversed(self._since(when)) if sent >= when), None)
 
+    def since(self, when):
+        """[(sent, answered, node)] of the acknowledgements since then, the newest first."""
+        with self.lock:
+            return self._since(when)
+
     def _since(self, when):
-        """Acknowledgements since then, the newest first."""
         out = []
         for ack in reversed(self.acks):
             if ack[1] < when:
