@@ -92,9 +92,9 @@ class Elastic:
             status, body = self.target.http(i, "/readyz")
             if status != 200:
                 return f"node {i} is not ready: {body.strip()}"
-            state = self.target.json(i, "/v1/state")["node"]
-            if state["lacking"]:
-                return f"{state['lacking']} partitions lack something, {', '.join(one['partition'] for one in state['listed'][:4])} among them"
+            lacking = self.target.lacking(i)
+            if lacking or lacking is None:
+                return f"node {i} says that something lacks leader or replicas: {', '.join(lacking[:4]) if lacking else 'it does not say what'}"
         balance = self.target.json(self.members[-1], "/v1/balance")
         if balance["moving"] or balance["waiting"]:
             return f"{len(balance['moving'])} replicas on their way, {balance['waiting']} waiting"
