@@ -18,6 +18,8 @@ TOPICS = {"orders": 8, "payments": 4}
 # Made while there was one node, so with one replica.
 EARLY, EARLY_PARTITIONS = "early", 4
 STALL_S = 2.0
+# Each partition by each node: twelve probers that write so often cost little.
+PROBE_EVERY_S = 0.2
 # A log without records in the directory of each founder.
 FOUNDING_MARK = "the mark of the founding"
 # A wiped node whose address is not given back to it starts as this one, on ports of its own.
@@ -28,7 +30,7 @@ class Elastic:
     """The mesh, who is in it, what runs against it, and what was found wrong."""
 
     def __init__(self, directory, options):
-        self.options, self.problems, self.by_hand, self.loads, self.prober = options, [], [], {}, None
+        self.options, self.problems, self.by_hand, self.loads, self.probers = options, [], [], {}, {}
         arguments = ["--dead-after-ms", str(options.dead_after_ms), "--leader-return-ms", "2000", *options.node_argument]
         self.target = mesh.Rafka(directory, SPARE, arguments)
         self.members, self.ids, self.begin, self.since = [], {}, time.monotonic(), time.monotonic()
@@ -49,9 +51,10 @@ class Elastic:
         if not found:
             return
         name = max(found, key=lambda one: found[one][0])
-        seconds, partition = found[name]
-        gap = self.prober.longest_gap(begin, self.since)
-        self.tell(f"   traffic until here: {name}/{partition} stood still longest, {seconds:.2f} s; without a client library {gap:.2f} s")
+        seconds, partition, until = found[name]
+        gap, probed = max(((one.longest_gap(begin, self.since), name) for name, one in self.probers.items()), default=(0, ""))
+        until -= self.begin
+        self.tell(f"   traffic: {name}/{partition} stood still longest, {seconds:.2f} s until [{until:.3f} s]; without a client library {probed}, {gap:.2f} s")
         if seconds > STALL_S:
             self.wrong(f"{name}/{partition} stood still for {seconds:.2f} s: {step}")
 
@@ -162,16 +165,17 @@ class Elastic:
         load.flush_s = 30
         load.start()
         self.loads[topic] = load
+        addresses = {i: self.target.address(i) for i in self.target.ids()}
+        for partition in range(partitions):
+            prober = Prober(addresses, topic, partition, load.history, load.lock, every_s=PROBE_EVERY_S)
+            prober.start()
+            self.probers[f"{topic}/{partition}"] = prober
         mesh.wait_until(f"{topic} acknowledged on all partitions", 60, lambda: load.acked_since(0))
 
     def traffic(self):
         for topic, partitions in TOPICS.items():
             self.rafka("topic", "create", topic, "--partitions", partitions, "--replication-factor", FACTOR)
             self.load(topic, partitions)
-        topic = next(iter(TOPICS))
-        addresses = {i: self.target.address(i) for i in self.target.ids()}
-        self.prober = Prober(addresses, topic, 0, self.loads[topic].history, self.loads[topic].lock)
-        self.prober.start()
         self.since = time.monotonic()
         self.tell(f"{', '.join(TOPICS)} with {FACTOR} replicas; producers with acks=all run, {self.options.rate} records/s")
 
@@ -263,8 +267,8 @@ class Elastic:
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def judge(self):
-        if self.prober:
-            self.prober.stop()
+        for prober in self.probers.values():
+            prober.stop()
         for load in self.loads.values():
             load.stop()
         self.tell(f"the producers stopped; members are {self.spread()}")

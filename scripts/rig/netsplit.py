@@ -67,7 +67,7 @@ class Run:
     def stalled(self, begin, name, most):
         """The longest gap of writes since then, as the prober saw it, and as librdkafka did on any partition."""
         end = time.monotonic()
-        gap, (stall, _) = self.prober.longest_gap(begin, end), self.load.stalled(begin, end)
+        gap, (stall, _, _) = self.prober.longest_gap(begin, end), self.load.stalled(begin, end)
         if gap > most:
             self.wrong(f"{name}: no write was taken for {gap:.2f} s")
         return f"longest gap {gap:5.2f} s, librdkafka {stall:5.2f} s"

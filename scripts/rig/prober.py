@@ -1,4 +1,4 @@
-"""Writes one record at a time to each node every 20 ms, by hand and with acks=all, and keeps when which node acknowledged one.
+"""Writes one record at a time to each node every 20 ms (unless told otherwise), by hand and with acks=all, and keeps when which node acknowledged one.
 
 No client library stands between: each node is asked, whoever leads, so what is seen is how long nobody took writes, and not how long somebody
 needed to find out who does. What was acknowledged goes into a history, for the reading back.
@@ -10,7 +10,8 @@ from collections import Counter
 import frames
 import wire
 
-EVERY_S = 0.02
+# Producers of a load have lower numbers.
+FIRST_KEY = 1000
 # Of names that tests compare; the rest is told by number.
 ERRORS = {6: "NOT_LEADER_OR_FOLLOWER", 7: "REQUEST_TIMED_OUT", 19: "NOT_ENOUGH_REPLICAS", 3: "UNKNOWN_TOPIC_OR_PARTITION", 5: "LEADER_NOT_AVAILABLE"}
 
@@ -18,9 +19,9 @@ ERRORS = {6: "NOT_LEADER_OR_FOLLOWER", 7: "REQUEST_TIMED_OUT", 19: "NOT_ENOUGH_R
 class Prober:
     """One thread for each of addresses = {node: host:port}; writes to one partition until stopped."""
 
-    def __init__(self, addresses, topic, partition, history, lock, patience_s=5.0):
+    def __init__(self, addresses, topic, partition, history, lock, patience_s=5.0, every_s=0.02):
         self.topic, self.partition, self.history, self.lock = topic, partition, history, lock
-        self.patience_s = patience_s
+        self.patience_s, self.every_s = patience_s, every_s
         self.acks, self.answers, self.stopping = [], [], threading.Event()
         self.connections = 0
         self.threads = [threading.Thread(target=self._probe, args=one, daemon=True) for one in addresses.items()]
@@ -37,7 +38,7 @@ class Prober:
     def _probe(self, node, address):
         connection, key, due = None, None, time.monotonic()
         while not self.stopping.is_set():
-            due = max(due + EVERY_S, time.monotonic())
+            due = max(due + self.every_s, time.monotonic())
             try:
                 if connection is None:
                     connection = wire.Connection(address, self.patience_s)
@@ -56,7 +57,7 @@ class Prober:
         """Each connection is a producer of its own in the history: nothing orders what two of them send."""
         with self.lock:
             self.connections += 1
-            return 1000 + self.connections, self.partition
+            return FIRST_KEY + self.connections, self.partition
 
     def _write(self, node, connection, key):
         with self.lock:
@@ -84,7 +85,7 @@ class Prober:
         """Who acknowledged last; None unless that was just now."""
         with self.lock:
             _, answered, node = self.acks[-1] if self.acks else (0, 0, None)
-        return node if time.monotonic() - answered < 5 * EVERY_S else None
+        return node if time.monotonic() - answered < 5 * self.every_s else None
 
     def next_after(self, when):
         """Seconds until a write that was sent after that moment was acknowledged; None as long as there is none."""
@@ -107,7 +108,7 @@ class Prober:
     def longest_gap(self, begin, end):
         """The longest time between two acknowledgements, of which the second came in that time."""
         with self.lock:
-            at = [answered for _, answered, _ in self._since(begin - 10 * EVERY_S) if answered <= end]
+            at = [answered for _, answered, _ in self._since(begin - 10 * self.every_s) if answered <= end]
         return max((later - earlier for later, earlier in zip(at, at[1:]) if later > begin), default=end - begin)
 
     def answered(self, node, begin, end):

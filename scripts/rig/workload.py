@@ -193,11 +193,11 @@ class Load:
             return min(self.last_ack.values()) > when
 
     def stalled(self, begin, end, partition=None):
-        """(seconds, partition) of the longest stall that ended in that time or goes on, of one partition or of any."""
+        """(seconds, partition, until when) of the longest stall that ended in that time or goes on, of one partition or of any."""
         with self.lock:
-            found = [(s, p) for at, p, s in self.stalls if begin <= at <= end]
-            found += [(end - max(begin, self.last_ack[p]), p) for p, waiting in self.outstanding.items() if waiting]
-        return max((one for one in found if partition in (None, one[1])), default=(0.0, -1))
+            found = [(s, p, at) for at, p, s in self.stalls if begin <= at <= end]
+            found += [(end - max(begin, self.last_ack[p]), p, end) for p, waiting in self.outstanding.items() if waiting]
+        return max((one for one in found if partition in (None, one[1])), default=(0.0, -1, end))
 
     def stop(self):
         self.stopping.set()
