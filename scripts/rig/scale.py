@@ -66,6 +66,8 @@ class Scale:
         except TimeoutError:
             self.note("   not created or not led then", f"{self.partitions + SHARDS - self.led(ids):8.0f}")
         self.figure(f"{self.partitions} partitions created and led after", time.monotonic() - begin, "s", 60)
+        dropped = self.total("rafka_mesh_dropped_frames_total")
+        self.note("   elections until then", f"{self.told(self.elections(ids), Counter())}; {dropped:.0f} frames between nodes dropped")
         for process in running:
             process.wait(PATIENCE_S)
             answered.setdefault(process, time.monotonic() - begin)
