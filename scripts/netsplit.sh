@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Three nodes, each in a network namespace of its own, under idempotent acks=all producers that reach all of them: a leader cut off from both others,
-# a follower cut off, every node for itself, what the leader sends lost and what it is sent lost (blackhole routes), and a router in user space on
+# Three nodes, each in a network namespace of its own, under idempotent acks=all producers that reach all of them: a leader cut off from both others (once
+# for five times as long), a follower cut off, every node for itself, what the leader sends lost and what it is sent lost (blackhole routes), and a router in user space on
 # a TUN device that delays, loses and reorders what nodes send each other. Checked: who is in a minority acknowledges nothing and answers with
 # the right error, the majority takes writes again within 2 s, everybody catches up after healing, and each acknowledged record is there once and in order.
 #
