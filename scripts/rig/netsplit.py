@@ -9,6 +9,7 @@ from itertools import permutations
 
 import history
 import mesh
+import wire
 import workload
 from forwarder import Forwarder
 from network import Network, Networked
@@ -58,7 +59,11 @@ class Run:
         workload.create_topic(bootstrap, TOPIC, PARTITIONS, NODES)
         target.whole()
         self.load = workload.Load(bootstrap, TOPIC, PARTITIONS, 2, options.rate, run=1)
-        self.prober = Prober({i: target.address(i) for i in target.ids()}, TOPIC, PROBED, self.load.history, self.load.lock)
+        addresses = {i: target.address(i) for i in target.ids()}
+        probe = lambda partition, **more: Prober(addresses, TOPIC, partition, self.load.history, self.load.lock, **more)
+        self.prober = probe(PROBED)
+        # The others are looked at less closely, for each prober costs.
+        self.probers = [self.prober, *(probe(p, every_s=0.2) for p in range(PARTITIONS) if p != PROBED)]
 
     def wrong(self, what):
         self.problems.append(what)
@@ -69,12 +74,28 @@ class Run:
         return sum(self.target.metric(i, "rafka_election_lost_total") for i in self.target.ids())
 
     def stalled(self, begin, name, most):
-        """The longest gap of writes since then, as the prober saw it, and as librdkafka did on any partition."""
+        """The longest time since then without a write of a partition, as the probers saw it, and as librdkafka did."""
         end = time.monotonic()
-        gap, (stall, _, _) = self.prober.longest_gap(begin, end), self.load.stalled(begin, end)
+        gap, where = max((prober.longest_gap(begin, end), prober.partition) for prober in self.probers)
+        stall, partition, _ = self.load.stalled(begin, end)
         if gap > most:
-            self.wrong(f"{name}: no write was taken for {gap:.2f} s")
-        return f"longest gap {gap:5.2f} s, librdkafka {stall:5.2f} s"
+            self.wrong(f"{name}: partition {where} took no write for {gap:.2f} s")
+        return f"longest gap {gap:5.2f} s, librdkafka {stall:5.2f} s" + (f" on partition {partition}" if stall > most else "")
+
+    def told_leaders(self, begin):
+        """Of a partition on which librdkafka has stood still for long: whom each node tells clients to go to, and who takes writes."""
+        now = time.monotonic()
+        stall, partition, until = self.load.stalled(begin, now)
+        if stall < STALL_S:
+            return ""
+        told = []
+        for i in self.target.ids():
+            connection = wire.Connection(self.target.address(i), 5)
+            nodes, leaders, _ = connection.metadata(TOPIC)
+            connection.close()
+            told.append(f"node {i} names {nodes.get(leaders[partition], 'nobody')}")
+        takes = self.probers[partition].leader()
+        return f"partition {partition} until {now - until:.1f} s ago: {', '.join(told)}; {self.target.address(takes) if takes else 'nobody'} takes writes"
 
     def healed(self, name):
         """All nodes ready, all replicas in sync and all partitions acknowledging."""
@@ -102,10 +123,13 @@ class Run:
         end = time.monotonic()
         told = {i: self.prober.answered(i, cut, end) for i in minority}
         late = [node for sent, _, node in self.prober.since(cut) if node in minority and sent > cut]
+        seen = self.told_leaders(begin) if majority else ""
         again = self.stalled(begin, name, STALL_S) if majority else f"{'nobody takes writes':41}"
         for a, b in lost:
             self.network.carry(a, b)
         print(f"{name:40} {again}   {self.healed(name)}", flush=True)
+        if seen:
+            print(f"   {seen}", flush=True)
         for i, counts in told.items():
             print(f"   node {i}, in a minority, answered: {', '.join(f'{count} {what}' for what, count in counts.most_common()) or 'silent'}", flush=True)
             wrong = set(counts) - REFUSALS - {"acknowledged"}
@@ -126,7 +150,8 @@ class Run:
         print(f"{name:40} {again}   {self.healed(name)}\n   packets: {what}; leaders that changed: {lost:.0f}", flush=True)
 
     def judge(self):
-        self.prober.stop()
+        for prober in self.probers:
+            prober.stop()
         self.load.stop()
         bootstrap = self.target.bootstrap()
         read = workload.read_all(bootstrap, TOPIC, PARTITIONS)
@@ -141,7 +166,8 @@ def run(options, target, network, forwarder):
         target.ready(i)
     one = Run(target, network, forwarder, options)
     one.load.start()
-    one.prober.start()
+    for prober in one.probers:
+        prober.start()
     mesh.wait_until("the first acknowledgements", 60, lambda: one.load.acked_since(0))
     situations = [(one.split, name) for name in splits(1, [2, 3])] + [(one.line, name) for name in LINES]
     for act, name in situations:
