@@ -32,7 +32,7 @@ faketime() { # sets FAKETIME_LIB to libfaketime, or to nothing
   FAKETIME_LIB=$(find "$into" -name libfaketime.so.1 | head -1)
 }
 
-need python3 ip unshare
+need python3
 case " $* " in
   *" --list "*) ;;
   *) build; faketime ;;
@@ -40,13 +40,7 @@ esac
 run_dir doctor
 export RUN_DIR FAKETIME_LIB=${FAKETIME_LIB:-}
 
-own=(unshare --net --mount --propagation private)
-[ "$(id -u)" = 0 ] || own=(unshare --user --map-root-user --net --mount --propagation private)
-[ "$(id -u)" = 0 ] && export REAL_ROOT=1
-if "${own[@]}" sh -c 'mount -t tmpfs tmpfs /run && ip link add try type veth peer name other' 2> /dev/null; then
-  export OWN_NETWORK=1
-else
-  own=()
-  note "no namespaces here (neither root nor user namespaces): nodes share the loopback, and what needs a network or a disk of its own is left out"
-fi
-exec "${own[@]}" python3 "$SCRIPTS/rig/doctor.py" "$@"
+own_network
+[ -n "${OWN_NETWORK:-}" ] \
+  || note "no namespaces here (neither root nor user namespaces): nodes share the loopback, and what needs a network or a disk of its own is left out"
+exec "${OWN[@]}" python3 "$SCRIPTS/rig/doctor.py" "$@"

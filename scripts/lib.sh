@@ -6,6 +6,7 @@
 #   build                  cargo build --release of rafka-node and rafka; sets NODE_BIN and RAFKA_BIN
 #   venv                   a Python with confluent-kafka in target/venv; sets PYTHON
 #   kafka_jars             Apache Kafka's jars in target/kafka; sets KAFKA_DIR
+#   own_network            namespaces of our own; sets OWN
 #   run_dir NAME           an empty target/run/NAME; sets RUN_DIR
 #   node_start I ARGS..    start node I (1..) of this run; node_ready I, node_kill I SIGNAL, node_stop I, ports below
 set -euo pipefail
@@ -109,6 +110,20 @@ kafka_jars() {
   KAFKA_DIR=${KAFKA_DIR:-$TARGET_DIR/kafka}
   "$SCRIPTS/peers/kafka.sh" fetch "$KAFKA_DIR" || die "Kafka's jars could not be fetched from Maven Central"
   export KAFKA_DIR
+}
+
+# Namespaces that a rig may administer and that end with it: sets OWN, a command to put it behind, and exports OWN_NETWORK, and REAL_ROOT where
+# we are root outside too. Both stay empty where there are none.
+own_network() {
+  need ip unshare nsenter
+  OWN=(unshare --net --mount --propagation private)
+  [ "$(id -u)" = 0 ] || OWN=(unshare --user --map-root-user --net --mount --propagation private)
+  [ "$(id -u)" = 0 ] && export REAL_ROOT=1
+  if "${OWN[@]}" sh -c 'mount -t tmpfs tmpfs /run && ip link add try type veth peer name other' 2> /dev/null; then
+    export OWN_NETWORK=1
+  else
+    OWN=()
+  fi
 }
 
 # ---- our binaries --------------------------------------------------------------------------------------------------

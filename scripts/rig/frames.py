@@ -36,10 +36,10 @@ def _table():
 CRC_TABLE = _table()
 
 
-def batch(records=b"", count=1, attributes=0, last_delta=None, producer=(-1, -1, -1)):
-    """A record batch of magic 2 with a right CRC, whatever it says of its records."""
+def batch(records=b"", count=1, attributes=0, last_delta=None, producer=(-1, -1, -1), time_ms=0):
+    """A record batch of magic 2 with a right CRC, whatever it says of its records. Of 1970 unless told: retention takes those."""
     last_delta = count - 1 if last_delta is None else last_delta
-    body = struct.pack(">hiqqqhii", attributes, last_delta, 0, 0, *producer, count) + records
+    body = struct.pack(">hiqqqhii", attributes, last_delta, time_ms, time_ms, *producer, count) + records
     return struct.pack(">qiib", 0, len(body) + 9, -1, 2) + struct.pack(">I", crc32c(body)) + body
 
 

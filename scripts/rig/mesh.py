@@ -148,6 +148,30 @@ class Rafka(Processes):
     def json(self, i, path):
         return json.loads(self.http(i, path)[1])
 
+    def metric(self, i, name):
+        """The sum of a figure of /metrics over its labels; 0 when the node does not answer."""
+        lines = (line for line in self.http(i, "/metrics")[1].splitlines() if line.startswith((name + " ", name + "{")))
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+    def term(self, i, topic, partition):
+        """The partition's term as node i knows it."""
+        told = self.json(i, f"/v1/partitions?topic={topic}")["partitions"]
+        return next(one["term"] for one in told if one["partition"] == partition)
+
+    def lacking(self, i):
+        """Partitions that lack a leader, replicas in sync or a whole replica there, as node i sees it; None when it does not say."""
+        status, body = self.http(i, "/v1/state")
+        node = json.loads(body)["node"] if status == 200 else None
+        return node and [one["partition"] for one in node["listed"]]
+
+    def whole(self, seconds=60, ids=None):
+        """Waits until these nodes (all, unless told) are ready and no partition lacks a leader or a replica in sync."""
+        ids = list(ids or self.ids())
+        for i in ids:
+            self.ready(i, seconds)
+
+        wait_until("all replicas in sync", seconds, lambda: all(self.lacking(i) == [] for i in ids))
+
     def ready(self, i, seconds=60):
         def check():
             if self.processes[i].poll() is not None:

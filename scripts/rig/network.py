@@ -1,5 +1,5 @@
 """A network of nodes that this process owns: each node in a network namespace of its own, joined by a router that can lose what one sends to
-another. Needs a namespace that we may administer; see ../doctor_test.sh."""
+another. Needs a namespace that we may administer; see ../lib.sh."""
 import os
 import subprocess
 
@@ -14,6 +14,7 @@ class Network:
     """Nodes 1 to n at 10.77.I.2; we are the router at 10.77.I.1."""
 
     def __init__(self, nodes):
+        self.nodes = nodes
         run("mount", "-t", "tmpfs", "tmpfs", "/run")
         os.makedirs("/run/netns")
         run("ip", "link", "set", "lo", "up")
@@ -45,6 +46,18 @@ class Network:
 
     def carry(self, a, b):
         self._rule("del", a, b)
+
+    def route_through(self, device):
+        """What the nodes send each other goes through that device from now on, and back from it to whom it is for; lose() comes before."""
+        for name in ("all", device):
+            with open(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "w") as f:
+                f.write("0")
+        run("ip", "link", "set", device, "up")
+        run("ip", "route", "add", "default", "dev", device, "table", "77")
+        for a in range(1, self.nodes + 1):
+            for b in range(1, self.nodes + 1):
+                if a != b:
+                    run("ip", "rule", "add", "pref", "20", "iif", f"h{a}", "to", f"{self.host(b)}/32", "lookup", "77")
 
     def unplug(self, i):
         run("ip", "link", "set", f"h{i}", "down")

@@ -87,9 +87,9 @@ class Connection:
                 leaders[partition] = leader
         return nodes, leaders, error
 
-    def produce(self, topic, partition, batch, acks=-1):
+    def produce(self, topic, partition, batch, acks=-1, timeout_ms=30_000):
         """(error code, base offset) of Produce 7."""
-        body = _string(None) + struct.pack(">hii", acks, 30_000, 1) + _string(topic)
+        body = _string(None) + struct.pack(">hii", acks, timeout_ms, 1) + _string(topic)
         r = self.call(0, 7, body + struct.pack(">iii", 1, partition, len(batch)) + batch)
         r.i32(), r.string(), r.i32(), r.i32()
         return r.i16(), r.i64()

@@ -79,12 +79,16 @@ def explain(reason):
 
 
 class Load:
-    """Several producers, each a thread, that write to all partitions at a rate until stopped."""
+    """Several producers, each a thread, that write to all partitions at a rate until stopped; `run` records to one before the next one's turn."""
 
-    def __init__(self, bootstrap, topic, partitions, producers=4, rate=4000, filler_bytes=80):
+    def __init__(self, bootstrap, topic, partitions, producers=4, rate=4000, filler_bytes=80, run=10):
         self.history, self.lock = History(), threading.Lock()
         self.bootstrap, self.topic, self.partitions = bootstrap, topic, partitions
-        self.rate, self.filler = rate / producers, b"x" * filler_bytes
+        self.rate, self.filler, self.run = rate / producers, b"x" * filler_bytes, run
+        # (until, partition, seconds) of each time that a partition had something to acknowledge and acknowledged nothing.
+        self.stalls = []
+        # What has no outcome this long after stop() has none.
+        self.flush_s = MESSAGE_TIMEOUT_MS / 1000 + 10
         self.highest = {p: -1 for p in range(partitions)}
         self.last_ack = {p: 0.0 for p in range(partitions)}
         self.outstanding = {p: 0 for p in range(partitions)}
@@ -139,7 +143,7 @@ class Load:
             if count >= due:
                 client.poll(0.005)
                 continue
-            partition = (count // 10) % self.partitions
+            partition = (count // self.run) % self.partitions
             if self._send(client, number, partition):
                 count += 1
             else:
@@ -148,12 +152,12 @@ class Load:
                 begin = time.monotonic() - count / self.rate
             if count % 100 == 0:
                 client.poll(0)
-        client.flush(MESSAGE_TIMEOUT_MS / 1000 + 10)
+        client.flush(self.flush_s)
 
     def _send(self, client, number, partition):
         history, key = self.history, (number, partition)
         sequence = history.sent[key]
-        value = b"%d:%d:%d:" % (number, partition, sequence) + self.filler
+        value, sent = b"%d:%d:%d:" % (number, partition, sequence) + self.filler, time.monotonic()
 
         def delivered(error, message):
             with self.lock:
@@ -162,7 +166,9 @@ class Load:
                     offset = message.offset() if message.offset() is not None else -1
                     history.acked[key][sequence] = offset
                     self.highest[partition] = max(self.highest[partition], offset)
-                    self.last_ack[partition] = time.monotonic()
+                    now = time.monotonic()
+                    self.stalls.append((now, partition, now - max(sent, self.last_ack[partition])))
+                    self.last_ack[partition] = now
                 else:
                     history.unknown[key].add(sequence)
                     self.errors[f"delivery {error.name()}"] = self.errors.get(f"delivery {error.name()}", 0) + 1
@@ -185,6 +191,13 @@ class Load:
         """Seconds from `when` to the last of the partitions' first acknowledgement known since; None if one has none."""
         with self.lock:
             return min(self.last_ack.values()) > when
+
+    def stalled(self, begin, end, partition=None):
+        """(seconds, partition, until when) of the longest stall that ended in that time or goes on, of one partition or of any."""
+        with self.lock:
+            found = [(s, p, at) for at, p, s in self.stalls if begin <= at <= end]
+            found += [(end - max(begin, self.last_ack[p]), p, end) for p, waiting in self.outstanding.items() if waiting]
+        return max((one for one in found if partition in (None, one[1])), default=(0.0, -1, end))
 
     def stop(self):
         self.stopping.set()
