@@ -95,14 +95,40 @@ impl Balance {
             }
             let placed = &self.partitions[at];
             let Some(&from) = placed.nodes.iter().find(|node| leaves.contains(node)) else { continue };
-            let Some(to) = self.heir(placed, from) else { continue };
+            let Some(to) = self.heir(placed, Some(from)) else { continue };
             moves.push(self.shift(at, from, to));
         }
         moves
     }
 
-    /// Who takes a replica best.
-    fn heir(&self, placed: &Placed, from: NodeId) -> Option<NodeId> {
+    /// Partitions that have fewer replicas than they should get them: those of `narrow`, with how many they shall have. All or none, for
+    /// two in place of one would be worse. Each with all its nodes then.
+    pub fn widen(&mut self, narrow: &BTreeMap<usize, usize>, most: usize) -> Vec<(usize, Vec<NodeId>)> {
+        let mut widened = Vec::new();
+        for (&at, &wanted) in narrow {
+            if widened.len() >= most || !self.partitions[at].free {
+                continue;
+            }
+            let mut placed = self.partitions[at].clone();
+            while placed.nodes.len() < wanted
+                && let Some(to) = self.heir(&placed, None)
+            {
+                placed.nodes.push(to);
+            }
+            if placed.nodes.len() < wanted {
+                continue;
+            }
+            placed.free = false;
+            let before = self.partitions[at].nodes.len();
+            placed.nodes[before..].iter().for_each(|node| self.enter(placed.topic, *node));
+            widened.push((at, placed.nodes.clone()));
+            self.partitions[at] = placed;
+        }
+        widened
+    }
+
+    /// Who takes a replica best, in place of one or beside them all.
+    fn heir(&self, placed: &Placed, from: Option<NodeId>) -> Option<NodeId> {
         let free = self.nodes.values().filter(|node| !placed.nodes.contains(&node.node));
         let rank = |node: &PlacementNode| {
             let of_topic = self.of_topic.get(&(placed.topic, node.node)).copied().unwrap_or(0);
@@ -115,8 +141,9 @@ impl Balance {
     }
 
     /// How many replicas a zone has, without the one that goes.
-    fn crowd(&self, placed: &Placed, zone: &str, from: NodeId) -> usize {
-        let there = |node: &&NodeId| **node != from && self.zones.get(node).is_some_and(|at| at == zone);
+    fn crowd(&self, placed: &Placed, zone: &str, from: Option<NodeId>) -> usize {
+        let there =
+            |node: &&NodeId| Some(**node) != from && self.zones.get(node).is_some_and(|at| at == zone);
         placed.nodes.iter().filter(there).count()
     }
 
@@ -181,7 +208,8 @@ impl Balance {
                 && placed.nodes.contains(&from.node)
                 && !placed.nodes.contains(&to.node)
                 && !less(of_topic(from, 0), of_topic(to, 1))
-                && self.crowd(placed, &to.zone, from.node) <= self.crowd(placed, &from.zone, from.node)
+                && self.crowd(placed, &to.zone, Some(from.node))
+                    <= self.crowd(placed, &from.zone, Some(from.node))
         };
         let fitting = self.partitions.iter().enumerate().filter(|(_, placed)| fits(placed));
         fitting.min_by_key(|(at, placed)| (cost(&placed.key, to), *at)).map(|(at, _)| at)
@@ -308,6 +336,22 @@ mod tests {
             let got = counts(&after, |placed| placed.nodes.clone())[&NodeId(6)];
             assert!(got + 3 >= fair, "{topics} topics: the new one holds {got}, fair is {fair}");
         }
+    }
+
+    #[test]
+    fn what_is_narrow_is_widened_evenly_or_not_at_all() {
+        let four = nodes(4, 1);
+        let alone = |at: u8| Placed { key: vec![at], topic: 0, nodes: vec![NodeId(1)], free: true };
+        let partitions: Vec<Placed> = (0..16).map(alone).collect();
+        let narrow: BTreeMap<usize, usize> = (0..16).map(|at| (at, 3)).collect();
+        let mut balance = Balance::new(partitions.clone(), four.clone(), zones(&four));
+        let widened = balance.widen(&narrow, 100);
+        assert!(widened.len() == 16 && widened.iter().all(|(_, nodes)| nodes.len() == 3 && nodes[0].0 == 1));
+        let held = widened.iter().flat_map(|(_, nodes)| &nodes[1..]).filter(|node| node.0 == 2).count();
+        assert!((10..=11).contains(&held), "{held} of 32 on one of three");
+        assert!(balance.widen(&narrow, 100).is_empty(), "they are under way");
+        let two = nodes(2, 1);
+        assert!(Balance::new(partitions, two.clone(), zones(&two)).widen(&narrow, 100).is_empty());
     }
 
     #[test]

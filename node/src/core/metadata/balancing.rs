@@ -14,6 +14,9 @@ use super::descriptor::{Descriptor, NodeInfo, NodeState, PartitionKey, ShardId};
 use super::view::View;
 use crate::core::request::TopicId;
 
+/// Replicas of each metadata shard, as soon as there are so many nodes.
+const METADATA_REPLICAS: usize = 3;
+
 /// Most preferred leaders that change at once; that costs a few bytes each.
 const LEADS_AT_ONCE: usize = 64;
 
@@ -42,6 +45,12 @@ pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Ord
         Balance::new(placed(&descriptors), nodes.map(|info| info.placement()).collect(), zones)
     };
     let mut moves = if leaves.is_empty() { Vec::new() } else { balance(true).evict(&leaves, room) };
+    let narrow = too_narrow(&descriptors, active.len());
+    let widened = if narrow.is_empty() { Vec::new() } else { balance(true).widen(&narrow, room) };
+    if !widened.is_empty() {
+        let wider = |(at, nodes): (usize, Vec<NodeId>)| widen(view, descriptors[at], &nodes);
+        return widened.into_iter().filter_map(wider).collect();
+    }
     if moves.is_empty() && all_up && !view.balancing_paused() {
         moves = balance(false).level(room);
     }
@@ -51,6 +60,28 @@ pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Ord
     let led = leads.filter_map(|(at, nodes)| reorder(descriptors[at], &nodes));
     let moves = moves.into_iter().filter_map(|one| replace(view, descriptors[one.partition], one));
     moves.chain(led).collect()
+}
+
+/// The metadata shards of a mesh that was founded by fewer nodes than it has by now, and how many replicas they should have.
+fn too_narrow(descriptors: &[&Descriptor], nodes: usize) -> BTreeMap<usize, usize> {
+    let wanted = nodes.min(METADATA_REPLICAS);
+    let is_narrow = |descriptor: &Descriptor| {
+        let now = descriptor.replicas.len();
+        descriptor.key.as_shard().is_some() && now < wanted && (now, wanted) != (1, 2)
+    };
+    let all = descriptors.iter().enumerate();
+    all.filter(|(_, descriptor)| is_narrow(descriptor)).map(|(at, _)| (at, wanted)).collect()
+}
+
+fn widen(view: &View, descriptor: &Descriptor, nodes: &[NodeId]) -> Option<Order> {
+    let mut next = descriptor.next_replica_epoch();
+    let mut replicas = descriptor.replicas.clone();
+    for &node in nodes.iter().skip(replicas.len()) {
+        replicas.push(newcomer(view, node, next)?);
+        next = ReplicaEpoch(next.0.checked_add(1)?);
+    }
+    let key = descriptor.key;
+    Some((key.home(), Command::Reassign { key, replicas }))
 }
 
 fn placed(descriptors: &[&Descriptor]) -> Vec<Placed> {
@@ -167,6 +198,47 @@ mod tests {
         assert_eq!(moves(&next_orders(&view, &all(4), 100)).len(), held);
         let alone: BTreeSet<NodeId> = [NodeId(3)].into();
         assert!(moves(&next_orders(&view, &alone, 100)).is_empty(), "who could take it is away");
+    }
+
+    #[test]
+    fn shards_that_one_node_founded_get_replicas_once_there_are_three() {
+        let mut founded = Shard::founded(ShardId(0), &founding(1));
+        let created =
+            Command::MarkCreated { topic: super::super::METADATA_TOPIC, partitions: (0..16).collect() };
+        founded.apply(1, &created.encode());
+        let orders = |shard: &Shard, nodes: i32| {
+            let mut view = View::default();
+            view.merge(shard.update_since(0));
+            next_orders(&view, &all(nodes), 100)
+        };
+        let mut index = 1;
+        for node in 2..=3 {
+            let wider = |(_, order): &Order| matches!(order, Command::Reassign { replicas, .. } if replicas.len() > 1);
+            assert!(!orders(&founded, node - 1).iter().any(wider), "two would be worse than one");
+            index += 1;
+            let Some(first) = founded.nodes().next().cloned() else { panic!("it has a node") };
+            let registration = super::super::Registration {
+                node: None,
+                incarnation: Incarnation(u64::from(node.unsigned_abs()) * 100),
+                peer_id: vec![u8::try_from(node).unwrap(); 4],
+                kafka: format!("k{node}:1"),
+                mesh: format!("m{node}:1"),
+                http: format!("h{node}:1"),
+                zone: first.zone.clone(),
+                weight: 1,
+            };
+            founded.apply(index, &Command::RegisterNode(registration).encode());
+        }
+        let orders_now = orders(&founded, 3);
+        assert_eq!(orders_now.len(), 16, "{orders_now:?}");
+        for (_, order) in &orders_now {
+            index += 1;
+            founded.apply(index, &order.encode());
+        }
+        assert!(founded.descriptors().all(|descriptor| descriptor.replicas.len() == 3));
+        assert!(
+            orders(&founded, 3).iter().all(|(_, order)| !matches!(order, Command::ReplaceReplica { .. }))
+        );
     }
 
     #[test]
