@@ -10,12 +10,14 @@ mod elections;
 mod logs;
 mod membership;
 mod moves;
+mod scrub;
 mod topics;
 mod workers;
 
 use std::collections::BTreeMap;
 
 use mesh::raft::{Config, Index, ReplicaId, Term};
+use node::core::ScrubFigures;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::request::{Request, RequestId, Response};
@@ -69,6 +71,8 @@ pub(crate) enum Fact<'a> {
     ReclaimBegins { host: usize },
     /// It ended.
     ReclaimEnds { host: usize },
+    /// What a node's scrubber did, before a step and after it.
+    Scrubbed { before: ScrubFigures, after: ScrubFigures },
     /// A node ends itself, for its disk failed.
     Failed,
     /// A node handed over and ended.
@@ -186,6 +190,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(logs::Logs),
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),
+        Box::new(scrub::Scrub),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
         Box::new(workers::Workers),
