@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::http;
 use crate::mesh::Mesh;
 use serde::Deserialize;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -47,47 +48,77 @@ struct Damaged {
     why: String,
 }
 
-/// Of one partition.
-pub(super) struct Replicas {
-    path: String,
-    nodes: BTreeMap<i64, Mesh>,
+/// The nodes of a mesh, each with its own HTTP port.
+pub(super) struct Nodes {
+    meshes: BTreeMap<i64, Mesh>,
+    /// Those where nobody answered, and why: they are waited for once and not for each partition.
+    silent: RefCell<BTreeMap<i64, String>>,
 }
 
-impl Replicas {
-    /// Those of a partition, on nodes with these HTTP addresses.
-    pub(super) fn new(mesh: &Mesh, topic: &str, partition: i32, nodes: &BTreeMap<i64, String>) -> Replicas {
-        let path = format!("/v1/digest?topic={}&partition={partition}", http::encode(topic));
-        let mesh = mesh.clone().timeout(mesh.wait().max(PIECE_WAIT));
-        let at = |(id, address): (&i64, &String)| (*id, mesh.clone().http(address));
-        Replicas { path, nodes: nodes.iter().map(at).collect() }
+impl Nodes {
+    /// Nodes at these addresses.
+    pub(super) fn new(mesh: &Mesh, addresses: BTreeMap<i64, String>) -> Nodes {
+        let at = |(id, address): (i64, String)| (id, mesh.clone().http(address));
+        Nodes { meshes: addresses.into_iter().map(at).collect(), silent: RefCell::default() }
     }
 
-    fn ask<T: Send + 'static>(
+    /// The replicas of a partition.
+    pub(super) fn replicas(&self, topic: &str, partition: i32) -> Replicas<'_> {
+        let path = format!("/v1/digest?topic={}&partition={partition}", http::encode(topic));
+        Replicas { path, nodes: self }
+    }
+}
+
+/// Of one partition.
+pub(super) struct Replicas<'a> {
+    path: String,
+    nodes: &'a Nodes,
+}
+
+impl Replicas<'_> {
+    fn ask<T>(
         &self,
         nodes: &[i64],
         path: &str,
-        read: fn(Said) -> Result<T, String>,
+        wait: Duration,
+        read: impl Fn(Said) -> Result<T, String>,
     ) -> Vec<Result<T, String>> {
         let asking = nodes.iter().map(|id| {
-            let (id, path, node) = (*id, path.to_owned(), self.nodes.get(id).cloned());
-            clock::spawn(move || {
-                let node = node.ok_or_else(|| "nobody knows where its HTTP port is".to_owned())?;
-                told(&node, id, &path).and_then(read)
-            })
+            let (id, path) = (*id, path.to_owned());
+            if let Some(why) = self.nodes.silent.borrow().get(&id) {
+                return Err(Trouble::Other(why.clone()));
+            }
+            let node = self.nodes.meshes.get(&id).cloned().map(|node| {
+                let wait = node.wait().max(wait);
+                node.timeout(wait)
+            });
+            let node =
+                node.ok_or_else(|| Trouble::Other("nobody knows where its HTTP port is".to_owned()))?;
+            Ok(clock::spawn(move || told(&node, id, &path)))
         });
         let asking: Vec<_> = asking.collect();
-        let ended = asking.into_iter().map(|one| one.join());
-        ended.map(|answer| answer.unwrap_or_else(|_| Err("it could not be asked".to_owned()))).collect()
+        let lost = |_panic| Err(Trouble::Other("it could not be asked".to_owned()));
+        let answers = asking.into_iter().map(|one| one.and_then(|one| one.join().unwrap_or_else(lost)));
+        let answers = nodes.iter().zip(answers).map(|(id, answer)| match answer {
+            Ok(said) => read(said),
+            Err(Trouble::Other(why)) => Err(why),
+            Err(Trouble::Silent(why)) => {
+                self.nodes.silent.borrow_mut().insert(*id, why.clone());
+                Err(why)
+            }
+        });
+        answers.collect()
     }
 }
 
-impl Ask for Replicas {
+impl Ask for Replicas<'_> {
     fn ranges(&self, nodes: &[i64]) -> Vec<Result<Range, String>> {
-        self.ask(nodes, &self.path, range)
+        self.ask(nodes, &self.path, Duration::ZERO, range)
     }
 
     fn pieces(&self, nodes: &[i64], from: u64, to: u64, bytes: u64) -> Vec<Result<Piece, String>> {
-        self.ask(nodes, &format!("{}&from={from}&to={to}&bytes={bytes}", self.path), |said| Ok(piece(said)))
+        let path = format!("{}&from={from}&to={to}&bytes={bytes}", self.path);
+        self.ask(nodes, &path, PIECE_WAIT, |said| Ok(piece(said)))
     }
 
     fn wait(&self) {
@@ -98,31 +129,43 @@ impl Ask for Replicas {
     }
 }
 
+/// Why a node said nothing of a replica.
+#[derive(Debug)]
+enum Trouble {
+    /// Nobody is there.
+    Silent(String),
+    /// Something else.
+    Other(String),
+}
+
 /// Asks a node, and again when that may help.
-fn told(node: &Mesh, id: i64, path: &str) -> Result<Said, String> {
+fn told(node: &Mesh, id: i64, path: &str) -> Result<Said, Trouble> {
     let mut tries = 0;
     loop {
         tries += 1;
         let error = match http::get(node, path).and_then(|answer| http::typed::<Said>(node, &answer)) {
             Ok(said) if said.node_id == id => return Ok(said),
-            Ok(said) => return Err(format!("node {} answers at {}", said.node_id, node.http_address())),
+            Ok(said) => {
+                let (other, address) = (said.node_id, node.http_address());
+                return Err(Trouble::Silent(format!("node {other} answers at http://{address}")));
+            }
             Err(error) => error,
         };
         let busy = matches!(&error, Error::HttpRefused { status, .. } if status.starts_with("503"));
         if !busy || tries == TRIES {
-            return Err(words(&error));
+            return Err(trouble(error));
         }
         clock::pause(MOMENT);
     }
 }
 
-fn words(error: &Error) -> String {
+fn trouble(error: Error) -> Trouble {
     match error {
         Error::HttpUnreachable { address, reason } => {
-            format!("nobody answers at http://{address} ({reason})")
+            Trouble::Silent(format!("nobody answers at http://{address} ({reason})"))
         }
-        Error::HttpRefused { status, said, .. } => format!("{status}: {said}"),
-        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+        Error::HttpRefused { status, said, .. } => Trouble::Other(format!("{status}: {said}")),
+        other => Trouble::Other(other.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
 

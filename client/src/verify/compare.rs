@@ -287,12 +287,14 @@ mod tests {
         damaged: Option<u64>,
     }
 
+    type ByNode = BTreeMap<i64, Result<Log, String>>;
+
     /// Logs that change when they are told to.
     #[derive(Default)]
     struct Logs {
-        logs: RefCell<BTreeMap<i64, Result<Log, String>>>,
+        logs: RefCell<ByNode>,
         waits: Cell<u32>,
-        on_wait: Option<fn(&mut BTreeMap<i64, Result<Log, String>>)>,
+        on_wait: Option<fn(&mut ByNode)>,
     }
 
     impl Ask for Logs {

@@ -22,9 +22,7 @@ mod ask;
 mod compare;
 
 use crate::error::Error;
-use crate::http;
 use crate::mesh::Mesh;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// What came of comparing the replicas of a topic.
@@ -171,7 +169,7 @@ impl Mesh {
     ///
     /// # Errors
     ///
-    /// [`Error::TopicMissing`] when that node does not know the topic, otherwise as [`http::get`] where it is asked; that another
+    /// [`Error::TopicMissing`] when that node does not know the topic, otherwise as [`http::get`](crate::http::get) where it is asked; that another
     /// node cannot be asked is a [`Verdict`].
     pub fn verify(&self, topic: &str, progress: &mut dyn FnMut(Progress)) -> Result<Verification, Error> {
         let missing = |error| match error {
@@ -182,8 +180,8 @@ impl Mesh {
         };
         let mut partitions = self.partitions(topic).map_err(missing)?.partitions;
         partitions.sort_by_key(|partition| partition.partition);
-        let nodes: BTreeMap<i64, String> =
-            self.nodes()?.nodes.into_iter().map(|node: http::Node| (node.node_id, node.http)).collect();
+        let known = self.nodes()?.nodes.into_iter();
+        let nodes = ask::Nodes::new(self, known.map(|node| (node.node_id, node.http)).collect());
         let mut verification = Verification { topic: topic.to_owned(), partitions: Vec::new() };
         let mut bytes = 0;
         for (done, partition) in partitions.iter().enumerate() {
@@ -193,8 +191,8 @@ impl Mesh {
                 progress(Progress { partition: number, done, partitions: partitions.len(), bytes });
             };
             said(0);
-            let replicas = ask::Replicas::new(self, topic, number, &nodes);
-            let mut compared = compare::compare(&replicas, &partition.replicas, &mut said);
+            let mut compared =
+                compare::compare(&nodes.replicas(topic, number), &partition.replicas, &mut said);
             compared.partition = number;
             verification.partitions.push(compared);
         }

@@ -52,8 +52,8 @@ fn is_well(rafka: &Path, node: &Process) -> bool {
     code == 0 && replicas.len() == 3
 }
 
-/// A byte of that record becomes another one, in a segment that is not written any more.
-fn rot(data: &Path, offset: i64) {
+/// Where that record is, in a segment that is not written any more: the file, its bytes, and the middle of the record.
+fn stored(data: &Path, offset: i64) -> (PathBuf, Vec<u8>, usize) {
     let mut segments: Vec<PathBuf> = fs::read_dir(data)
         .expect("readable")
         .map(|entry| entry.expect("readable").path())
@@ -62,14 +62,40 @@ fn rot(data: &Path, offset: i64) {
     segments.sort();
     segments.pop();
     let pattern = [letter(offset); 100];
-    let found = segments.iter().find_map(|path| {
-        let bytes = fs::read(path).expect("readable");
-        bytes.windows(pattern.len()).position(|window| window == pattern).map(|at| (path, at as u64 + 50))
+    let found = segments.into_iter().find_map(|path| {
+        let bytes = fs::read(&path).expect("readable");
+        let at = bytes.windows(pattern.len()).position(|window| window == pattern)?;
+        Some((path, bytes, at + 50))
     });
-    let (path, at) = found.expect("the record is in a closed segment");
+    found.expect("the record is in a closed segment")
+}
+
+fn write(path: &Path, at: usize, bytes: &[u8]) {
     let mut file = OpenOptions::new().write(true).open(path).expect("opens");
-    file.seek(SeekFrom::Start(at)).expect("inside");
-    file.write_all(b"?").expect("written");
+    file.seek(SeekFrom::Start(at as u64)).expect("inside");
+    file.write_all(bytes).expect("written");
+}
+
+/// A byte of that record becomes another one.
+fn rot(data: &Path, offset: i64) {
+    let (path, _, at) = stored(data, offset);
+    write(&path, at, b"?");
+}
+
+/// The same, with the checksums of what is there then: as if it had been written so. For the bytes see ARCHITECTURE.md.
+fn forge(data: &Path, offset: i64) {
+    const HEADER: usize = 88;
+    let (path, mut bytes, at) = stored(data, offset);
+    bytes[at] = b'?';
+    let frame = (0..at).rev().find(|at| at % 8 == 0 && bytes[*at..].starts_with(b"RKF1")).expect("a frame");
+    let len = u32::from_le_bytes(bytes[frame + 12..frame + 16].try_into().expect("four bytes"));
+    let body = frame + HEADER..frame + HEADER + usize::try_from(len).expect("64 bits");
+    let crc = crc32c::crc32c(&bytes[body]);
+    bytes[frame + 8..frame + 12].copy_from_slice(&crc.to_le_bytes());
+    let position = u32::try_from(frame).expect("segments are small");
+    let place = [&bytes[16..32], &position.to_le_bytes(), &bytes[frame + 8..frame + HEADER]].concat();
+    bytes[frame + 4..frame + 8].copy_from_slice(&crc32c::crc32c(&place).to_le_bytes());
+    write(&path, frame, &bytes[frame..=at]);
 }
 
 fn letter(offset: i64) -> u8 {
@@ -112,6 +138,22 @@ fn a_byte_that_rots_is_named_by_rafka_verify_and_nothing_else_changes() {
     }
     let state = nodes[follower].json("/v1/state");
     assert_eq!((&state["node"]["scrub"]["rot"], &state["node"]["scrub"]["bytes"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_replica_that_holds_something_else_is_named_by_rafka_verify() {
+    let (rig, rafka) = (Rig::new(), rafka());
+    let (nodes, follower) = filled(&rig, &["--scrub-mib-s", "0"]);
+    until("all are the same", || is_well(&rafka, &nodes[0]));
+    forge(nodes[follower].data(), VICTIM + 5);
+    forge(nodes[follower].data(), VICTIM);
+    let (code, replicas, text) = verified(&rafka, &nodes[0]);
+    assert_eq!(code, 8, "{text}");
+    let wrong: Vec<&Value> = replicas.iter().filter(|replica| replica["verdict"] != "same").collect();
+    assert_eq!(wrong.len(), 1, "{text}");
+    let named = (&wrong[0]["node_id"], &wrong[0]["verdict"], &wrong[0]["offset"], &wrong[0]["next_offset"]);
+    let id = number(&nodes[follower]);
+    assert_eq!(named, (&id.into(), &"differs".into(), &VICTIM.into(), &(VICTIM + 1).into()), "{text}");
 }
 
 #[test]

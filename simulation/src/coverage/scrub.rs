@@ -36,7 +36,7 @@ mod tests {
         let before = ScrubFigures { rounds: 3, kept: 1, ..ScrubFigures::default() };
         let counts = |after| {
             let counts = seen(&[Fact::Scrubbed { before, after }]);
-            counts.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+            counts.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(counts(ScrubFigures { bytes: 9, ..before }), Vec::<&str>::new());
         assert_eq!(counts(ScrubFigures { rounds: 4, ..before }), [ROUND.0]);
