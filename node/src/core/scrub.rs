@@ -55,7 +55,7 @@ pub struct ScrubFigures {
     pub round_bytes: u64,
     /// Whether a round is under way.
     pub under_way: bool,
-    /// Times that an entry could not be read.
+    /// Replicas that were found to have an entry that cannot be read.
     pub rot: u64,
     /// Replicas here that are rotten and that the others cannot do without now.
     pub kept: u64,
@@ -231,7 +231,8 @@ impl<D: Disk> Node<D> {
 
     fn found_rot(&mut self, look: &Look, error: &ReadError) {
         let log = look.log;
-        if !self.still_holds(log, look.replica, look.index) {
+        let known = self.scrub.kept.get(&log).is_some_and(|(replica, _)| *replica == look.replica);
+        if known || !self.still_holds(log, look.replica, look.index) {
             return;
         }
         self.scrub.figures.rot += 1;
@@ -244,7 +245,7 @@ impl<D: Disk> Node<D> {
             log = log.0,
             "the scrubber found a stored log damaged; the replica is kept until a majority of the others is in sync"
         );
-        self.scrub.kept.entry(log).or_insert((look.replica, look.index));
+        self.scrub.kept.insert(log, (look.replica, look.index));
     }
 
     /// Whether this is still that replica, and has that entry.

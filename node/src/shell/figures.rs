@@ -162,7 +162,7 @@ fn scrub(node: &ShellNode, out: &mut Exposition) {
             figures.bytes,
         ),
         ("rafka_scrub_rounds_total", "Times that everything stored was read back.", figures.rounds),
-        ("rafka_scrub_rot_total", "Stored entries that could not be read back.", figures.rot),
+        ("rafka_scrub_rot_total", "Replicas with an entry that could not be read back.", figures.rot),
     ] {
         out.counter(name, help).is(value);
     }
