@@ -98,7 +98,7 @@
 //!
 //! # Reading order
 //!
-//! [`Mesh`], [`Error`], [`kafka`] (librdkafka, tuned), [`topic`], [`reader`], [`http`] (a node's own port), [`doctor`].
+//! [`Mesh`], [`Error`], [`kafka`] (librdkafka, tuned), [`topic`], [`reader`], [`http`] (a node's own port), [`doctor`], [`verify`].
 
 mod clock;
 pub mod doctor;
@@ -109,6 +109,7 @@ mod mesh;
 pub mod reader;
 pub mod topic;
 mod units;
+pub mod verify;
 
 pub use error::Error;
 pub use mesh::Mesh;

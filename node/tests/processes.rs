@@ -10,6 +10,8 @@ mod offline;
 #[path = "processes/refused.rs"]
 mod refused;
 mod rig;
+#[path = "processes/scrub.rs"]
+mod scrub;
 #[path = "processes/signals.rs"]
 mod signals;
 #[path = "processes/spans.rs"]

@@ -222,6 +222,35 @@ fn rot_below_a_synced_round_makes_all_suspect_for_good() {
 }
 
 #[test]
+fn the_medium_is_read_whatever_memory_says() {
+    let disk = FakeDisk::default();
+    let cached = StoreConfig { cache_bytes: 1 << 40, ..config() };
+    let (mut store, _) = Store::open(disk.clone(), cached, Box::new(MemoryIndex::new())).expect("opens");
+    store.write(Write::Create { log: LOG, epoch: 1, meta: Bytes::new() }).expect("new");
+    for _ in 0..40 {
+        append(&mut store, 500).expect("room");
+        commit(&mut store);
+    }
+    append(&mut store, 500).expect("room");
+    let medium = |index| store.read_medium(LOG, index, 1).expect("there");
+    assert!(medium(41).is_none(), "it is not synced");
+    assert!(medium(40).expect("synced").run().is_ok_and(|entries| entries.len() == 1));
+    // In a sealed segment and in the one that is written.
+    let files: Vec<_> =
+        disk.list().expect("no fault").into_iter().filter(|name| name.ends_with(".segment")).collect();
+    assert!(files.len() > 1, "{files:?}");
+    for (file, index) in [(&files[0], 5), (&files[files.len() - 1], 40)] {
+        assert!(disk.flip_bit(file, payload_position(&disk, file, index), 2));
+        let in_memory = store.read(LOG, ReadFrom::Index(index), 1).expect("there");
+        assert!(matches!(in_memory, Read::Ready(_)), "entry {index}");
+        let job = medium(index).expect("synced");
+        assert!(job.is_patient());
+        let read = job.run();
+        assert!(matches!(read, Err(ReadError::Corrupt { index: at, .. }) if at == index), "{read:?}");
+    }
+}
+
+#[test]
 fn damage_is_noted_before_it_is_forgotten() {
     let disk = FakeDisk::default();
     drop(filled(&disk, 10));

@@ -337,6 +337,11 @@ impl<D: Disk> Node<D> {
     /// A stored entry cannot be read: what this replica promised is no longer whole, so it becomes suspect and is replaced.
     /// What lies before `index` stays as a head start for its successor.
     pub(crate) fn rotten(&mut self, log: LogId, index: u64) {
+        // Trimmed or truncated while it was read, or found before.
+        let holds = |state: storage::LogState<'_>| state.start.index < index && index <= state.last_index;
+        if !self.workers.log(log).is_some_and(holds) {
+            return;
+        }
         tracing::error!(log = log.0, index, "the stored log is damaged; its replica will be replaced");
         self.silence(log);
         if let Some(partition) = self.partitions.get_mut(&log) {

@@ -21,6 +21,7 @@ use super::metadata::{
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
+use super::scrub::{Scrub, ScrubConfig};
 use super::shards::{Forwarding, ShardLead};
 use super::workers::Workers;
 use super::{Effect, Identity, Input, Now, OLD_COPY, after_ms};
@@ -61,6 +62,8 @@ pub struct NodeConfig {
     pub moves_at_once: usize,
     /// How long the preferred replica must have been in sync before it is given the lead back, in milliseconds.
     pub prefer_after_ms: u64,
+    /// How fast stored replicas are read back in the background.
+    pub scrub: ScrubConfig,
 }
 
 impl Default for NodeConfig {
@@ -82,6 +85,7 @@ impl Default for NodeConfig {
             balance_ms: 2_000,
             moves_at_once: 32,
             prefer_after_ms: 30_000,
+            scrub: ScrubConfig::default(),
         }
     }
 }
@@ -128,6 +132,7 @@ pub(crate) enum Timer {
     Liveness,
     Reconcile,
     Retention,
+    Scrub,
     Stop,
 }
 
@@ -144,6 +149,7 @@ pub(crate) enum Call {
 pub(crate) enum Reading {
     Replica(LogId),
     Fetch { call: RequestId, part: usize },
+    Scrub,
 }
 
 /// One node: see the module's documentation.
@@ -206,6 +212,7 @@ pub struct Node<D: Disk> {
     pub(crate) balance_at: Time,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
+    pub(crate) scrub: Scrub,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -227,12 +234,15 @@ impl<D: Disk> Node<D> {
         let liveness = Liveness::new(node, incarnation, boot, config.liveness, now.mono);
         let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
         let view = view.unwrap_or_else(|| View::founded(&setup.founding));
+        let workers = Workers::new(stores, workers);
+        let next_log = workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
+        let scrub = Scrub::new(now.mono, &config.scrub, setup.seed, next_log);
         let mut node = Self {
             identity: setup.identity,
             registration: setup.registration,
             founding: setup.founding,
             config,
-            workers: Workers::new(stores, workers),
+            workers,
             now,
             seed: setup.seed,
             partitions: BTreeMap::new(),
@@ -255,7 +265,7 @@ impl<D: Disk> Node<D> {
             failed: false,
             boot,
             founded: false,
-            next_log: 0,
+            next_log,
             last_rejection: None,
             said_stopped: false,
             confirming: BTreeMap::new(),
@@ -269,18 +279,21 @@ impl<D: Disk> Node<D> {
             absences: Default::default(),
             balance_at: now.mono,
             creations: BTreeSet::new(),
+            scrub,
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.workers.logs().collect();
         for log in logs {
             node.open_log(log)?;
         }
-        node.next_log = node.workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
         if !suspect {
             node.found_shards();
         }
         node.set_timer(now.mono, Timer::Reconcile);
         node.set_timer(after_ms(now.mono, node.config.retention_ms), Timer::Retention);
+        if node.config.scrub.bytes_per_second > 0 {
+            node.set_timer(node.scrub.begins(), Timer::Scrub);
+        }
         node.set_peers();
         node.finish_step();
         let effects = std::mem::take(&mut node.out);
@@ -541,6 +554,7 @@ impl<D: Disk> Node<D> {
                 Timer::Liveness => self.liveness_input(mesh::liveness::Input::Tick),
                 Timer::Reconcile => self.reconcile(),
                 Timer::Retention => self.retention(),
+                Timer::Scrub => self.scrub_due(),
                 Timer::Stop => self.stop_due(),
             }
         }

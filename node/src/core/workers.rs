@@ -77,6 +77,11 @@ impl<D: Disk> Workers<D> {
         self.homes.keys().copied()
     }
 
+    /// The first log from that number on.
+    pub(crate) fn next_log(&self, from: LogId) -> Option<LogId> {
+        self.homes.range(from..).next().map(|(log, _)| *log)
+    }
+
     /// Figures of all together; of the free bytes, those of the fullest disk.
     pub fn stats(&self) -> Stats {
         let all = self.all.iter().map(|worker| worker.store.stats());

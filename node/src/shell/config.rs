@@ -56,6 +56,12 @@ pub struct Raw {
     /// How often retention is looked at [default: 30000]
     #[arg(long, env = "RAFKA_RETENTION_CHECK_MS", value_name = "MS", help_heading = "Data")]
     pub retention_check_ms: Option<u64>,
+    /// How fast stored records are read back to find rot, behind clients; 0 reads nothing back [default: 2]
+    #[arg(long, env = "RAFKA_SCRUB_MIB_S", value_name = "MIB", help_heading = "Data")]
+    pub scrub_mib_s: Option<u64>,
+    /// All of them are read again at most so often; it takes longer where there is more than the rate allows [default: 86400000]
+    #[arg(long, env = "RAFKA_SCRUB_EVERY_MS", value_name = "MS", help_heading = "Data")]
+    pub scrub_every_ms: Option<u64>,
 
     /// Where to listen for Kafka clients; port 0 takes any [default: 127.0.0.1:9092]
     #[arg(long, env = "RAFKA_LISTEN_KAFKA", value_name = "HOST:PORT", help_heading = "Addresses")]
@@ -187,7 +193,7 @@ impl Raw {
     /// What this has, and for the rest what `file` has.
     fn or(self, file: Raw) -> Raw {
         let flags = self;
-        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms,
+        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms, scrub_mib_s, scrub_every_ms,
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
             advertised_listeners, seeds, join, token_file, zone, weight, dead_after_ms, moves_at_once, leader_return_ms,
             auto_create_topics, default_partitions, default_replication_factor, max_connections,
@@ -257,6 +263,8 @@ pub struct Config {
     pub reserve_bytes: u64,
     pub workers: usize,
     pub retention_check_ms: u64,
+    pub scrub_mib_s: u64,
+    pub scrub_every_ms: u64,
     /// Where Kafka clients are served; never empty.
     pub listeners: Vec<KafkaListener>,
     pub listen_mesh: Listen,
@@ -389,6 +397,13 @@ impl Config {
                 raw.retention_check_ms.unwrap_or(30_000),
                 10,
                 86_400_000,
+            )?,
+            scrub_mib_s: within("scrub-mib-s", raw.scrub_mib_s.unwrap_or(2), 0, 100_000)?,
+            scrub_every_ms: within(
+                "scrub-every-ms",
+                raw.scrub_every_ms.unwrap_or(86_400_000),
+                100,
+                31_536_000_000,
             )?,
             listeners: listeners::parse(Given {
                 listen_kafka: raw.listen_kafka,

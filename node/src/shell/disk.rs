@@ -1,7 +1,8 @@
 //! The threads that wait for the disk, so that the node does not: one per worker syncs, some read, one keeps the view's copy.
 //!
-//! What waits here is bounded by what the core has under way: one commit and one reclaim per worker, and the reads of calls that hold
-//! their place in the queue of calls.
+//! What waits here is bounded by what the core has under way: one commit and one reclaim per worker, the reads of calls that hold
+//! their place in the queue of calls, one read of the scrubber; and the few of people who compare replicas. The last two are patient: they
+//! wait until nothing else does.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +13,7 @@ use std::thread::{Builder, JoinHandle};
 
 use storage::disk::file::FileDisk;
 use storage::{Commit, Entry, ReadError, ReadJob, Reclaim};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::data_dir::DataDir;
@@ -36,12 +37,68 @@ pub(super) enum Done {
 enum Job {
     Read(u64, ReadJob<FileDisk>),
     Reclaim(usize, Reclaim<FileDisk>),
+    /// For somebody else than the node.
+    Aside(ReadJob<FileDisk>, oneshot::Sender<Result<Vec<Entry>, ReadError>>),
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Taken when there are no others, by one thread at a time.
+    patient: VecDeque<Job>,
+    /// A thread is at one of these.
+    patient_under_way: bool,
     closed: bool,
+}
+
+impl Queue {
+    /// What is to be done next, and whether it was patient.
+    fn next(&mut self) -> Option<(Job, bool)> {
+        if let Some(job) = self.jobs.pop_front() {
+            return Some((job, false));
+        }
+        if self.patient_under_way {
+            return None;
+        }
+        let job = self.patient.pop_front()?;
+        self.patient_under_way = true;
+        Some((job, true))
+    }
+}
+
+/// Reads beside the node, behind everything that it has to read itself.
+#[derive(Clone)]
+pub(super) struct Aside {
+    queue: Arc<(Mutex<Queue>, Condvar)>,
+    metrics: Arc<Metrics>,
+}
+
+impl Aside {
+    /// Runs a read on one of the threads that do; `None` when they are gone.
+    pub(super) async fn read(&self, job: ReadJob<FileDisk>) -> Option<Result<Vec<Entry>, ReadError>> {
+        let (answer, answered) = oneshot::channel();
+        push(&self.queue, &self.metrics, Job::Aside(job, answer));
+        answered.await.ok()
+    }
+}
+
+fn push(queue: &(Mutex<Queue>, Condvar), metrics: &Metrics, job: Job) {
+    let mut waiting = lock(queue);
+    if waiting.closed {
+        return;
+    }
+    metrics.disk_jobs.fetch_add(1, Relaxed);
+    let patient = match &job {
+        Job::Read(_, job) | Job::Aside(job, _) => job.is_patient(),
+        Job::Reclaim(..) => false,
+    };
+    if patient {
+        waiting.patient.push_back(job)
+    } else {
+        waiting.jobs.push_back(job)
+    }
+    drop(waiting);
+    queue.1.notify_one();
 }
 
 /// The threads. Dropping it lets them finish what they have and end.
@@ -112,10 +169,13 @@ impl DiskThreads {
         }
     }
 
+    /// For reads of others than the node.
+    pub(super) fn aside(&self) -> Aside {
+        Aside { queue: Arc::clone(&self.queue), metrics: Arc::clone(&self.metrics) }
+    }
+
     fn push(&self, job: Job) {
-        self.metrics.disk_jobs.fetch_add(1, Relaxed);
-        lock(&self.queue).jobs.push_back(job);
-        self.queue.1.notify_one();
+        push(&self.queue, &self.metrics, job);
     }
 
     /// Lets the threads finish and waits for them.
@@ -153,34 +213,47 @@ fn sync(worker: usize, commits: &Receiver<Commit<FileDisk>>, done: &mpsc::Sender
 }
 
 fn read(queue: &(Mutex<Queue>, Condvar), done: &mpsc::Sender<Done>, metrics: &Metrics) {
-    loop {
-        let mut waiting = lock(queue);
-        let job = loop {
-            if let Some(job) = waiting.jobs.pop_front() {
-                break job;
-            }
-            if waiting.closed {
-                return;
-            }
-            waiting = queue.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        };
-        drop(waiting);
+    while let Some((job, patient)) = take(queue) {
         let began = Instant::now();
         let ended = match job {
             Job::Read(token, job) => {
                 let read = job.run();
-                metrics.reads.took(began.elapsed());
-                Done::Read(token, read)
+                if !patient {
+                    metrics.reads.took(began.elapsed());
+                }
+                Some(Done::Read(token, read))
             }
             Job::Reclaim(worker, mut job) => {
                 job.run();
                 metrics.reclaims.took(began.elapsed());
-                Done::Reclaimed(worker, job)
+                Some(Done::Reclaimed(worker, job))
+            }
+            Job::Aside(job, answer) => {
+                let _gone = answer.send(job.run());
+                None
             }
         };
         metrics.disk_jobs.fetch_sub(1, Relaxed);
-        if done.blocking_send(ended).is_err() {
+        if patient {
+            lock(queue).patient_under_way = false;
+            queue.1.notify_one();
+        }
+        if ended.is_some_and(|ended| done.blocking_send(ended).is_err()) {
             return;
         }
+    }
+}
+
+/// Waits for the next job; `None` at the end.
+fn take(queue: &(Mutex<Queue>, Condvar)) -> Option<(Job, bool)> {
+    let mut waiting = lock(queue);
+    loop {
+        if let Some(job) = waiting.next() {
+            return Some(job);
+        }
+        if waiting.closed {
+            return None;
+        }
+        waiting = queue.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
     }
 }

@@ -31,6 +31,7 @@ pub(super) fn of(node: &ShellNode) -> Exposition {
     partitions(node, &mut out);
     membership(node, &mut out);
     store(node, &mut out);
+    scrub(node, &mut out);
     out
 }
 
@@ -146,6 +147,35 @@ fn membership(node: &ShellNode, out: &mut Exposition) {
             "rafka_metadata_shards_leaderless",
             "Metadata shards without a leader that is up.",
             shards_leaderless as u64,
+        ),
+    ] {
+        out.gauge(name, help).is(value);
+    }
+}
+
+fn scrub(node: &ShellNode, out: &mut Exposition) {
+    let figures = node.scrub_figures();
+    for (name, help, value) in [
+        (
+            "rafka_scrub_bytes_total",
+            "Bytes of stored entries that were read back and are whole.",
+            figures.bytes,
+        ),
+        ("rafka_scrub_rounds_total", "Times that everything stored was read back.", figures.rounds),
+        ("rafka_scrub_rot_total", "Replicas with an entry that could not be read back.", figures.rot),
+    ] {
+        out.counter(name, help).is(value);
+    }
+    for (name, help, value) in [
+        (
+            "rafka_scrub_round_bytes",
+            "Bytes read back in the round under way, 0 between rounds.",
+            figures.round_bytes,
+        ),
+        (
+            "rafka_scrub_kept_replicas",
+            "Damaged replicas that are not rebuilt, for the others of their partitions are not whole.",
+            figures.kept,
         ),
     ] {
         out.gauge(name, help).is(value);

@@ -3,7 +3,7 @@
 //! In reading order: [`config`] (what a person may set), [`data_dir`] (who this node is), [`membership`] (how it comes to a
 //! mesh), [`worker`] (the thread that owns the node), `disk` (the threads that wait for it), [`wire`] (frames between
 //! nodes), `publisher` (hints), `http` and `pages`, [`metrics`], and this file: start and stop. Beside them: [`listeners`],
-//! `signals`, `reload`, `log`, `otlp` (spans of requests), `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `state` and `recent` (what a node tells of itself), `advice` (what errors mean).
+//! `signals`, `reload`, `log`, `otlp` (spans of requests), `notify` (the service manager), `open_files`, `skew` (other clocks), `space` (the disk), `figures`, `elections` and `process` (what /metrics says), `state` and `recent` (what a node tells of itself), `digest` (of its replicas), `advice` (what errors mean).
 //!
 //! ```text
 //! format checked -> lock, log recovered -> identity -> listeners bound, ports.json -> mesh founded or joined -> node -> clients served
@@ -18,6 +18,7 @@ mod advice;
 mod clock;
 pub mod config;
 pub mod data_dir;
+mod digest;
 mod disk;
 mod elections;
 mod figures;
@@ -68,7 +69,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::metadata::Registration;
 use crate::core::metadata::configs::{BrokerSettings, Defaults};
 use crate::core::metadata::endpoint::{endpoints, registered};
-use crate::core::{Identity, Node, NodeConfig, Setup};
+use crate::core::{Identity, Node, NodeConfig, ScrubConfig, Setup};
 use crate::kafka::NodeHandle;
 use crate::kafka::connection::{Admission, Shared, serve_listener};
 use crate::kafka::limits::Limits;
@@ -244,6 +245,7 @@ async fn run(config: Config, flags: Raw, log: log::Log) -> anyhow::Result<()> {
         kafka: Arc::clone(&watched.kafka),
         clocks: Arc::clone(&watched.clocks),
         spans_dropped: log.dropped,
+        digests: digest::Turns::default(),
         began: Instant::now(),
     };
     let http_stop = CancellationToken::new();
@@ -563,6 +565,11 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         dead_after_ms: config.dead_after_ms,
         moves_at_once: config.moves_at_once,
         prefer_after_ms: config.leader_return_ms,
+        scrub: ScrubConfig {
+            bytes_per_second: config.scrub_mib_s << 20,
+            every_ms: config.scrub_every_ms,
+            ..ScrubConfig::default()
+        },
         ..NodeConfig::default()
     }
 }

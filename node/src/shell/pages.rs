@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::ShellNode;
+use super::digest;
 use super::figures;
 use super::http::{Answer, field};
 use super::metrics::{self, Metrics};
@@ -62,6 +63,7 @@ pub(super) struct Pages {
     pub(super) kafka: Arc<KafkaMetrics>,
     pub(super) clocks: Arc<Clocks>,
     pub(super) spans_dropped: Dropped,
+    pub(super) digests: digest::Turns,
     /// When this process came so far.
     pub(super) began: Instant,
 }
@@ -85,9 +87,10 @@ impl Pages {
             "/v1/partitions" => self.partitions(query).await,
             "/v1/lookup" => self.lookup(query).await,
             "/v1/balance" => self.balance().await,
+            "/v1/digest" => self.digest(query).await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
@@ -196,6 +199,10 @@ impl Pages {
 
     async fn state(&self) -> Result<Value, Answer> {
         Ok(state::of(self, &self.worker()?).await)
+    }
+
+    async fn digest(&self, query: &str) -> Result<Value, Answer> {
+        digest::of(&self.digests, &self.worker()?, query).await
     }
 
     async fn balance(&self) -> Result<Value, Answer> {

@@ -79,8 +79,23 @@ fn node(node: &ShellNode) -> Value {
         "leads": led,
         "replicas": node.replicas().count(),
         "disk_failed": node.workers().failed(),
+        "scrub": scrub(node),
         "lacking": lacking,
         "listed": listed,
+    })
+}
+
+/// How far the reading back of what is stored has come.
+fn scrub(node: &ShellNode) -> Value {
+    let figures = node.scrub_figures();
+    json!({
+        "under_way": figures.under_way,
+        "round_bytes": figures.round_bytes,
+        "stored_bytes": node.workers().stats().live_bytes,
+        "rounds": figures.rounds,
+        "bytes": figures.bytes,
+        "rot": figures.rot,
+        "kept": figures.kept,
     })
 }
 
@@ -103,7 +118,7 @@ fn lacking_of(node: &ShellNode, descriptor: &Descriptor, leader: Option<&LeaderI
         "in_sync": in_sync,
         "min_in_sync": min_in_sync(node, key),
         "standing": standing.map(|standing| format!("{standing:?}").to_lowercase()),
-        "role": here.as_ref().and_then(|replica| replica.role).map(role),
+        "role": here.as_ref().and_then(|replica| replica.role).map(role_name),
         "log_end": here.as_ref().map(|replica| replica.log_end),
         "creating": descriptor.creating,
     }))
@@ -114,7 +129,7 @@ fn min_in_sync(node: &ShellNode, key: PartitionKey) -> Option<u32> {
     key.as_shard().is_none().then(|| node.topic_config(key.topic).min_insync_replicas)
 }
 
-fn role(role: Role) -> &'static str {
+pub(super) fn role_name(role: Role) -> &'static str {
     match role {
         Role::Follower => "follower",
         Role::PreCandidate => "pre_candidate",

@@ -22,6 +22,7 @@ use mesh::life::Life;
 use mesh::raft::NodeId;
 use mesh::transport::Transport;
 use storage::disk::file::FileDisk;
+use storage::{Entry, ReadError, ReadJob};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::advice;
 use super::clock::Clock;
-use super::disk::{DONE_MAX, DiskThreads, Done};
+use super::disk::{Aside, DONE_MAX, DiskThreads, Done};
 use super::elections::Roles;
 use super::http::CONNECTIONS_MAX;
 use super::metrics::Metrics;
@@ -97,6 +98,7 @@ pub(super) struct WorkerHandle {
     commands: mpsc::Sender<Command>,
     peers: mpsc::Sender<PeerEvent>,
     done: mpsc::WeakSender<Done>,
+    aside: Aside,
     calls: NodeHandle,
     stopped: CancellationToken,
 }
@@ -164,6 +166,17 @@ impl WorkerHandle {
         timeout(INSPECTION, asked).await.unwrap_or(Err(NoAnswer))
     }
 
+    /// Runs a read of the node's log that the node knows nothing of, behind all that it reads itself.
+    ///
+    /// # Errors
+    /// When the threads that read are gone.
+    pub(super) async fn read_aside(
+        &self,
+        job: ReadJob<FileDisk>,
+    ) -> Result<Result<Vec<Entry>, ReadError>, NoAnswer> {
+        self.aside.read(job).await.ok_or(NoAnswer)
+    }
+
     /// Tells what the mesh has. Waits for room; false once the worker ended.
     pub(super) async fn tell(&self, event: PeerEvent) -> bool {
         self.peers.send(event).await.is_ok()
@@ -211,7 +224,9 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
     let disk =
         DiskThreads::start(parts.directory, parts.node.workers().count(), done, Arc::clone(&parts.metrics))?;
     let stopped = CancellationToken::new();
-    let handle = WorkerHandle { commands, peers, done: weak, calls: parts.calls, stopped: stopped.clone() };
+    let aside = disk.aside();
+    let handle =
+        WorkerHandle { commands, peers, done: weak, aside, calls: parts.calls, stopped: stopped.clone() };
     let now = Instant::now();
     let worker = Worker {
         node: parts.node,

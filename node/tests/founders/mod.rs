@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId};
 use node::core::metadata::{Founder, Founding, Registration};
-use node::core::{Effect, Identity, Node, NodeConfig, Now, Setup};
+use node::core::{Effect, Identity, Node, NodeConfig, Now, ScrubConfig, Setup};
 use storage::fake::FakeDisk;
 use storage::index::memory::MemoryIndex;
 use storage::{Store, StoreConfig};
@@ -12,6 +12,9 @@ pub(crate) type TestNode = Node<FakeDisk>;
 
 /// Of every data directory.
 pub(crate) const LIFE: Incarnation = Incarnation(9);
+
+/// How often what is stored is read back.
+const SCRUB_MS: u64 = 5_000;
 
 fn peer_id(node: i32) -> Vec<u8> {
     vec![u8::try_from(node).expect("small")]
@@ -56,5 +59,7 @@ pub(crate) fn open(
     };
     let identity = Identity { node: NodeId(node), incarnation: LIFE };
     let setup = Setup { identity, registration, founding, view, seed };
-    Node::open(setup, NodeConfig::default(), vec![(store, recovered)], now).expect("opens")
+    let scrub = ScrubConfig { every_ms: SCRUB_MS, ..ScrubConfig::default() };
+    let config = NodeConfig { scrub, ..NodeConfig::default() };
+    Node::open(setup, config, vec![(store, recovered)], now).expect("opens")
 }

@@ -232,6 +232,15 @@ impl Process {
         self.address("kafka")
     }
 
+    pub(crate) fn http_address(&self) -> String {
+        self.address("http")
+    }
+
+    /// Where its data is.
+    pub(crate) fn data(&self) -> &Path {
+        &self.setup.data
+    }
+
     pub(crate) fn mesh_address(&self) -> String {
         self.address("mesh")
     }

@@ -68,6 +68,16 @@ impl Mesh {
         }
     }
 
+    /// The node, which runs.
+    pub(crate) fn node(&self, node: i32) -> &Node<FakeDisk> {
+        self.nodes[place(node)].as_ref().expect("it runs")
+    }
+
+    /// Its disk.
+    pub(crate) fn disk(&self, node: i32) -> &FakeDisk {
+        &self.disks[place(node)]
+    }
+
     fn now(&self) -> Now {
         Now {
             mono: Time(self.now_ms * 1_000),

@@ -11,12 +11,14 @@ mod logs;
 mod membership;
 mod moves;
 mod quiet;
+mod scrub;
 mod topics;
 mod workers;
 
 use std::collections::BTreeMap;
 
 use mesh::raft::{Config, Index, ReplicaId, Term};
+use node::core::ScrubFigures;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::request::{Request, RequestId, Response};
@@ -70,6 +72,8 @@ pub(crate) enum Fact<'a> {
     ReclaimBegins { host: usize },
     /// It ended.
     ReclaimEnds { host: usize },
+    /// What a node's scrubber did, before a step and after it.
+    Scrubbed { before: ScrubFigures, after: ScrubFigures },
     /// A node ends itself, for its disk failed.
     Failed,
     /// A node handed over and ended.
@@ -190,6 +194,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),
         Box::new(quiet::Quiet::default()),
+        Box::new(scrub::Scrub),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
         Box::new(workers::Workers),

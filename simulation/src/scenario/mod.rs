@@ -193,6 +193,7 @@ impl Scenario {
         node.retention_ms = *random.pick(&[300, 1000, 5000]);
         node.create_grace_ms = *random.pick(&[500, 3000]);
         pieces::moves(&mut Random::of(seed, "moves"), &mut node, &mut traits);
+        pieces::scrub(&mut Random::of(seed, "scrub"), &mut node, &mut traits);
         let mut scenario = Self {
             hosts,
             duration,

@@ -55,6 +55,16 @@ pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec
     }
 }
 
+/// How fast stored replicas are read back. Slowest, one entry after the other, a run is too short for a round.
+pub(super) fn scrub(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
+    node.scrub.bytes_per_second = *random.pick(&[0, 512 << 10, 4 << 20]);
+    node.scrub.every_ms = *random.pick(&[1_000, 5_000, 20_000]);
+    node.scrub.read_bytes = *random.pick(&[1, 4 << 10, 256 << 10]);
+    if node.scrub.bytes_per_second > 0 {
+        traits.push("scrubbed".into());
+    }
+}
+
 pub(super) fn directory(random: &mut Random, traits: &mut Vec<String>) -> Option<Directory> {
     let drawn = Directory {
         lost: *random.pick(&[0, 30, 90]),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -123,6 +124,16 @@ impl Disk for FileDisk {
     }
 }
 
+impl OsFile {
+    /// Asks the system to keep nothing of these bytes in memory. Only whole pages that are written back go, and some file systems have
+    /// no such thing: then a read is answered from memory, as any other.
+    fn forget(&self, position: u64, len: usize) {
+        if let Some(len) = NonZeroU64::new(len as u64) {
+            let _kept = rustix::fs::fadvise(&self.file, position, Some(len), rustix::fs::Advice::DontNeed);
+        }
+    }
+}
+
 impl DiskFile for OsFile {
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
         self.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -138,6 +149,13 @@ impl DiskFile for OsFile {
         }
         buffer.truncate(len);
         Ok(buffer.into())
+    }
+
+    fn read_medium_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        self.forget(position, len);
+        let read = self.read_at(position, len);
+        self.forget(position, len);
+        read
     }
 
     fn write_at(&self, position: u64, bytes: &[u8]) -> io::Result<()> {

@@ -63,6 +63,13 @@ pub trait DiskFile: Clone + Send + Sync + 'static {
     /// # Errors
     /// `UnexpectedEof`, or when the disk fails.
     fn read_at(&self, position: u64, len: usize) -> io::Result<Bytes>;
+    /// The same, from the medium: what the system keeps of these bytes in memory is given up before and after, where it can be.
+    ///
+    /// # Errors
+    /// `UnexpectedEof`, or when the disk fails.
+    fn read_medium_at(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        self.read_at(position, len)
+    }
     /// Writes all bytes, growing the file as needed. Durable after [`DiskFile::sync`].
     ///
     /// # Errors

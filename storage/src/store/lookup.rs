@@ -67,7 +67,7 @@ impl Lookup {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner).runs.get(key).cloned()
     }
 
-    /// The details of a run that is not open. May read the disk.
+    /// The details of a run that is not open, remembered for the next one who asks. May read the disk.
     pub(crate) fn fetch<F: DiskFile>(
         &self,
         log: LogId,
@@ -78,13 +78,26 @@ impl Lookup {
         if let Some(found) = self.cached(&key) {
             return Ok(found);
         }
+        let found = self.find(log, run, segment)?;
+        self.remember(key, found.clone());
+        Ok(found)
+    }
+
+    /// The same, from the index or the segment, and not remembered.
+    pub(crate) fn find<F: DiskFile>(
+        &self,
+        log: LogId,
+        run: &Run,
+        segment: &SegmentRef<F>,
+    ) -> Result<PackedRun, ReadError> {
+        let key = run.key(log);
         let whole = |bytes: Bytes| PackedRun::whole(bytes).filter(|packed| packed.key(run.segment) == key);
         let from_index =
             self.source.get(&key).and_then(whole).filter(|packed| packed.count() == run.packed_count);
         let found = match (from_index, run.place) {
             (Some(found), _) => Some(found),
             (None, Place::Footer(position)) => {
-                match self.read(&segment.file, position, PackedRun::len_of(run.packed_count)) {
+                match self.read(&segment.file, position, PackedRun::len_of(run.packed_count), Source::Any) {
                     Ok(bytes) => whole(bytes),
                     Err(ReadError::Corrupt { .. }) => None,
                     Err(error) => return Err(error),
@@ -102,21 +115,38 @@ impl Lookup {
             _ => 0,
         };
         let corrupt = ReadError::Corrupt { log, index: run.first_index, segment: run.segment, position };
-        let found = found.ok_or(corrupt)?;
-        self.remember(key, found.clone());
-        Ok(found)
+        found.ok_or(corrupt)
     }
 
     /// Reads from a segment and counts the bytes.
-    pub(crate) fn read<F: DiskFile>(&self, file: &F, position: u32, len: usize) -> Result<Bytes, ReadError> {
+    pub(crate) fn read<F: DiskFile>(
+        &self,
+        file: &F,
+        position: u32,
+        len: usize,
+        source: Source,
+    ) -> Result<Bytes, ReadError> {
         self.read_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        file.read_at(u64::from(position), len).map_err(|error| match error.kind() {
+        let read = match source {
+            Source::Any => file.read_at(u64::from(position), len),
+            Source::Medium => file.read_medium_at(u64::from(position), len),
+        };
+        read.map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 ReadError::Corrupt { log: LogId(u32::MAX), index: 0, segment: 0, position }
             }
             _ => ReadError::Io(error),
         })
     }
+}
+
+/// Where bytes are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Wherever they are: the system may have them in memory.
+    Any,
+    /// The disk itself, and no cache keeps them.
+    Medium,
 }
 
 /// An entry frame that is to be read.
@@ -146,6 +176,7 @@ pub(crate) fn read_frames<F: DiskFile>(
     log: LogId,
     segments: &[SegmentRef<F>],
     wanted: &[Wanted],
+    source: Source,
 ) -> Result<Vec<Frame>, ReadError> {
     let mut frames = Vec::with_capacity(wanted.len());
     let mut rest = wanted;
@@ -160,11 +191,11 @@ pub(crate) fn read_frames<F: DiskFile>(
             position: wanted.position,
         };
         let len = usize::try_from(end - u64::from(first.position)).map_err(|_| corrupt(first))?;
-        let bytes =
-            lookup.read(&segments[first.segment].file, first.position, len).map_err(|error| match error {
-                ReadError::Corrupt { .. } => corrupt(first),
-                other => other,
-            })?;
+        let read = lookup.read(&segments[first.segment].file, first.position, len, source);
+        let bytes = read.map_err(|error| match error {
+            ReadError::Corrupt { .. } => corrupt(first),
+            other => other,
+        })?;
         for wanted in together {
             let at = usize::try_from(wanted.position - first.position).map_err(|_| corrupt(wanted))?;
             let end = at + FRAME_LEN + usize::try_from(wanted.body_len).map_err(|_| corrupt(wanted))?;

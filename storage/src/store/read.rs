@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Store;
 use super::log::{Log, Place, Run};
-use super::lookup::{Lookup, SegmentRef, Wanted, read_frames};
+use super::lookup::{Lookup, SegmentRef, Source, Wanted, read_frames};
 use crate::disk::Disk;
 use crate::format::footer::{OpenRun, PackedRun, Slot};
 use crate::format::frame::Frame;
@@ -26,6 +26,7 @@ pub struct ReadJob<D: Disk> {
     /// Last index to read, inclusive.
     last: u64,
     bytes_max: usize,
+    source: Source,
     parts: Vec<Part<D>>,
 }
 
@@ -55,6 +56,12 @@ impl Slots<'_> {
 }
 
 impl<D: Disk> ReadJob<D> {
+    /// Whether it is nobody's who waits: it reads the medium to see what is there, and should go behind others.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.source == Source::Medium
+    }
+
     /// Reads. Every frame is checked for log, index, write sequence and CRC.
     ///
     /// # Errors
@@ -65,6 +72,7 @@ impl<D: Disk> ReadJob<D> {
         'parts: for (number, part) in self.parts.iter().enumerate() {
             let packed = match part.slots {
                 Some(_) => None,
+                None if self.is_patient() => Some(self.lookup.find(self.log, &part.run, &part.segment)?),
                 None => Some(self.lookup.fetch(self.log, &part.run, &part.segment)?),
             };
             for index in part.run.first_index..part.run.end_index().min(self.last + 1) {
@@ -97,7 +105,7 @@ impl<D: Disk> ReadJob<D> {
             }
         }
         let segments: Vec<_> = self.parts.iter().map(|part| part.segment.clone()).collect();
-        let frames = read_frames(&self.lookup, self.log, &segments, &wanted)?;
+        let frames = read_frames(&self.lookup, self.log, &segments, &wanted, self.source)?;
         Ok(frames.into_iter().map(entry_of).collect())
     }
 
@@ -149,7 +157,27 @@ impl<D: Disk> Store<D> {
         }
         self.count_read(false);
         let from = index.map_or(from, ReadFrom::Index);
-        Ok(Read::Disk(self.read_job(log, state, from, bytes_max)))
+        Ok(Read::Disk(self.read_job(log, state, from, bytes_max, Source::Any)))
+    }
+
+    /// As [`read`](Self::read), of what is synced and from the medium alone: to see whether what was written is still there. No cache
+    /// answers, and none keeps what is read. `None` when nothing from `index` on is synced yet.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownLog`], [`ReadError::BelowStart`].
+    pub fn read_medium(
+        &self,
+        log: LogId,
+        index: u64,
+        bytes_max: usize,
+    ) -> Result<Option<ReadJob<D>>, ReadError> {
+        let state = self.logs.get(&log).ok_or(ReadError::UnknownLog(log))?;
+        if index <= state.control.start.index {
+            return Err(ReadError::BelowStart);
+        }
+        let from = ReadFrom::Index(index);
+        let job = || self.read_job(log, state, from, bytes_max, Source::Medium);
+        Ok((index <= state.synced_index).then(job))
     }
 
     fn entries_in_memory(&self, log: LogId, state: &Log, from: u64, bytes_max: usize) -> Vec<Entry> {
@@ -177,7 +205,14 @@ impl<D: Disk> Store<D> {
         self.unsynced_frame(sequence).map(|frame| entry_of(frame.clone()))
     }
 
-    fn read_job(&self, log: LogId, state: &Log, from: ReadFrom, bytes_max: usize) -> ReadJob<D> {
+    fn read_job(
+        &self,
+        log: LogId,
+        state: &Log,
+        from: ReadFrom,
+        bytes_max: usize,
+        source: Source,
+    ) -> ReadJob<D> {
         let after = match from {
             ReadFrom::Index(index) => state.runs.partition_point(|run| run.end_index() <= index),
             ReadFrom::Offset(offset) => state.runs.partition_point(|run| run.next_offset <= offset),
@@ -205,7 +240,7 @@ impl<D: Disk> Store<D> {
                 break;
             }
         }
-        ReadJob { lookup: self.lookup.clone(), log, from, last: state.synced_index, bytes_max, parts }
+        ReadJob { lookup: self.lookup.clone(), log, from, last: state.synced_index, bytes_max, source, parts }
     }
 
     /// Details of a run if no disk is needed.

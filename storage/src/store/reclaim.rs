@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Store;
 use super::commit::Copied;
 use super::log::Run;
-use super::lookup::{Lookup, SegmentRef, Wanted, read_frames};
+use super::lookup::{Lookup, SegmentRef, Source, Wanted, read_frames};
 use super::read::Slots;
 use crate::disk::Disk;
 use crate::format::frame::Frame;
@@ -52,7 +52,7 @@ impl<D: Disk> Reclaim<D> {
             Ok(Wanted { segment: 0, index, sequence, position, body_len })
         });
         let wanted = wanted.collect::<Result<Vec<_>, ReadError>>()?;
-        read_frames(&self.lookup, log, std::slice::from_ref(&self.segment), &wanted)
+        read_frames(&self.lookup, log, std::slice::from_ref(&self.segment), &wanted, Source::Any)
     }
 }
 

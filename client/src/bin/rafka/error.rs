@@ -11,9 +11,11 @@ Exit codes:
   2    wrong usage: arguments, a property or the file of profiles
   3    nobody reachable at --bootstrap or --http
   4    what was named does not exist: a topic, a partition, a key of the mesh
-  5    not known: it may have happened, but no answer came (records without acknowledgement among them)
+  5    not known: it may have happened, but no answer came (records without acknowledgement, replicas that
+       were not compared to the end)
   6    rafka doctor: something is not as it should be, nothing critical
   7    rafka doctor: something critical
+  8    rafka verify: replicas differ or are damaged
   130  interrupted before the work was done
 A reader of the output that goes away (as head does) is no failure.";
 
@@ -34,6 +36,8 @@ pub(crate) enum CliError {
     Warnings(String),
     /// Something does not work. Exit code 7.
     Critical(String),
+    /// Replicas are not what they should be. Exit code 8.
+    Differs(String),
     /// The user ended it before it was done. Exit code 130.
     Interrupted(String),
     /// The reader of our output went away: not an error, but there is nobody left to work for.
@@ -52,6 +56,7 @@ impl CliError {
             CliError::Unknown(_) => 5,
             CliError::Warnings(_) => 6,
             CliError::Critical(_) => 7,
+            CliError::Differs(_) => 8,
             CliError::Interrupted(_) => 130,
         }
     }
@@ -67,6 +72,7 @@ impl fmt::Display for CliError {
             | CliError::Unknown(text)
             | CliError::Warnings(text)
             | CliError::Critical(text)
+            | CliError::Differs(text)
             | CliError::Interrupted(text) => f.write_str(text),
             CliError::BrokenPipe => f.write_str("the reader of the output went away"),
         }
@@ -147,6 +153,7 @@ mod tests {
             CliError::Unknown(text()),
             CliError::Warnings(text()),
             CliError::Critical(text()),
+            CliError::Differs(text()),
             CliError::Interrupted(text()),
         ] {
             let told = format!("\n  {:<3}  ", error.exit_code());

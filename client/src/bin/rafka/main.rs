@@ -1,7 +1,7 @@
 //! `rafka`: the command line of a rafka mesh, and of any Kafka cluster.
 //!
 //! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`produce`],
-//! [`consume`], [`nodes`], [`doctor`], [`lookup`], [`bench`],
+//! [`consume`], [`nodes`], [`doctor`], [`verify`], [`lookup`], [`bench`],
 //! [`paper`]), then what they stand on: the library of the same name, [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
 //! (exit codes).
 //!
@@ -27,6 +27,7 @@ mod stop;
 mod topic;
 #[path = "../../units.rs"]
 mod units;
+mod verify;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::CliError;
@@ -63,6 +64,8 @@ enum Command {
     Rebalance(rebalance::RebalanceCommand),
     /// Look at the whole mesh and say what is wrong and what to do
     Doctor(doctor::DoctorArgs),
+    /// Compare all replicas of a topic with each other, while it is written
+    Verify(verify::VerifyArgs),
     /// Ask the mesh where a key lives and show each hop on the way
     Lookup(lookup::LookupArgs),
     /// Measure: how fast records are written and read, how long one is under way
@@ -121,6 +124,7 @@ fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
         Command::Nodes { command: Some(command) } => nodes::decide(settings, command),
         Command::Rebalance(command) => rebalance::run(settings, command),
         Command::Doctor(args) => doctor::run(settings, args),
+        Command::Verify(args) => verify::run(settings, args),
         Command::Lookup(args) => lookup::run(settings, args),
         Command::Bench(command) => bench::run(settings, command),
         Command::Profiles => profile::run(settings),
