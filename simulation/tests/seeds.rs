@@ -196,6 +196,13 @@ fn only_an_idle_leader_asks_for_quiet() {
     clean(17_953_177_820_057);
 }
 
+/// Rot took the frames that cut off a log's end and replaced it: what came after them seemed to join the old end, and the head start that
+/// the replica's successor got was a log that never was.
+#[test]
+fn what_rot_may_have_cut_off_is_no_head_start() {
+    clean(17);
+}
+
 /// A leader brought back by an old descriptor who had left.
 #[test]
 fn an_old_descriptor_moves_nothing() {

@@ -35,6 +35,14 @@ impl Control {
         self.next_offset = next_offset;
     }
 
+    /// Entries at or above `from` are gone, whatever wrote them, though the log was longer: that leaves a hole, which recovery closes.
+    pub(crate) fn doubt(&mut self, from: u64, sequence: u64) {
+        while self.cuts.last().is_some_and(|cut| cut.from >= from) {
+            self.cuts.pop();
+        }
+        self.cuts.push(Cut { from, sequence });
+    }
+
     /// Entries up to `start.index` are gone. A start at or below the present one changes nothing.
     pub(crate) fn trim(&mut self, start: LogStart) {
         if start.index <= self.start.index {

@@ -462,6 +462,7 @@ fn max_round<F>(scanned: &[Scanned<F>]) -> u64 {
 /// Rebuilds the control state: base's snapshot, then every later frame.
 pub(super) fn replay_all<F>(scanned: &[Scanned<F>]) -> Replayed {
     let mut replayed = Replayed { next_sequence: 1, ..Replayed::default() };
+    let mut lost = Lost::default();
     for segment in scanned {
         let (head, rest) = segment.scan.frames.split_at(segment.head);
         for found in head {
@@ -473,10 +474,50 @@ pub(super) fn replay_all<F>(scanned: &[Scanned<F>]) -> Replayed {
             if found.frame.header.kind < kind::SNAPSHOT_BEGIN && sequence >= replayed.next_sequence {
                 replayed.next_sequence = sequence + 1;
                 replay(&mut replayed.logs, &mut replayed.used, &found.frame);
+                lost.see(&segment.scan, found);
             }
         }
     }
+    for (log, index) in lost.unproven {
+        if let Some(control) = replayed.logs.get_mut(&log) {
+            control.doubt(index, replayed.next_sequence);
+        }
+    }
     replayed
+}
+
+/// Frames that rot took. One of them may have cut a log off, or replaced what it ended with: what was appended afterwards does not join
+/// what is there from before, though the indexes fit (seed 17).
+#[derive(Default)]
+struct Lost {
+    some: bool,
+    /// Logs that began anew since.
+    anew: BTreeSet<LogId>,
+    /// From where on a log cannot be trusted.
+    unproven: BTreeMap<LogId, u64>,
+}
+
+impl Lost {
+    fn see(&mut self, scan: &Scan, found: &Found) {
+        self.some |= scan.bad.first().is_some_and(|bad| *bad < found.position);
+        let header = &found.frame.header;
+        let log = LogId(header.log);
+        if !self.some {
+            return;
+        }
+        match header.kind {
+            kind::CREATE => _ = self.anew.insert(log),
+            kind::RESET if header.entry_kind != 1 => {
+                self.anew.insert(log);
+                self.unproven.remove(&log);
+            }
+            kind::ENTRY if !self.anew.contains(&log) => {
+                let from = self.unproven.entry(log).or_insert(header.index);
+                *from = (*from).min(header.index);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn replay_head(replayed: &mut Replayed, frame: &Frame) {
