@@ -32,9 +32,9 @@ const PINNED: &[(&str, &[u64])] = &[
     ("AckBeforeSync", &[1, 2, 3]),
     ("PromiseFromUnsyncedTail", &[6, 29, 31]),
     ("StaleAppendTruncates", &[3, 10, 13]),
-    ("CommitOldTerm", &[103, 162, 276]),
-    ("VoteNotPersisted", &[436, 67, 383]),
-    ("EmptyReplicaVotes", &[12, 157, 179]),
+    ("CommitOldTerm", &[233, 103, 162]),
+    ("VoteNotPersisted", &[232, 436, 67]),
+    ("EmptyReplicaVotes", &[621, 12, 157]),
     ("WipedDiskKeepsIdentity", &[1, 4, 7]),
     ("OneMajorityInJoint", &[1, 2, 17]),
     ("MembershipNotRolledBack", &[25, 347, 615]),
@@ -47,10 +47,13 @@ const PINNED: &[(&str, &[u64])] = &[
     ("BootNumberIgnored", &[2, 4, 27]),
     ("DataDeletedUnconfirmed", &[2, 3, 4]),
     ("EpochCheckLost", &[335, 354, 1487]),
-    ("CheckpointMovedEarly", &[2, 3, 6]),
+    ("CheckpointMovedEarly", &[16, 2, 3]),
     ("SyncedMovedEarly", &[1, 2, 3]),
     ("RetentionPastHighWatermark", &[1, 3, 6]),
     ("LogStartWithoutCommit", &[3, 6, 14]),
+    ("QuietBehind", &[14, 20, 22]),
+    ("QuietThroughLoss", &[1, 4, 7]),
+    ("LaggardLeftBehind", &[261, 168, 216]),
 ];
 
 #[cfg(feature = "mutants")]
