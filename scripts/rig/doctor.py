@@ -2,13 +2,12 @@
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 
 import doctor_faults
-from mesh import Rafka
+from mesh import Rafka, end_on_signals
 from network import Network, Networked
 
 NODES, TOPIC = 3, "orders"
@@ -176,7 +175,7 @@ def main():
     if options.list:
         print("\n".join(f"{name:<34} {stage_of.__doc__}" for name, stage_of in chosen))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end_on_signals()
     network = Network(NODES + 1) if os.environ.get("OWN_NETWORK") else None
     colours = COLOURS if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else {}
     print(f"{'situation':<34} {'finding':<32} {'verdict':<9} {'s':>5}  what doctor said", flush=True)

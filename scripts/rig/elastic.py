@@ -3,7 +3,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -311,9 +310,7 @@ def main():
     parser.add_argument("--dead-after-ms", type=int, default=5000)
     parser.add_argument("--settle", type=float, default=5, help="seconds of traffic after each step")
     parser.add_argument("--patience", type=float, default=60, help="seconds until the mesh must be at rest after a step")
-    parser.add_argument("--node-argument", action="append", default=[], metavar="ARG", help="for each node, as --node-argument=--log-level=debug")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = mesh.parse(parser)
     elastic = Elastic(os.environ["RUN_DIR"] + "/mesh", options)
     try:
         for act in (lambda: run(elastic, options), elastic.judge):

@@ -1,7 +1,6 @@
 """See ../failover.sh."""
 import argparse
 import os
-import signal
 import sys
 import time
 from statistics import median
@@ -116,9 +115,7 @@ def main():
     parser.add_argument("--restarts", type=int, default=10)
     parser.add_argument("--partitions", type=int, default=12, help="of the topic; one of them is probed")
     parser.add_argument("--rate", type=int, default=600, help="records a second of librdkafka's producer, over all partitions")
-    parser.add_argument("--node-argument", action="append", default=[], metavar="ARG", help="for each node, as --node-argument=--log-level=debug")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = mesh.parse(parser)
     target = mesh.Rafka(os.environ["RUN_DIR"] + "/mesh", NODES, options.node_argument)
     try:
         return run(target, options)

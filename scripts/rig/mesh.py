@@ -296,8 +296,21 @@ class Kafka(Processes):
             self._script("stop", self.directory)
 
 
-def make(directory, nodes=3, arguments=(), data=None):
-    """The target that TARGET names: rafka (the default) or kafka. Signals end the program the same way as errors do."""
+def end_on_signals():
+    """Signals end the program the same way as errors do."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def parse(parser):
+    """The options of a program that starts nodes."""
+    parser.add_argument("--node-argument", action="append", default=[], metavar="ARG", help="for each node, as --node-argument=--log-level=debug")
+    options = parser.parse_args()
+    end_on_signals()
+    return options
+
+
+def make(directory, nodes=3, arguments=(), data=None):
+    """The target that TARGET names: rafka (the default) or kafka."""
+    end_on_signals()
     kind = {"rafka": Rafka, "kafka": Kafka}[os.environ.get("TARGET", "rafka")]
     return kind(directory, nodes, arguments, data)

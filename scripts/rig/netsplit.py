@@ -2,7 +2,6 @@
 import argparse
 import os
 import random
-import signal
 import sys
 import time
 from itertools import permutations
@@ -184,9 +183,7 @@ def main():
     parser.add_argument("--seed", type=int, help="of what the router does (default: drawn and printed)")
     parser.add_argument("--rate", type=int, default=200, help="records a second, all producers together")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="situations whose name has this in it")
-    parser.add_argument("--node-argument", action="append", default=[], metavar="ARG", help="for each node, as --node-argument=--log-level=debug")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = mesh.parse(parser)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed} of the router", flush=True)
     network = Network(NODES)

@@ -1,7 +1,6 @@
 """See ../scale.sh."""
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -156,9 +155,7 @@ def main():
     parser.add_argument("--partitions", type=int, default=10_000)
     parser.add_argument("--topics", type=int, default=10)
     parser.add_argument("--idle", type=int, default=60, help="seconds over which an idle node is looked at")
-    parser.add_argument("--node-argument", action="append", default=[], metavar="ARG", help="for each node, as --node-argument=--log-level=debug")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = mesh.parse(parser)
     target = mesh.Rafka(os.environ["RUN_DIR"] + "/mesh", NODES, options.node_argument)
     try:
         return run(target, options)

@@ -49,18 +49,7 @@ impl Replica {
             return;
         }
         core.leader_seq = seq;
-        // A term that was entered in this very step is not synced yet.
-        let matched = if step.hard_state { Index(0) } else { core.promised() };
-        core.tell_leader(
-            Message::HeartbeatReply {
-                term: core.term,
-                seq,
-                matched,
-                received: core.matched,
-                quiet: core.quiet,
-            },
-            step,
-        );
+        core.answer_heartbeat(step);
     }
 
     pub(super) fn on_reset(
@@ -252,7 +241,15 @@ impl Core {
         self.tell_leader(reply, step);
     }
 
-    pub(super) fn tell_leader(&self, message: Message, step: &mut Step<'_>) {
+    /// Answers the newest heartbeat, maybe again.
+    pub(super) fn answer_heartbeat(&self, step: &mut Step<'_>) {
+        // A term that was entered in this very step is not synced yet.
+        let matched = if step.hard_state { Index(0) } else { self.promised() };
+        let (term, seq, received, quiet) = (self.term, self.leader_seq, self.matched, self.quiet);
+        self.tell_leader(Message::HeartbeatReply { term, seq, matched, received, quiet }, step);
+    }
+
+    fn tell_leader(&self, message: Message, step: &mut Step<'_>) {
         if let Some(leader) = self.leader {
             self.send(leader, message, step);
         }

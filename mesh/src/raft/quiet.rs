@@ -88,10 +88,7 @@ impl Replica {
                 // Until now its node vouched for the leader.
                 core.leader_heard = core.now;
                 core.end_quiet();
-                let (term, seq, received) = (core.term, core.leader_seq, core.matched);
-                let matched = if step.hard_state { Index(0) } else { core.promised() };
-                let reply = Message::HeartbeatReply { term, seq, matched, received, quiet: false };
-                core.tell_leader(reply, step);
+                core.answer_heartbeat(step);
             }
             _ => {}
         }
@@ -140,7 +137,7 @@ impl Leader {
             && core.promised() == last
             && !core.memberships.active().is_joint()
             && self.transfer.is_none()
-            && !self.reads.is_waiting()
+            && self.reads.is_empty()
             && self.has_quorum(core, |peer| !peer.down)
             && self
                 .peers

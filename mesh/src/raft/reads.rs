@@ -25,11 +25,7 @@ struct Pending {
 }
 
 impl Reads {
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty() && self.waiting.is_empty()
     }
 

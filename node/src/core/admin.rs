@@ -11,7 +11,6 @@ use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
 use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
 use super::node::{Call, Node, Timer};
-use super::partition::Partition;
 use super::request::{
     Broker, ConfigResource, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult,
     GrowTopic, LogDir, LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId,
@@ -186,17 +185,7 @@ impl<D: Disk> Node<D> {
         let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
         let live =
             |node: i32| node == self.identity.node.0 || self.liveness.is_live(mesh::raft::NodeId(node));
-        // Of itself a node knows better than what it said once: cut off, it leads no longer.
-        let leads = || {
-            let log = self.by_key.get(&descriptor.key).and_then(|log| self.partitions.get(log));
-            log.is_some_and(Partition::leads)
-        };
-        let is_up = |node: mesh::raft::NodeId| match node == self.identity.node {
-            true => leads(),
-            false => self.liveness.is_live(node),
-        };
-        let known =
-            self.leaders.get(&descriptor.key).filter(|info| is_up(info.leader) && !descriptor.creating);
+        let known = self.leader_up(descriptor.key).filter(|_| !descriptor.creating);
         let in_sync = match known {
             Some(info) if !info.in_sync.is_empty() => info.in_sync.iter().map(|node| node.0).collect(),
             Some(info) => vec![info.leader.0],

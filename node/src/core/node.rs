@@ -680,6 +680,19 @@ impl<D: Disk> Node<D> {
         self.leaders.get(&key)
     }
 
+    /// Who leads a partition and is up, as far as this node knows. It leads only what its own replica says that it leads: what it
+    /// told the others outlives a leadership that was lost with them.
+    pub fn leader_up(&self, key: PartitionKey) -> Option<&LeaderInfo> {
+        let leads = || {
+            let partition = self.by_key.get(&key).and_then(|log| self.partitions.get(log));
+            partition.is_some_and(Partition::leads)
+        };
+        self.leaders.get(&key).filter(|info| match info.leader == self.identity.node {
+            true => leads(),
+            false => self.liveness.is_live(info.leader),
+        })
+    }
+
     /// The replicas on this node, for checkers, metrics and people.
     pub fn replicas(&self) -> impl Iterator<Item = ReplicaView<'_>> {
         self.partitions.values().map(|partition| self.replica_view(partition))

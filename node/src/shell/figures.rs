@@ -3,7 +3,7 @@
 use mesh::raft::Role;
 
 use super::ShellNode;
-use super::pages::{descriptors, leader_up, unready};
+use super::pages::{descriptors, unready};
 use crate::core::Standing;
 use crate::core::metadata::{PartitionKey, ShardId};
 use crate::exposition::Exposition;
@@ -83,13 +83,13 @@ fn replicas(node: &ShellNode, out: &mut Exposition) {
 }
 
 fn partitions(node: &ShellNode, out: &mut Exposition) {
-    let (me, live) = (node.identity().node, node.live());
+    let me = node.identity().node;
     let (mut known, mut leaderless, mut creating) = (0_u64, 0_u64, 0_u64);
     let (mut under, mut edge, mut elsewhere) = (0_u64, 0_u64, 0_u64);
     for descriptor in descriptors(node.view()) {
         known += 1;
         creating += u64::from(descriptor.creating);
-        let Some(info) = leader_up(node, &live, descriptor.key) else {
+        let Some(info) = node.leader_up(descriptor.key) else {
             leaderless += 1;
             continue;
         };
@@ -123,7 +123,7 @@ fn partitions(node: &ShellNode, out: &mut Exposition) {
 
 fn membership(node: &ShellNode, out: &mut Exposition) {
     let (view, live, me) = (node.view(), node.live(), node.identity().node);
-    let led = |shard: &ShardId| leader_up(node, &live, PartitionKey::of_shard(*shard)).is_some();
+    let led = |shard: &ShardId| node.leader_up(PartitionKey::of_shard(*shard)).is_some();
     let shards_unknown = node.shards_unheard();
     let shards_leaderless = ShardId::all().filter(|shard| !led(shard)).count();
     let not_live = view.nodes().filter(|info| info.node != me && !live.contains(&info.node)).count();

@@ -1,13 +1,13 @@
 //! What the HTTP port says. Everything that needs the node is looked at between two of its steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use libp2p::PeerId;
 use mesh::directory::{Hint, node_key, shard_key};
-use mesh::raft::{NodeId, Role};
+use mesh::raft::NodeId;
 use mesh::transport::{HopResult, Transport};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -28,7 +28,6 @@ use super::skew::Clocks;
 use super::state;
 use super::worker::{NoAnswer, WorkerHandle};
 use crate::core::error::ErrorCode;
-use crate::core::message::LeaderInfo;
 use crate::core::metadata::balancing::next_orders;
 use crate::core::metadata::endpoint::endpoints;
 use crate::core::metadata::{
@@ -368,20 +367,6 @@ pub(super) fn descriptors(view: &View) -> impl Iterator<Item = &Descriptor> {
     shards.chain(view.topics().flat_map(|topic| view.partitions(topic.id)))
 }
 
-/// Who leads a partition and is up, as far as this node knows. It leads only what its own replica says that it leads: what it
-/// told the others outlives a leadership that was lost with them.
-pub(super) fn leader_up<'a>(
-    node: &'a ShellNode,
-    live: &BTreeSet<NodeId>,
-    key: PartitionKey,
-) -> Option<&'a LeaderInfo> {
-    let here = || node.replica(key).is_some_and(|replica| replica.role == Some(Role::Leader));
-    node.leader(key).filter(|info| match info.leader == node.identity().node {
-        true => here(),
-        false => live.contains(&info.leader),
-    })
-}
-
 /// Why clients should not be sent here yet.
 pub(super) fn unready(node: &ShellNode) -> Option<String> {
     let (view, me) = (node.view(), node.identity());
@@ -394,8 +379,7 @@ pub(super) fn unready(node: &ShellNode) -> Option<String> {
     if missing > 0 {
         return Some(format!("{missing} metadata shards are not known yet"));
     }
-    let live = node.live();
-    let led = |shard: &ShardId| leader_up(node, &live, PartitionKey::of_shard(*shard)).is_some();
+    let led = |shard: &ShardId| node.leader_up(PartitionKey::of_shard(*shard)).is_some();
     let leaderless: Vec<String> =
         ShardId::all().filter(|shard| !led(shard)).map(|shard| shard.0.to_string()).collect();
     if !leaderless.is_empty() {

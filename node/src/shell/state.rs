@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::ShellNode;
 use super::open_files;
-use super::pages::{Pages, descriptors, ids, leader_up, partition_name, unready};
+use super::pages::{Pages, descriptors, ids, partition_name, unready};
 use super::process;
 use super::recent::millis;
 use super::worker::WorkerHandle;
@@ -58,10 +58,9 @@ pub(super) async fn of(pages: &Pages, worker: &WorkerHandle) -> Value {
 fn node(node: &ShellNode) -> Value {
     let identity = node.identity();
     let (mut known, mut led, mut lacking, mut listed) = (0_u64, 0_u64, 0_u64, Vec::new());
-    let live = node.live();
     for descriptor in descriptors(node.view()) {
         known += 1;
-        let leader = leader_up(node, &live, descriptor.key);
+        let leader = node.leader_up(descriptor.key);
         led += u64::from(leader.is_some_and(|info| info.leader == identity.node));
         let Some(partition) = lacking_of(node, descriptor, leader) else { continue };
         lacking += 1;

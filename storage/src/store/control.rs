@@ -24,10 +24,7 @@ impl Control {
         if from > self.last_index || from <= self.start.index {
             return;
         }
-        while self.cuts.last().is_some_and(|cut| cut.from >= from) {
-            self.cuts.pop();
-        }
-        self.cuts.push(Cut { from, sequence });
+        self.cut(from, sequence);
         while self.term_starts.last().is_some_and(|(_, index, _)| *index >= from) {
             self.term_starts.pop();
         }
@@ -35,8 +32,9 @@ impl Control {
         self.next_offset = next_offset;
     }
 
-    /// Entries at or above `from` are gone, whatever wrote them, though the log was longer: that leaves a hole, which recovery closes.
-    pub(crate) fn doubt(&mut self, from: u64, sequence: u64) {
+    /// Entries at or above `from` with a lower write sequence are dead. Where the log is longer that leaves a hole, which recovery
+    /// closes.
+    pub(crate) fn cut(&mut self, from: u64, sequence: u64) {
         while self.cuts.last().is_some_and(|cut| cut.from >= from) {
             self.cuts.pop();
         }

@@ -480,7 +480,7 @@ pub(super) fn replay_all<F>(scanned: &[Scanned<F>]) -> Replayed {
     }
     for (log, index) in lost.unproven {
         if let Some(control) = replayed.logs.get_mut(&log) {
-            control.doubt(index, replayed.next_sequence);
+            control.cut(index, replayed.next_sequence);
         }
     }
     replayed
