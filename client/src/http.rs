@@ -49,7 +49,7 @@ pub struct Node {
     pub leads: u64,
     /// Replicas that it has, of metadata shards as well.
     pub replicas: u64,
-    /// The nodes that it hears itself.
+    /// The nodes that it hears itself, by heartbeats or by gossip. Only the answering node says that, and of itself: empty for others.
     pub hears: Vec<i64>,
     /// How far its clock is ahead of the answering node's, the way included; negative when it is behind.
     pub clock_offset_ms: Option<i64>,

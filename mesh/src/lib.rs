@@ -4,7 +4,8 @@
 //!
 //! - [`raft`]: the consensus core of one replica. Pure.
 //! - [`placement`]: which nodes keep a partition, by hashing over the committed nodes. Pure.
-//! - [`liveness`]: which nodes are up, one heartbeat per pair of nodes. Pure.
+//! - [`liveness`]: which nodes that share a partition with this one are up, one heartbeat per pair. Pure.
+//! - [`swim`]: which nodes of the whole mesh are up, by gossip. Pure.
 //! - [`life`]: which process of a node speaks, and whether it is one of the past. Pure.
 //! - [`founding`]: how the first nodes agree that they are a cluster. Pure.
 //! - [`directory`]: hints where things are, merged by maximum. Pure.
@@ -23,6 +24,7 @@ pub mod liveness;
 pub mod mutant;
 pub mod placement;
 pub mod raft;
+pub mod swim;
 pub mod transport;
 
 pub use raft::Time;

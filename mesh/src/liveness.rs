@@ -1,5 +1,8 @@
-//! Who is alive, as a property of nodes: one coalesced heartbeat per pair of peers, shared by every partition
-//! they hold together. Pure: time comes in, events go out.
+//! Who is alive, as a property of nodes: one coalesced heartbeat per pair of nodes that share a partition, for all
+//! that they share. Pure: time comes in, events go out. Of all other nodes [`swim`](crate::swim) tells.
+//!
+//! Both ends of a pair must watch each other, and one may know first that they share. So who is watched by a node
+//! that says that they share watches back, as a *guest*: for as long as the other says so.
 //!
 //! A peer is **live** while all of this holds: a heartbeat of its current boot came within the timeout, that
 //! heartbeat said that the peer hears us, and it did not call its own disk stuck. So a one-way split is seen
@@ -21,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::raft::{Incarnation, NodeId, Time};
+
+/// Nodes that are watched back, at most: more than a mesh has.
+const GUESTS_MAX: usize = 4096;
 
 /// Timing of the detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +61,12 @@ pub struct Heartbeat {
     pub incarnation: Incarnation,
     /// Boot number of the sender's data directory; rises with each start.
     pub boot: u64,
-    /// Rises with each heartbeat to this peer within one boot; old and repeated ones are dropped.
+    /// Rises with each heartbeat within one boot; old and repeated ones are dropped.
     pub sequence: u64,
-    /// Peers from which the sender had a heartbeat within its timeout.
-    pub hears: BTreeSet<NodeId>,
+    /// Whether the sender had a heartbeat of the receiver within its timeout.
+    pub hears_you: bool,
+    /// Whether the sender knows of a partition that it shares with the receiver; if not it only answers.
+    pub shares: bool,
     /// State of the sender's workers.
     pub health: Health,
     /// How many replicas that led ceased at the sender since its boot without telling their replica sets.
@@ -81,7 +89,7 @@ pub enum Input {
     Disconnected(NodeId),
     /// A connection to a peer is open.
     Connected(NodeId),
-    /// The nodes to watch from now on, without this one.
+    /// The nodes that share a partition with this one: to watch from now on.
     Peers(BTreeSet<NodeId>),
     /// A replica that led here is no longer, and its replica set does not know: told to all at once.
     Faltered,
@@ -108,6 +116,8 @@ pub enum Event {
 /// What is known of one peer.
 #[derive(Debug, Default)]
 struct Peer {
+    /// When it began to be watched.
+    since: Time,
     /// When the last fresh heartbeat came; `None` after the timeout or a closed connection.
     heard: Option<Time>,
     /// Life, boot and sequence of the newest heartbeat.
@@ -115,12 +125,13 @@ struct Peer {
     /// Lives that another one followed, each with the boot and sequence of its newest heartbeat.
     past: BTreeMap<Incarnation, (u64, u64)>,
     hears_us: bool,
-    /// Whom it heard, by its latest heartbeat.
-    hears: BTreeSet<NodeId>,
+    /// It says that it shares a partition with this node, which knows of none.
+    guest: bool,
+    /// What it said last of whether they share.
+    shares: bool,
     health: Health,
     faltered: u64,
     live: bool,
-    sent: u64,
 }
 
 /// The failure detector of one node.
@@ -133,6 +144,9 @@ pub struct Liveness {
     health: Health,
     faltered: u64,
     peers: BTreeMap<NodeId, Peer>,
+    /// Heartbeats sent to all peers. The number goes on when a peer is no longer watched and watched again, or what it is told
+    /// then would seem old to it.
+    sent: u64,
     next_send: Time,
 }
 
@@ -147,6 +161,7 @@ impl Liveness {
             health: Health::default(),
             faltered: 0,
             peers: BTreeMap::new(),
+            sent: 0,
             next_send: now,
         }
     }
@@ -165,7 +180,7 @@ impl Liveness {
                 self.judge(node, &mut events);
             }
             Input::Connected(node) => self.send(node, &mut events),
-            Input::Peers(nodes) => self.watch(nodes, &mut events),
+            Input::Peers(nodes) => self.watch(now, nodes, &mut events),
             Input::Faltered => {
                 self.faltered += 1;
                 self.send_all(now, &mut events);
@@ -210,9 +225,22 @@ impl Liveness {
         self.peers.iter().filter(|(_, peer)| peer.heard.is_some()).map(|(&node, _)| node).collect()
     }
 
-    /// The peers that a peer said it hears, in its latest heartbeat; nothing before the first.
-    pub fn heard_by(&self, node: NodeId) -> BTreeSet<NodeId> {
-        self.peers.get(&node).map(|peer| peer.hears.clone()).unwrap_or_default()
+    /// The peers that are watched, guests among them.
+    pub fn watched(&self) -> impl Iterator<Item = NodeId> {
+        self.peers.keys().copied()
+    }
+
+    /// Whether a peer is watched.
+    pub fn watches(&self, node: NodeId) -> bool {
+        self.peers.contains_key(&node)
+    }
+
+    /// Whether a peer is live, if this detector can say: not of nodes that it does not watch, and not of one that it began to
+    /// watch within the timeout and has not heard of yet.
+    pub fn verdict(&self, now: Time, node: NodeId) -> Option<bool> {
+        let peer = self.peers.get(&node)?;
+        let told = peer.latest.is_some() || now.since(peer.since) >= self.config.timeout_us;
+        told.then_some(peer.live)
     }
 
     /// Boot number and health a peer told last.
@@ -249,7 +277,14 @@ impl Liveness {
     }
 
     fn hear(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat, events: &mut Vec<Event>) {
-        let me = self.me;
+        let watched = self.peers.contains_key(&from);
+        if !watched {
+            let guests = self.peers.values().filter(|peer| peer.guest).count();
+            if !heartbeat.shares || from == self.me || guests >= GUESTS_MAX {
+                return;
+            }
+            self.peers.insert(from, Peer { since: now, guest: true, ..Peer::default() });
+        }
         let Some(peer) = self.peers.get_mut(&from) else { return };
         // Lives have no order. One that is over says nothing new: what comes late of it may win once, but not again.
         if peer
@@ -269,6 +304,9 @@ impl Liveness {
             Some((_, boot, _)) => restarted = heartbeat.boot != boot,
             None => {}
         }
+        if peer.guest && !heartbeat.shares {
+            return self.dismiss(from, events);
+        }
         let news = peer.heard.is_none() || restarted;
         if restarted {
             peer.heard = None;
@@ -278,8 +316,8 @@ impl Liveness {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.heard = Some(now);
         peer.latest = Some((heartbeat.incarnation, heartbeat.boot, heartbeat.sequence));
-        peer.hears_us = heartbeat.hears.contains(&me);
-        peer.hears = heartbeat.hears;
+        peer.hears_us = heartbeat.hears_you;
+        peer.shares = heartbeat.shares;
         peer.health = heartbeat.health;
         let faltered = std::mem::replace(&mut peer.faltered, heartbeat.faltered) != heartbeat.faltered;
         self.judge(from, events);
@@ -292,18 +330,35 @@ impl Liveness {
         }
     }
 
-    fn watch(&mut self, nodes: BTreeSet<NodeId>, events: &mut Vec<Event>) {
-        let gone: Vec<NodeId> = self.peers.keys().copied().filter(|node| !nodes.contains(node)).collect();
+    fn watch(&mut self, now: Time, nodes: BTreeSet<NodeId>, events: &mut Vec<Event>) {
+        let gone: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(node, peer)| !peer.guest && !nodes.contains(node))
+            .map(|(&node, _)| node)
+            .collect();
         for node in gone {
-            if self.peers.remove(&node).is_some_and(|peer| peer.live) {
-                events.push(Event::Down(node));
+            let Some(peer) = self.peers.get_mut(&node) else { continue };
+            // The other may not know yet that they share nothing any more: answered as long as it asks.
+            peer.guest = true;
+            let asks = peer.heard.is_some() && peer.shares;
+            self.send(node, events);
+            if !asks {
+                self.dismiss(node, events);
             }
         }
         for node in nodes {
-            if node != self.me && !self.peers.contains_key(&node) {
-                self.peers.insert(node, Peer::default());
-                self.send(node, events);
+            if node == self.me || self.peers.get(&node).is_some_and(|peer| !peer.guest) {
+                continue;
             }
+            self.peers.entry(node).or_insert_with(|| Peer { since: now, ..Peer::default() }).guest = false;
+            self.send(node, events);
+        }
+    }
+
+    fn dismiss(&mut self, node: NodeId, events: &mut Vec<Event>) {
+        if self.peers.remove(&node).is_some_and(|peer| peer.live) {
+            events.push(Event::Down(node));
         }
     }
 
@@ -316,10 +371,14 @@ impl Liveness {
             .map(|(&node, _)| node)
             .collect();
         for node in silent {
-            if let Some(peer) = self.peers.get_mut(&node) {
-                peer.heard = None;
+            match self.peers.get_mut(&node) {
+                Some(peer) if peer.guest => self.dismiss(node, events),
+                Some(peer) => {
+                    peer.heard = None;
+                    self.judge(node, events);
+                }
+                None => {}
             }
-            self.judge(node, events);
         }
     }
 
@@ -342,13 +401,14 @@ impl Liveness {
     }
 
     fn send(&mut self, to: NodeId, events: &mut Vec<Event>) {
-        let (incarnation, boot, hears, health) = (self.incarnation, self.boot, self.hears(), self.health);
-        let faltered = self.faltered;
+        let (incarnation, boot, health, faltered) = (self.incarnation, self.boot, self.health, self.faltered);
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        peer.sent += 1;
+        self.sent += 1;
+        let (hears_you, shares) = (peer.heard.is_some(), !peer.guest);
+        let sequence = self.sent;
         events.push(Event::Send(
             to,
-            Heartbeat { incarnation, boot, sequence: peer.sent, hears, health, faltered },
+            Heartbeat { incarnation, boot, sequence, hears_you, shares, health, faltered },
         ));
     }
 }
@@ -403,7 +463,7 @@ mod tests {
         fn run(&mut self, ms: u64) {
             let end = self.now.0 + ms * MS;
             loop {
-                let due = [0, 1].map(|at| self.nodes[at].next_deadline().expect("it has a peer").0);
+                let due = [0, 1].map(|at| self.nodes[at].next_deadline().map_or(u64::MAX, |at| at.0));
                 let at = usize::from(due[1] < due[0]);
                 if due[at] > end {
                     self.now = Time(end);
@@ -497,7 +557,8 @@ mod tests {
                 incarnation: Incarnation(incarnation),
                 boot,
                 sequence,
-                hears: [NodeId(1)].into(),
+                hears_you: true,
+                shares: true,
                 health: Health::default(),
                 faltered: 0,
             },
@@ -537,7 +598,47 @@ mod tests {
         pair.run(1000);
         pair.take();
         pair.input(0, Input::Peers(BTreeSet::new()));
-        assert_eq!(pair.take(), [(1000, 0, Event::Down(NodeId(2)))]);
-        assert_eq!(pair.nodes[0].next_deadline(), None);
+        pair.run(3000);
+        assert_eq!(pair.take(), [], "the other still counts on it");
+        pair.input(1, Input::Peers(BTreeSet::new()));
+        let mut downs = pair.take();
+        downs.sort_by_key(|(_, at, _)| *at);
+        assert_eq!(downs, [(4000, 0, Event::Down(NodeId(2))), (4000, 1, Event::Down(NodeId(1)))]);
+        assert!(pair.nodes.iter().all(|node| node.next_deadline().is_none()));
+    }
+
+    #[test]
+    fn who_shares_is_watched_back_at_once() {
+        let mut pair = Pair::new();
+        pair.nodes =
+            [1, 2].map(|me| Liveness::new(NodeId(me), Incarnation(1), 1, LivenessConfig::default(), Time(0)));
+        pair.input(0, Input::Peers([NodeId(2)].into()));
+        let ups: BTreeSet<usize> = pair.take().into_iter().map(|(_, at, _)| at).collect();
+        assert_eq!(ups, [0, 1].into(), "before the other knows that they share");
+        pair.run(3000);
+        pair.input(1, Input::Peers([NodeId(1)].into()));
+        pair.run(3000);
+        assert_eq!(pair.take(), []);
+    }
+
+    #[test]
+    fn a_guest_that_falls_silent_is_forgotten() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.input(1, Input::Peers(BTreeSet::new()));
+        pair.take();
+        pair.passes = [false, true];
+        pair.run(1200);
+        assert!(pair.take().contains(&(2200, 1, Event::Down(NodeId(1)))));
+        assert_eq!(pair.nodes[1].verdict(pair.now, NodeId(1)), None);
+    }
+
+    #[test]
+    fn of_a_peer_that_was_not_heard_yet_others_are_asked_for_a_while() {
+        let mut node = Liveness::new(NodeId(1), Incarnation(1), 1, LivenessConfig::default(), Time(0));
+        node.step(Time(5), Input::Peers([NodeId(2)].into()));
+        assert_eq!(node.verdict(Time(1_200_004), NodeId(2)), None);
+        assert_eq!(node.verdict(Time(1_200_005), NodeId(2)), Some(false));
+        assert_eq!(node.verdict(Time(5), NodeId(3)), None);
     }
 }

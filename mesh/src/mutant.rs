@@ -32,6 +32,8 @@ pub enum Mutant {
     QuietThroughLoss,
     /// A quiet leader stays so when a member that was down is back.
     LaggardLeftBehind,
+    /// What is told late of an earlier process of a node replaces what is known of the later one.
+    SwimRevivesOldBoot,
     /// A process on an old copy of its data directory is heard like any other.
     BootNumberIgnored,
 }

@@ -21,6 +21,8 @@ pub enum Mutant {
     CheckpointMovedEarly,
     /// Retention moves a leader's log start at once, by itself.
     LogStartWithoutCommit,
+    /// The failure detector does not watch nodes whose replicas are being added.
+    NewcomerNotWatched,
     /// Retention takes entries that are not committed too.
     RetentionPastHighWatermark,
 }

@@ -3,8 +3,6 @@
 
 mod founders;
 
-use std::collections::BTreeSet;
-
 use founders::{LIFE, TestNode, founding};
 use mesh::life::Life;
 use mesh::liveness::{Health, Heartbeat};
@@ -41,9 +39,15 @@ fn hear(node: &mut TestNode, from: i32, message: PeerMessage) -> Vec<Effect<Fake
 
 /// Node `from` is alive and hears node 1.
 fn alive(node: &mut TestNode, from: i32) {
-    let hears = BTreeSet::from([NodeId(1)]);
-    let beat =
-        Heartbeat { incarnation: LIFE, boot: 1, sequence: 1, hears, health: Health::default(), faltered: 0 };
+    let beat = Heartbeat {
+        incarnation: LIFE,
+        boot: 1,
+        sequence: 1,
+        hears_you: true,
+        shares: true,
+        health: Health::default(),
+        faltered: 0,
+    };
     hear(node, from, PeerMessage::Heartbeat(beat));
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Memberships {
     /// The restored hard state names entries that the log does not hold. It is written anew before the log start can
     /// pass them, for then nothing would tell them from the true ones.
     unclean: bool,
+    /// How often they changed.
+    changes: u64,
 }
 
 impl Memberships {
@@ -26,7 +28,7 @@ impl Memberships {
         holds: impl Fn(Index, Term) -> bool,
     ) -> Memberships {
         let mut memberships =
-            Memberships { start, entries: Vec::new(), truncated: Vec::new(), unclean: false };
+            Memberships { start, entries: Vec::new(), truncated: Vec::new(), unclean: false, changes: 0 };
         for (index, term, membership) in entries {
             let newest = memberships.entries.last().is_none_or(|(last, _, _)| *last < index);
             if index <= log_start {
@@ -72,6 +74,12 @@ impl Memberships {
 
     pub(super) fn push(&mut self, index: Index, term: Term, membership: Membership) {
         self.entries.push((index, term, membership));
+        self.changes += 1;
+    }
+
+    /// How often the memberships changed that are held here, since the replica began.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Takes back the memberships of entries from `from` on, which `write` truncates. Whether there were any.
@@ -80,6 +88,7 @@ impl Memberships {
         if mutant::active(Mutant::MembershipNotRolledBack) || kept == self.entries.len() {
             return false;
         }
+        self.changes += 1;
         self.truncated.extend(self.entries.drain(kept..).map(|entry| (write, entry)));
         true
     }
@@ -111,6 +120,7 @@ impl Memberships {
     /// Starts from elsewhere.
     pub(super) fn reset(&mut self, start: Membership, index: Index, keep_suffix: bool) {
         self.trim(index);
+        self.changes += 1;
         self.start = start;
         if !keep_suffix {
             self.entries.clear();

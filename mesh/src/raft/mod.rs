@@ -64,4 +64,5 @@ pub use membership::{MEMBERS_MAX, Membership};
 pub use message::{Envelope, Message, Reject};
 pub use progress::{PeerProgress, PeerState};
 pub use replica::{Replica, Restored};
+pub(crate) use rng::Rng;
 pub use types::{Incarnation, Index, NodeId, ReplicaEpoch, ReplicaId, Term, Time, WriteId};

@@ -426,6 +426,12 @@ impl Replica {
         self.core.memberships.active()
     }
 
+    /// How often its memberships changed since it began: whoever keeps what follows from them looks again.
+    #[must_use]
+    pub fn membership_changes(&self) -> u64 {
+        self.core.memberships.changes()
+    }
+
     /// The newest committed membership.
     #[must_use]
     pub fn committed_membership(&self) -> &Membership {

@@ -113,7 +113,7 @@ impl<D: Disk> Node<D> {
                 topics.into_iter().map(|topic| self.topic_metadata(topic, allow_auto_create)).collect()
             }
         };
-        let live = |node: &_| *node == self.identity.node || self.liveness.is_live(*node);
+        let live = |node: &NodeId| self.is_live(*node);
         let brokers = self
             .view
             .nodes()
@@ -183,8 +183,7 @@ impl<D: Disk> Node<D> {
 
     fn partition_metadata(&self, descriptor: &super::metadata::Descriptor) -> PartitionMetadata {
         let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
-        let live =
-            |node: i32| node == self.identity.node.0 || self.liveness.is_live(mesh::raft::NodeId(node));
+        let live = |node: i32| self.is_live(NodeId(node));
         let known = self.leader_up(descriptor.key).filter(|_| !descriptor.creating);
         let in_sync = match known {
             Some(info) if !info.in_sync.is_empty() => info.in_sync.iter().map(|node| node.0).collect(),

@@ -86,7 +86,7 @@ impl<D: Disk> Node<D> {
         let descriptor = self.view.descriptor(key);
         let preferred = descriptor.and_then(|d| d.replicas.first().copied());
         let preferred = preferred.ok_or_else(|| refuse(ErrorCode::UnknownTopicOrPartition))?;
-        let live = |node: NodeId| node == self.identity.node || self.liveness.is_live(node);
+        let live = |node: NodeId| self.is_live(node);
         let leader = self.leaders.get(&key).filter(|info| live(info.leader));
         match (election, leader) {
             (ElectionType::Unclean, Some(_)) => Err(refuse(ErrorCode::ElectionNotNeeded)),

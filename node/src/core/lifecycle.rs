@@ -8,9 +8,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use mesh::liveness;
-use mesh::raft::{
-    self, EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term,
-};
+use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term};
 use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{PeerMessage, Stream};
@@ -31,16 +29,16 @@ const LOOKS_PER_ROUND: usize = 16;
 const SHARE_MIN: usize = 64;
 
 /// Leaders of a node that is down are replaced one after the other, microseconds apart.
-const CAMPAIGN_EVERY_US: u64 = 300;
+pub(crate) const CAMPAIGN_EVERY_US: u64 = 300;
 
 /// How long each replica lets the one that is preferred to it campaign alone.
-const HEIR_US: u64 = 300_000;
+pub(crate) const HEIR_US: u64 = 300_000;
 
 /// A commit that takes longer than this is called a stuck disk: the node no longer vouches for its replicas.
-const STUCK_DISK_US: u64 = 10_000_000;
+pub(crate) const STUCK_DISK_US: u64 = 10_000_000;
 
 /// Why a node ends that was taken out of the mesh.
-const REMOVED: &str =
+pub(crate) const REMOVED: &str =
     "this node was removed from the mesh for good; to come back as a new node start with an empty directory";
 
 /// Names the log that marks the founding of shards as done; no partition has this number.
@@ -152,6 +150,7 @@ impl<D: Disk> Node<D> {
                 Action::AskRemoval(id) => asked.entry(key.home()).or_default().push((key, id)),
                 action => self.act(key, action, &mut reports),
             }
+            self.note_company(key);
             let settled = self.lead_membership(key, &mut reports);
             match idle && settled {
                 true => self.unsettled.remove(&key),
@@ -415,6 +414,7 @@ impl<D: Disk> Node<D> {
         if let Some(partition) = self.partitions.remove(&log) {
             self.by_key.remove(&partition.key);
             self.leaders.remove(&partition.key);
+            self.note_company(partition.key);
         }
     }
 
@@ -487,118 +487,10 @@ impl<D: Disk> Node<D> {
     }
 
     /// A peer is live: it may be new, and know nothing yet.
-    fn announce_all_to(&mut self, to: NodeId) {
+    pub(crate) fn announce_all_to(&mut self, to: NodeId) {
         let infos: Vec<_> = self.partitions.keys().filter_map(|log| self.leader_info(*log)).collect();
         if !infos.is_empty() {
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message: PeerMessage::Leaders(infos) });
-        }
-    }
-
-    /// All registered nodes but this one.
-    pub(crate) fn peers(&self) -> Vec<NodeId> {
-        self.view.nodes().map(|info| info.node).filter(|node| *node != self.identity.node).collect()
-    }
-
-    pub(crate) fn registry_changed(&mut self) {
-        if self.view.node(self.identity.node).is_some_and(|info| info.state == NodeState::Removed) {
-            return self.fail(REMOVED.to_owned());
-        }
-        self.set_peers();
-        self.out.push(Effect::RegistryChanged);
-    }
-
-    pub(crate) fn set_peers(&mut self) {
-        let peers = self.peers().into_iter().collect();
-        self.liveness_input(liveness::Input::Peers(peers));
-    }
-
-    /// One step of the failure detector; what it finds goes to the replicas as hints.
-    pub(crate) fn liveness_input(&mut self, input: liveness::Input) {
-        let mut events = Vec::new();
-        if matches!(input, liveness::Input::Tick) {
-            self.liveness_at = None;
-            events = self.liveness.step(self.now.mono, liveness::Input::Health(self.health()));
-        }
-        events.extend(self.liveness.step(self.now.mono, input));
-        for event in events {
-            match event {
-                liveness::Event::Send(to, heartbeat) => {
-                    let message = PeerMessage::Heartbeat(heartbeat);
-                    self.out.push(Effect::Send { to, stream: Stream::Control, message });
-                }
-                liveness::Event::Up(node) => {
-                    self.announce_all_to(node);
-                    self.tell_replicas(node, Input::PeerUp(node));
-                    self.campaign_where_leaderless(node);
-                }
-                liveness::Event::Down(node) => self.replace_leaders_on(node),
-                liveness::Event::Faltered(node) => self.tell_replicas(node, Input::Wake),
-                liveness::Event::Restarted(_) => {}
-            }
-        }
-        let next = self.liveness.next_deadline();
-        if next != self.liveness_at {
-            if let Some(at) = std::mem::replace(&mut self.liveness_at, next) {
-                self.timers.remove(&(at, Timer::Liveness));
-            }
-            next.into_iter().for_each(|at| self.set_timer(at, Timer::Liveness));
-        }
-    }
-
-    /// A peer came: groups that never had a leader need not wait for their timeouts.
-    fn campaign_where_leaderless(&mut self, node: NodeId) {
-        let preferred = |partition: &Partition| {
-            let first = self.view.descriptor(partition.key).and_then(|d| d.replicas.first().copied());
-            first == Some(partition.id)
-        };
-        let waiting: Vec<LogId> = self
-            .partitions
-            .values()
-            .filter(|p| {
-                p.replica.as_ref().is_some_and(|replica| {
-                    replica.leader().is_none() && replica.membership().members().any(|id| id.node == node)
-                }) && preferred(p)
-            })
-            .map(|p| p.log)
-            .collect();
-        waiting.into_iter().for_each(|log| self.drive(log, Input::Campaign));
-    }
-
-    fn tell_replicas(&mut self, node: NodeId, input: Input) {
-        self.shared_with(node).into_iter().for_each(|log| self.drive(log, input.clone()));
-    }
-
-    fn shared_with(&self, node: NodeId) -> Vec<LogId> {
-        let has_member = |p: &&Partition| {
-            p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node))
-        };
-        self.partitions.values().filter(has_member).map(|p| p.log).collect()
-    }
-
-    /// A node is down. Those who follow it campaign one after the other, and of each replica set first the replica that is preferred
-    /// among the live: thousands at once, each with a rival, would only be in each other's way.
-    fn replace_leaders_on(&mut self, node: NodeId) {
-        let mut turn = 0;
-        for log in self.shared_with(node) {
-            let Some(partition) = self.partitions.get(&log) else { continue };
-            let leader = partition.replica.as_ref().and_then(raft::Replica::leader);
-            let follows = leader.is_some_and(|leader| leader.node == node);
-            let heirs =
-                self.view.descriptor(partition.key).map(|d| d.replicas.as_slice()).unwrap_or_default();
-            let live = heirs.iter().filter(|id| id.node != node && self.liveness.is_live(id.node));
-            let rank = live.take_while(|id| **id != partition.id).count();
-            let wait_us = turn * CAMPAIGN_EVERY_US + u64::try_from(rank).unwrap_or(0) * HEIR_US;
-            turn += u64::from(follows);
-            self.drive(log, Input::PeerDown { node, wait_us });
-        }
-    }
-
-    fn health(&self) -> liveness::Health {
-        let waited = self.workers.oldest_commit_us(self.now.mono);
-        liveness::Health {
-            progress: self.workers.stats().commits,
-            sync_latency_us: u32::try_from(waited).unwrap_or(u32::MAX),
-            disk_stuck: waited > STUCK_DISK_US,
         }
     }
 

@@ -93,6 +93,8 @@ pub enum PeerMessage {
         /// Who shall lead.
         to: ReplicaId,
     },
+    /// A message of [`mesh::swim`], whose bytes it checks itself.
+    Swim(Bytes),
 }
 
 /// Who leads a partition.

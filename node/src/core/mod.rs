@@ -10,6 +10,7 @@
 mod admin;
 mod balance;
 mod batch;
+mod company;
 mod deletions;
 mod drive;
 mod elections;
@@ -22,6 +23,7 @@ mod node;
 mod offsets;
 mod parked;
 mod partition;
+mod peers;
 mod produce;
 mod producers;
 mod quiet;

@@ -8,8 +8,10 @@ use mesh::liveness::Liveness;
 use mesh::raft::{
     self, Incarnation, Index, LogStart, Membership, NodeId, Replica, ReplicaId, Role, Term, Time, WriteId,
 };
+use mesh::swim::{Swim, SwimConfig};
 use storage::{Commit, Disk, LogId, Recovered, Sequence, Store, Write};
 
+use super::company::Company;
 use super::fetch::FetchCall;
 use super::lifecycle::{FOUNDED, log_meta};
 use super::message::{LeaderInfo, PeerMessage, Stream};
@@ -130,6 +132,7 @@ pub(crate) enum Timer {
     Partition(LogId),
     Call(RequestId),
     Liveness,
+    Swim,
     Reconcile,
     Retention,
     Scrub,
@@ -167,7 +170,12 @@ pub struct Node<D: Disk> {
     /// Shards that this process leads or was told of by their leader. Of the others the view may be one that an earlier process
     /// kept: what it lacks may be there.
     pub(crate) heard: BTreeSet<ShardId>,
+    /// Of the nodes that share partitions with this one.
     pub(crate) liveness: Liveness,
+    /// Of all others.
+    pub(crate) swim: Swim,
+    /// Who shares what with this node.
+    pub(crate) company: Company,
     /// Which processes of other nodes were heard.
     lives: Lives,
     /// Of this process, see [`Life`].
@@ -206,6 +214,7 @@ pub struct Node<D: Disk> {
     pub(crate) unsettled: BTreeSet<PartitionKey>,
     pub(crate) looked_at: Option<PartitionKey>,
     pub(crate) liveness_at: Option<Time>,
+    pub(crate) swim_at: Option<Time>,
     /// As the leader of shard 0: who is away.
     pub(crate) absences: super::metadata::balancing::Absences,
     /// And when it looks at the balance of the mesh again.
@@ -232,6 +241,9 @@ impl<D: Disk> Node<D> {
         let boot = opened.first().map_or(0, |(_, recovered)| recovered.boot);
         let (stores, workers) = (opened.into_iter().map(|(store, _)| store).collect(), config.workers);
         let liveness = Liveness::new(node, incarnation, boot, config.liveness, now.mono);
+        let pace =
+            SwimConfig { interval_us: config.liveness.interval_us, timeout_us: config.liveness.timeout_us };
+        let swim = Swim::new(node, incarnation, boot, pace, setup.seed.rotate_left(16), now.mono);
         let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
         let view = view.unwrap_or_else(|| View::founded(&setup.founding));
         let workers = Workers::new(stores, workers);
@@ -250,6 +262,8 @@ impl<D: Disk> Node<D> {
             view,
             heard: BTreeSet::new(),
             liveness,
+            swim,
+            company: Company::default(),
             lives: Lives::default(),
             session: setup.seed.rotate_left(32),
             leaders: BTreeMap::new(),
@@ -276,6 +290,7 @@ impl<D: Disk> Node<D> {
             unsettled: BTreeSet::new(),
             looked_at: None,
             liveness_at: None,
+            swim_at: None,
             absences: Default::default(),
             balance_at: now.mono,
             creations: BTreeSet::new(),
@@ -294,6 +309,9 @@ impl<D: Disk> Node<D> {
         if node.config.scrub.bytes_per_second > 0 {
             node.set_timer(node.scrub.begins(), Timer::Scrub);
         }
+        let shared: Vec<PartitionKey> = node.by_key.keys().copied().collect();
+        let desired: Vec<PartitionKey> = node.view.desired_on(node.identity.node).map(|d| d.key).collect();
+        shared.into_iter().chain(desired).for_each(|key| node.note_company(key));
         node.set_peers();
         node.finish_step();
         let effects = std::mem::take(&mut node.out);
@@ -359,6 +377,7 @@ impl<D: Disk> Node<D> {
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let replica = Replica::new(partition.id, self.config.raft, restored, self.now.mono, self.seed);
         partition.replica = Some(replica);
+        partition.company_as_of = None;
         Ok(())
     }
 
@@ -406,8 +425,8 @@ impl<D: Disk> Node<D> {
             Input::Request { id, request } => self.request(id, request),
             Input::Cancel(id) => self.cancel(id),
             Input::Message { from, life, message } => self.message(from, life, message),
-            Input::Connected(node) => self.liveness_input(mesh::liveness::Input::Connected(node)),
-            Input::Disconnected(node) => self.liveness_input(mesh::liveness::Input::Disconnected(node)),
+            Input::Connected(node) => self.connection(node, true),
+            Input::Disconnected(node) => self.connection(node, false),
             Input::Committed { worker, commit } => self.committed(worker, commit),
             Input::Read { token, result } => self.read_done(token, result),
             Input::Reclaimed { worker, job } => self.reclaimed(worker, job),
@@ -475,6 +494,7 @@ impl<D: Disk> Node<D> {
             PeerMessage::Heartbeat(heartbeat) => {
                 self.liveness_input(mesh::liveness::Input::Heartbeat { from, heartbeat });
             }
+            PeerMessage::Swim(bytes) => self.swim_input(mesh::swim::Input::Message { from, bytes }),
             PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
             PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
             PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
@@ -520,6 +540,7 @@ impl<D: Disk> Node<D> {
     /// Puts a partition's next deadline into the timer queue.
     pub(crate) fn retime(&mut self, log: LogId) {
         self.touched.push(log);
+        self.note_members(log);
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let next = partition.replica.as_ref().and_then(Replica::next_deadline);
         if partition.deadline == next {
@@ -552,6 +573,7 @@ impl<D: Disk> Node<D> {
                 }
                 Timer::Call(id) => self.call_due(id),
                 Timer::Liveness => self.liveness_input(mesh::liveness::Input::Tick),
+                Timer::Swim => self.swim_due(),
                 Timer::Reconcile => self.reconcile(),
                 Timer::Retention => self.retention(),
                 Timer::Scrub => self.scrub_due(),
@@ -588,6 +610,7 @@ impl<D: Disk> Node<D> {
             return;
         }
         self.unpark();
+        self.meet_company();
         for (worker, commit) in self.workers.begin_commits(self.now.mono) {
             self.out.push(Effect::Commit { worker, commit });
         }
@@ -648,28 +671,6 @@ impl<D: Disk> Node<D> {
         self.lives.newest(node, incarnation)
     }
 
-    /// The peers that this node hears and that hear it.
-    pub fn live(&self) -> BTreeSet<NodeId> {
-        self.liveness.live()
-    }
-
-    /// The nodes that are up: those, and this one.
-    pub fn up(&self) -> BTreeSet<NodeId> {
-        let mut up = self.live();
-        up.insert(self.identity.node);
-        up
-    }
-
-    /// Whom a node hears: this one now, another by its latest heartbeat.
-    pub fn hears(&self, node: NodeId) -> BTreeSet<NodeId> {
-        if node == self.identity.node { self.liveness.hears() } else { self.liveness.heard_by(node) }
-    }
-
-    /// The boot number and health a peer told last.
-    pub fn told(&self, node: NodeId) -> Option<(u64, mesh::liveness::Health)> {
-        self.liveness.told(node)
-    }
-
     /// How often this data directory was opened.
     pub fn boot(&self) -> u64 {
         self.boot
@@ -689,7 +690,7 @@ impl<D: Disk> Node<D> {
         };
         self.leaders.get(&key).filter(|info| match info.leader == self.identity.node {
             true => leads(),
-            false => self.liveness.is_live(info.leader),
+            false => self.is_live(info.leader),
         })
     }
 

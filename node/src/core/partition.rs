@@ -137,6 +137,8 @@ pub(crate) struct Partition {
     pub(crate) proposals: super::shards::Proposals,
     /// Since when a retention proposal is under way, so that there is one at a time.
     pub(crate) trimming: Option<Index>,
+    /// After how many changes of its memberships it was looked at with whom it is shared; `None` before.
+    pub(crate) company_as_of: Option<u64>,
     /// When the preferred replica may have the lead back, which it was ready for without a break.
     pub(crate) home_at: Option<Time>,
 }
@@ -165,6 +167,7 @@ impl Partition {
             led: None,
             proposals: super::shards::Proposals::default(),
             trimming: None,
+            company_as_of: None,
             home_at: None,
         }
     }

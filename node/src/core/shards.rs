@@ -163,7 +163,7 @@ impl<D: Disk> Node<D> {
     /// The node that leads a partition as far as this one knows and hears it; not this node itself.
     pub(crate) fn leader_of(&self, key: PartitionKey) -> Option<NodeId> {
         let leader = self.leaders.get(&key)?.leader;
-        (leader != self.identity.node && self.liveness.is_live(leader)).then_some(leader)
+        (leader != self.identity.node && self.is_live(leader)).then_some(leader)
     }
 
     fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {

@@ -31,6 +31,7 @@ pub(super) fn of(node: &ShellNode) -> Exposition {
     partitions(node, &mut out);
     membership(node, &mut out);
     store(node, &mut out);
+    swim(node, &mut out);
     scrub(node, &mut out);
     out
 }
@@ -122,7 +123,7 @@ fn partitions(node: &ShellNode, out: &mut Exposition) {
 }
 
 fn membership(node: &ShellNode, out: &mut Exposition) {
-    let (view, live, me) = (node.view(), node.live(), node.identity().node);
+    let (view, live, me) = (node.view(), node.up(), node.identity().node);
     let led = |shard: &ShardId| node.leader_up(PartitionKey::of_shard(*shard)).is_some();
     let shards_unknown = node.shards_unheard();
     let shards_leaderless = ShardId::all().filter(|shard| !led(shard)).count();
@@ -134,8 +135,14 @@ fn membership(node: &ShellNode, out: &mut Exposition) {
             u64::from(unready(node).is_none()),
         ),
         ("rafka_node_registered", "Nodes of the mesh.", view.nodes().count() as u64),
-        ("rafka_node_live", "Other nodes that this one hears.", live.len() as u64),
-        ("rafka_node_unheard", "Other nodes that this one does not hear.", not_live as u64),
+        ("rafka_node_live", "Other nodes that this one holds for live.", live.len() as u64 - 1),
+        ("rafka_node_unheard", "Other nodes that this one does not hold for live.", not_live as u64),
+        (
+            "rafka_node_watched",
+            "Nodes that share partitions with this one: it exchanges heartbeats with them.",
+            node.watched().count() as u64,
+        ),
+        ("rafka_swim_live", "Nodes that SWIM holds for live here.", node.swim().live_count() as u64),
         ("rafka_node_boot", "How often this data directory was opened.", node.boot()),
         ("rafka_topics", "Topics that this node knows of.", view.topics().count() as u64),
         (
@@ -150,6 +157,27 @@ fn membership(node: &ShellNode, out: &mut Exposition) {
         ),
     ] {
         out.gauge(name, help).is(value);
+    }
+}
+
+fn swim(node: &ShellNode, out: &mut Exposition) {
+    let figures = node.swim().figures();
+    for (name, help, value) in [
+        ("rafka_swim_messages_total", "Messages of SWIM that this node sent.", figures.sent),
+        ("rafka_swim_bytes_total", "Their bytes.", figures.sent_bytes),
+        (
+            "rafka_swim_refused_total",
+            "Messages of SWIM that could not be read, or came from another than who they say.",
+            figures.refused,
+        ),
+        ("rafka_swim_refuted_total", "Suspicions of this node that it refuted.", figures.refuted),
+        (
+            "rafka_swim_renewed_total",
+            "Times that this node came back after it was called down though it lives, or after its disk was stuck.",
+            figures.renewed,
+        ),
+    ] {
+        out.counter(name, help).is(value);
     }
 }
 

@@ -404,7 +404,8 @@ pub(super) fn partition_name(view: &View, key: PartitionKey) -> String {
 }
 
 fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>, visits: &BTreeMap<Vec<u8>, Told>) -> Value {
-    let (view, me, live) = (node.view(), node.identity().node, node.live());
+    let (view, me, live) = (node.view(), node.identity().node, node.up());
+    let heard: Vec<i32> = node.hears().iter().map(|peer| peer.0).collect();
     let (mut leads, mut replicas) = (BTreeMap::new(), BTreeMap::new());
     for descriptor in descriptors(view) {
         if let Some(info) = node.leader(descriptor.key) {
@@ -421,7 +422,6 @@ fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>, visits: &BTreeMap<Ve
             let id = info.node;
             let visit = visits.get(&info.peer_id).cloned().unwrap_or_default();
             let health = node.told(id).map(|(_, health)| health);
-            let hears: Vec<i32> = node.hears(id).iter().map(|peer| peer.0).collect();
             json!({
                 "node_id": id.0,
                 "peer_id": PeerId::from_bytes(&info.peer_id).map(|peer| peer.to_string()).unwrap_or_default(),
@@ -434,10 +434,10 @@ fn nodes(node: &ShellNode, clocks: &BTreeMap<Vec<u8>, i64>, visits: &BTreeMap<Ve
                 "http": info.http,
                 "zone": info.zone,
                 "state": info.state.name(),
-                "up": id == me || live.contains(&id),
+                "up": live.contains(&id),
                 "leads": count(&leads, id),
                 "replicas": count(&replicas, id),
-                "hears": hears,
+                "hears": if id == me { heard.clone() } else { Vec::new() },
                 "disk_stuck": health.is_some_and(|health| health.disk_stuck),
                 "arrivals_ms_ago": visit.arrivals_ms_ago,
                 "left_ms_ago": visit.left_ms_ago,

@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::output::{self, Cell, Look, Table, Waiting};
 use crate::settings::Settings;
 use clap::{Args, Subcommand};
+use rafka::Mesh;
 use rafka::http::{self, Node, NodeState, Nodes};
 use rafka::kafka;
 use rdkafka::consumer::Consumer;
@@ -47,6 +48,9 @@ pub(crate) struct DecommissionArgs {
     #[arg(long)]
     wait: bool,
 }
+
+/// How long each of the others is waited for when it is asked whom it hears.
+const HEARS_WAIT: Duration = Duration::from_millis(500);
 
 /// How often a node that is emptied is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -116,12 +120,22 @@ pub(crate) fn run(settings: &Settings) -> Result<(), CliError> {
     let mesh = settings.mesh();
     match http::get(&mesh, "/v1/nodes") {
         Ok(answer) if settings.json => output::json(&answer),
-        Ok(answer) => print_nodes(settings, &http::typed(&mesh, &answer)?),
+        Ok(answer) => print_nodes(settings, with_hears(&mesh, http::typed(&mesh, &answer)?)),
         Err(error) => from_metadata(settings, &error.into()),
     }
 }
 
-fn print_nodes(settings: &Settings, nodes: &Nodes) -> Result<(), CliError> {
+/// Whom the others hear, which each says of itself. One that does not answer in time is left out.
+fn with_hears(mesh: &Mesh, mut nodes: Nodes) -> Nodes {
+    for node in nodes.nodes.iter_mut().filter(|node| node.up && node.node_id != nodes.node_id) {
+        let asked = mesh.clone().http(node.http.clone()).timeout(mesh.wait().min(HEARS_WAIT)).nodes();
+        let own = asked.ok().and_then(|said| said.nodes.into_iter().find(|own| own.node_id == node.node_id));
+        node.hears = own.map(|own| own.hears).unwrap_or_default();
+    }
+    nodes
+}
+
+fn print_nodes(settings: &Settings, nodes: Nodes) -> Result<(), CliError> {
     let mut table =
         Table::new(&["NODE", "STATE", "KAFKA", "MESH", "HTTP", "LEADS", "REPLICAS", "BOOT", "HEARS", "PEER"]);
     for node in &nodes.nodes {
