@@ -192,6 +192,13 @@ fn leadership_goes_back_to_the_preferred_replica() {
     assert_eq!(elect(&mut mesh, other, preferred_election, Some(0)), [(0, ErrorCode::None)]);
     assert_eq!(mesh.leader("t", 0), preferred);
     mesh.produce("t", batch(0, &[1_000]));
+
+    (1..=3).filter(|node| *node != preferred).for_each(|node| mesh.kill(node));
+    mesh.run(10_000);
+    let alone = elect(&mut mesh, preferred, ElectionType::Unclean, Some(0));
+    assert_eq!(alone, [(0, ErrorCode::EligibleLeadersNotAvailable)], "what it said of itself is over");
+    let open = elect(&mut mesh, preferred, preferred_election, Some(0));
+    assert_eq!(open, [(0, ErrorCode::RequestTimedOut)]);
 }
 
 #[test]

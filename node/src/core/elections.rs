@@ -87,7 +87,7 @@ impl<D: Disk> Node<D> {
         let preferred = descriptor.and_then(|d| d.replicas.first().copied());
         let preferred = preferred.ok_or_else(|| refuse(ErrorCode::UnknownTopicOrPartition))?;
         let live = |node: NodeId| self.is_live(node);
-        let leader = self.leaders.get(&key).filter(|info| live(info.leader));
+        let leader = self.leader_up(key);
         match (election, leader) {
             (ElectionType::Unclean, Some(_)) => Err(refuse(ErrorCode::ElectionNotNeeded)),
             (ElectionType::Unclean, None) => {
@@ -142,7 +142,7 @@ impl<D: Disk> Node<D> {
         let over = self.now.mono >= call.deadline;
         for (result, open) in &mut call.parts {
             let leads = |(key, to): (PartitionKey, ReplicaId)| {
-                self.leaders.get(&key).is_some_and(|info| info.leader == to.node)
+                self.leader_up(key).is_some_and(|info| info.leader == to.node)
             };
             if open.is_some_and(leads) {
                 (result.error, *open) = (ErrorCode::None, None);
