@@ -26,6 +26,8 @@ pub(crate) enum Moment {
     Membership,
     /// A replica was told to start from a reset.
     Reset,
+    /// A node says that a replica is created.
+    Created,
 }
 
 /// What an ambush does.
@@ -79,8 +81,8 @@ pub(crate) enum Fault {
     Leaderless { draw: u64, isolate: bool, time: Micros },
     /// The wall clock jumps by this many milliseconds.
     ClockJump { target: Target, ms: i64 },
-    /// Damage: a bit of synced data flips, and the process restarts.
-    Rot { target: Target },
+    /// Damage: a bit of synced data flips, and the process restarts, or goes on when `live` and finds it whenever it reads it.
+    Rot { target: Target, live: bool },
     /// Damage: a synced page holds another page's content, and the process restarts.
     Misdirect { target: Target },
     /// Damage: the whole disk is empty.
@@ -250,6 +252,7 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
                 Moment::Membership,
                 Moment::Membership,
                 Moment::Reset,
+                Moment::Created,
             ]);
             let blow = *random.pick(&[Blow::Kill, Blow::PowerCut, Blow::Isolate]);
             // One new leader after the other, cut off with entries that nobody else has.
@@ -278,7 +281,7 @@ fn draw(random: &mut Random, class: Class, hosts: usize) -> Fault {
             Fault::ClockJump { target, ms: random.below(7_200_000).cast_signed() - 3_600_000 }
         }
         Class::Damage => match random.below(4) {
-            0 => Fault::Rot { target },
+            0 => Fault::Rot { target, live: random.percent(50) },
             1 => Fault::Misdirect { target },
             _ => Fault::Wipe { target, time },
         },

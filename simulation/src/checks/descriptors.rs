@@ -1,15 +1,22 @@
-//! The metadata as it was committed: the shards' own state machines, fed entry by entry.
+//! The metadata as it was committed: the shards' own state machines, fed entry by entry. A triple that a descriptor ever named does not
+//! come back once it left, and the epochs of those that come rise: what they promised would be forgotten otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh::raft::{Incarnation, Index, NodeId, ReplicaId};
-use node::core::metadata::{Change, Descriptor, Founding, PartitionKey, Shard, ShardId, View};
+use mesh::raft::{Incarnation, Index, NodeId, ReplicaEpoch, ReplicaId};
+use node::core::metadata::{Change, Descriptor, Founding, NodeState, PartitionKey, Shard, ShardId, View};
 use node::core::request::{TopicId, TopicRef};
+
+use super::{Verdict, violated};
+
+const ONCE: &str = "a replica epoch is given once";
 
 /// What the shards say, every (partition, triple) they ever named, and every topic that ever was.
 pub(crate) struct Descriptors {
     shards: BTreeMap<ShardId, Shard>,
     named: BTreeSet<(PartitionKey, ReplicaId)>,
+    /// The highest replica epoch that was given to a replica of each partition, and whom its descriptor names now.
+    latest: BTreeMap<PartitionKey, (ReplicaEpoch, BTreeSet<ReplicaId>)>,
     topics: BTreeMap<TopicId, String>,
 }
 
@@ -17,36 +24,64 @@ impl Descriptors {
     /// Begins where the founders began.
     pub(super) fn new(founding: &Founding) -> Self {
         let shards = ShardId::all().map(|id| (id, Shard::founded(id, founding))).collect();
-        let mut descriptors = Self { shards, named: BTreeSet::new(), topics: BTreeMap::new() };
+        let (named, latest, topics) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        let mut descriptors = Self { shards, named, latest, topics };
         for descriptor in founding.shards() {
-            descriptors.name(&descriptor);
+            _ = descriptors.name(&descriptor);
         }
         descriptors
     }
 
-    fn name(&mut self, descriptor: &Descriptor) {
-        let triples = descriptor.replicas.iter().chain(&descriptor.leaving);
-        self.named.extend(triples.map(|triple| (descriptor.key, *triple)));
+    fn name(&mut self, descriptor: &Descriptor) -> Verdict {
+        let key = descriptor.key;
+        let triples: BTreeSet<ReplicaId> =
+            descriptor.replicas.iter().chain(&descriptor.leaving).copied().collect();
+        self.named.extend(triples.iter().map(|triple| (key, *triple)));
+        let highest = triples.iter().map(|triple| triple.epoch).max().unwrap_or_default();
+        let Some((before, known)) = self.latest.get_mut(&key) else {
+            self.latest.insert(key, (highest, triples));
+            return Ok(());
+        };
+        let again = triples.difference(known).find(|triple| triple.epoch <= *before).copied();
+        let verdict = match again {
+            Some(again) => violated(
+                ONCE,
+                format!(
+                    "{key:?}: replica {again} comes to {known:?}, where epoch {} was given already",
+                    before.0
+                ),
+            ),
+            None => Ok(()),
+        };
+        (*before, *known) = (highest.max(*before), triples);
+        verdict
     }
 
     /// A command was committed.
-    pub(super) fn apply(&mut self, shard: ShardId, index: Index, command: &[u8]) {
-        let Some(shard) = self.shards.get_mut(&shard) else { return };
+    pub(super) fn apply(&mut self, shard: ShardId, index: Index, command: &[u8]) -> Verdict {
+        let Some(shard) = self.shards.get_mut(&shard) else { return Ok(()) };
         let before = shard.version();
         let _ = shard.apply(index.0, command);
         for change in shard.update_since(before).changes {
             match change {
-                Change::Descriptor(descriptor) => self.name(&descriptor),
+                Change::Descriptor(descriptor) => self.name(&descriptor)?,
                 Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name),
                 Change::TopicDeleted(_) | Change::Node(_) | Change::Paused(_) => {}
             }
         }
+        Ok(())
     }
 
     /// The life of a node's data directory by the registry.
     pub(crate) fn life_of(&self, node: NodeId) -> Option<Incarnation> {
         let mut nodes = self.shards.get(&ShardId(0))?.nodes();
         nodes.find(|info| info.node == node).map(|info| info.incarnation)
+    }
+
+    /// What the registry says of a node.
+    pub(crate) fn state_of(&self, node: NodeId) -> Option<NodeState> {
+        let mut nodes = self.shards.get(&ShardId(0))?.nodes();
+        nodes.find(|info| info.node == node).map(|info| info.state)
     }
 
     /// What a node would know that heard of everything.

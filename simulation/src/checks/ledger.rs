@@ -207,7 +207,7 @@ impl Ledger {
         if entry.kind == EntryKind::Command.to_u8()
             && let Some(shard) = self.key(group).as_shard()
         {
-            self.descriptors.apply(shard, index, &entry.payload);
+            self.descriptors.apply(shard, index, &entry.payload)?;
         }
         Ok(Some(First { group, index, entry: shown, seen }))
     }

@@ -3,6 +3,8 @@
 //!
 //! Facts come from outside a node: what it holds, what it sends, what it answers. No checker knows a mutant.
 
+mod changes;
+mod created;
 mod deletions;
 mod descriptors;
 mod leaders;
@@ -19,6 +21,7 @@ mod watermarks;
 use std::sync::Arc;
 
 use mesh::raft::{Index, LogStart, Membership, ReplicaId, Term};
+use node::core::Standing;
 use node::core::message::PeerMessage;
 use node::core::request::{Acks, StoredBatch};
 
@@ -44,6 +47,8 @@ pub(crate) struct ReplicaFact {
     pub(crate) host: usize,
     pub(crate) group: Group,
     pub(crate) id: ReplicaId,
+    /// Where in its life its node takes it to be.
+    pub(crate) standing: Standing,
     pub(crate) term: Term,
     pub(crate) leads: bool,
     /// It waits for nothing.
@@ -194,6 +199,8 @@ pub(crate) trait Check {
 /// Every checker.
 pub(crate) fn all() -> Vec<Box<dyn Check>> {
     vec![
+        Box::new(changes::Changes::default()),
+        Box::new(created::Created),
         Box::new(deletions::Deletions),
         Box::new(leaders::Leaders::default()),
         Box::new(majority::Majority::default()),
@@ -256,6 +263,7 @@ pub(crate) mod doctored {
             host: usize::try_from(node).unwrap(),
             group,
             id: id(node),
+            standing: Standing::Member,
             term: Term(term),
             leads,
             quiet: false,

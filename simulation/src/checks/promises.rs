@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use mesh::raft::{Index, Message, ReplicaId, Term};
 use node::core::message::PeerMessage;
+use node::core::metadata::lifecycle::Report;
 
 use super::{Check, Group, Ledger, ReplicaFact, Verdict, violated};
 
@@ -28,6 +29,8 @@ struct Promise {
 pub(super) struct Promises {
     of: BTreeMap<(Group, ReplicaId), Promise>,
     votes: BTreeMap<(Group, ReplicaId, Term), ReplicaId>,
+    /// Those that said that they are created, and on which host.
+    created: BTreeMap<(Group, ReplicaId), usize>,
 }
 
 impl Check for Promises {
@@ -61,6 +64,9 @@ impl Check for Promises {
 
     fn gone(&mut self, fact: &ReplicaFact, crashed: bool) {
         // Deleted or marked as damaged by its node: nothing is expected of this triple any more.
+        if !crashed {
+            self.created.remove(&(fact.group, fact.id));
+        }
         if !crashed && let Some(promise) = self.of.get_mut(&(fact.group, fact.id)) {
             (promise.term, promise.matched) = (Term(0), Index(0));
             // What it still says was synced in the step in which it went, and is not there to be compared any more.
@@ -72,9 +78,13 @@ impl Check for Promises {
         for promise in self.of.values_mut().filter(|promise| promise.host == host) {
             (promise.term, promise.matched) = (Term(0), Index(0));
         }
+        self.created.retain(|_, at| *at != host);
     }
 
-    fn message(&mut self, ledger: &Ledger, _host: usize, message: &PeerMessage) -> Verdict {
+    fn message(&mut self, ledger: &Ledger, host: usize, message: &PeerMessage) -> Verdict {
+        if let PeerMessage::Report { reports, .. } = message {
+            return reports.iter().try_for_each(|report| self.report(ledger, host, report));
+        }
         let PeerMessage::Raft { key, from, to, message } = message else { return Ok(()) };
         let Some(group) = ledger.find(*key) else { return Ok(()) };
         match message {
@@ -89,6 +99,23 @@ impl Check for Promises {
 }
 
 impl Promises {
+    /// That a replica is created is a promise too: empty logs vote only until all of them, or most, said so.
+    fn report(&mut self, ledger: &Ledger, host: usize, report: &Report) -> Verdict {
+        let (Report::Created { key, replica } | Report::Lost { key, replica, .. }) = report else {
+            return Ok(());
+        };
+        let Some(group) = ledger.find(*key) else { return Ok(()) };
+        if matches!(report, Report::Created { .. }) {
+            self.created.insert((group, *replica), host);
+            return Ok(());
+        }
+        if self.created.remove(&(group, *replica)).is_none() || ledger.descriptors.of(*key).is_none() {
+            return Ok(());
+        }
+        let name = ledger.name(group);
+        violated(KEPT, format!("{name}: replica {replica} had been called created by its node, and is lost"))
+    }
+
     fn vote(
         &mut self,
         ledger: &Ledger,

@@ -1,8 +1,10 @@
-//! A replica of which its own node says that its promises may be lost promises nothing under that name any more.
+//! A replica of which its own node says that its promises may be lost promises nothing under that name any more, and one that its node
+//! takes to be suspect or removed takes part in nothing.
 
 use std::collections::BTreeSet;
 
 use mesh::raft::{Index, Message, ReplicaId};
+use node::core::Standing;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::metadata::lifecycle::Report;
@@ -15,13 +17,20 @@ const NAME: &str = "a suspect replica is silent";
 #[derive(Default)]
 pub(super) struct Silence {
     suspect: BTreeSet<(PartitionKey, ReplicaId)>,
+    /// Those that do something although their nodes take them to be suspect or removed.
+    apart: BTreeSet<(PartitionKey, ReplicaId)>,
 }
 
 impl Check for Silence {
     fn replica(&mut self, ledger: &Ledger, fact: &ReplicaFact) -> Verdict {
         // What was said before a crash may not be on the disk, and then nothing was lost.
+        let name = (ledger.key(fact.group), fact.id);
         if fact.before.is_none() {
-            self.suspect.remove(&(ledger.key(fact.group), fact.id));
+            self.suspect.remove(&name);
+            self.apart.remove(&name);
+        }
+        if matches!(fact.standing, Standing::Suspect | Standing::Removed) {
+            self.apart.insert(name);
         }
         Ok(())
     }
@@ -50,6 +59,9 @@ impl Check for Silence {
                     ),
                     _ => Ok(()),
                 }
+            }
+            PeerMessage::Raft { key, from, message, .. } if self.apart.contains(&(*key, *from)) => {
+                violated(NAME, format!("{key:?}: replica {from} takes no part, and says {message:?}"))
             }
             _ => Ok(()),
         }

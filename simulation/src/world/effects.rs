@@ -2,6 +2,7 @@
 
 use mesh::raft::Message;
 use node::core::message::PeerMessage;
+use node::core::metadata::lifecycle::Report;
 use node::core::{Effect, Input, OLD_COPY};
 use storage::fake::FakeDisk;
 
@@ -182,6 +183,11 @@ impl World {
     }
 
     fn moment_of(&mut self, host: usize, message: &PeerMessage) {
+        if let PeerMessage::Report { reports, .. } = message
+            && reports.iter().any(|report| matches!(report, Report::Created { .. }))
+        {
+            self.at_moment(host, Moment::Created);
+        }
         let PeerMessage::Raft { message, .. } = message else { return };
         match message {
             Message::VoteReply { granted: true, .. } => self.at_moment(host, Moment::Voted),

@@ -119,7 +119,7 @@ impl World {
                 let host = self.resolve(target);
                 self.hosts[host].jump(ms);
             }
-            Fault::Rot { target }
+            Fault::Rot { target, .. }
             | Fault::Misdirect { target }
             | Fault::Wipe { target, .. }
             | Fault::RestoreOld { target } => {
@@ -400,12 +400,15 @@ impl World {
         }
         self.tell(Some(host), || format!("is damaged: {fault:?}"));
         match fault {
-            Fault::Rot { .. } => {
+            Fault::Rot { live, .. } => {
                 if !self.hosts[host].rot(&mut self.fault_chance) {
                     return Ok(());
                 }
                 self.mark_damaged(host);
                 self.rotten = Some(host);
+                if live {
+                    return Ok(());
+                }
                 self.kill(host, false);
                 self.start_later(host, 300 * MS);
             }

@@ -175,6 +175,8 @@ pub(crate) struct World {
     /// The host on which an old copy of the data directory was put back, until it is told so.
     restored: Option<usize>,
     ambush: Option<Ambush>,
+    /// The last node that was called dead, and when.
+    last_dead: Option<(NodeId, Micros)>,
     /// A shard is without a leader until then: what needs it is asked for all the more.
     hasty_until: Micros,
     /// What nodes said of leaders, to be said again.
@@ -225,6 +227,7 @@ impl World {
             rotten: None,
             restored: None,
             ambush: None,
+            last_dead: None,
             hasty_until: 0,
             hints: Vec::new(),
             hint_chance: Random::of(seed, "hints"),

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use mesh::raft::{Index, Membership, Role, Term};
-use node::core::metadata::{PartitionKey, ShardId};
+use mesh::raft::{EntryKind, Index, Membership, Role, Term};
+use node::core::metadata::{Command, NodeState, PartitionKey, ShardId};
 use node::core::{Node, ReplicaView};
 use storage::fake::FakeDisk;
 use storage::{LogId, Read, ReadFrom};
@@ -14,6 +14,7 @@ use super::{World, broken};
 use crate::checks::{ReplicaFact, Verdict};
 use crate::coverage::Fact;
 use crate::fault::Moment;
+use crate::queue::SECOND;
 
 /// Bytes read at once when newly committed entries are looked at.
 const LOOK_BYTES: usize = 1 << 20;
@@ -112,6 +113,7 @@ impl World {
         let last_term = state.term_starts.last().map(|(term, first, _)| (Term(*term), Index(*first)));
         if let Some(b) = before
             && b.id == view.id
+            && b.standing == view.standing
             && b.term == view.term
             && b.leads == leads
             && b.quiet == view.quiet
@@ -141,6 +143,7 @@ impl World {
             host,
             group: self.ledger.group(view.key),
             id: view.id,
+            standing: view.standing,
             term: view.term,
             leads,
             quiet: view.quiet,
@@ -220,6 +223,7 @@ impl World {
             for entry in entries.iter().filter(|entry| entry.index >= next && entry.index <= fact.commit.0) {
                 let Some(first) = self.ledger.show(fact, entry)? else { continue };
                 self.coverage.see(self.now, &Fact::Committed { key: view.key, entry });
+                self.called_dead(view.key, entry)?;
                 for check in &mut self.checks {
                     check.first(&self.ledger, &first)?;
                 }
@@ -256,6 +260,27 @@ impl World {
         let same = |entry: &storage::Entry| fact.term_at(Index(entry.index)) == Some(Term(entry.term));
         entries.truncate(entries.iter().take_while(|entry| same(entry)).count());
         (!entries.is_empty()).then_some(entries)
+    }
+
+    /// In a mesh of five at most, whoever is called dead is the only one that was away then: the next one is called so after a grace time
+    /// of its own.
+    fn called_dead(&mut self, key: PartitionKey, entry: &storage::Entry) -> Verdict {
+        if key.as_shard() != Some(ShardId(0)) || entry.kind != EntryKind::Command.to_u8() {
+            return Ok(());
+        }
+        let Ok(Command::SetNodeState { node, state: NodeState::Dead, .. }) = Command::decode(&entry.payload)
+        else {
+            return Ok(());
+        };
+        let few = self.hosts.iter().filter(|host| host.is_node()).count() < 6;
+        let dead = self.ledger.descriptors.state_of(node) == Some(NodeState::Dead);
+        match self.last_dead.replace((node, self.now)).filter(|(last, _)| *last != node) {
+            Some((other, at)) if few && dead && self.now < at + SECOND => {
+                let what = format!("node {} is called dead right after node {}", node.0, other.0);
+                broken("nobody is called dead while many are away", what)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The process of a host is gone, and its replicas with it.
