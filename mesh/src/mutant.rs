@@ -36,6 +36,18 @@ pub enum Mutant {
     SwimRevivesOldBoot,
     /// A process on an old copy of its data directory is heard like any other.
     BootNumberIgnored,
+    /// The vote of a learner counts like that of a voter.
+    LearnerVotes,
+    /// A replica set goes from one voter to two.
+    OneToTwo,
+    /// The next change of membership does not wait until the last one is committed.
+    ChangeBeforeCommit,
+    /// Replicas are told apart by their node alone: one that was replaced and its successor are the same.
+    TripleIgnored,
+    /// A read counts as linearizable although nobody confirmed the leader.
+    ReadUnconfirmed,
+    /// The newest membership of the log is not part of the hard state that is written.
+    MembershipNotPersisted,
 }
 
 impl Mutant {

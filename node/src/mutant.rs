@@ -11,8 +11,38 @@ pub enum Mutant {
     DuplicateAckedEarly,
     /// Truncation leaves the truncated batches in the producer state.
     ProducerStateNotRolledBack,
-    /// A replica whose promises may be lost votes and acknowledges until it is replaced.
+    /// A replica whose promises may be lost votes until it is replaced.
     SuspectReplicaVotes,
+    /// A replica whose promises may be lost acknowledges entries until it is replaced.
+    SuspectReplicaAcknowledges,
+    /// A replica whose promises may be lost serves clients until it is replaced.
+    SuspectReplicaServes,
+    /// A partition is served before its shard committed that it is created.
+    CreatingReplicaServes,
+    /// A learner serves clients.
+    LearnerServes,
+    /// A replica that nobody wants any more votes and acknowledges until it is deleted.
+    RemovedReplicaVotes,
+    /// A replica that nobody wants any more serves clients until it is deleted.
+    RemovedReplicaServes,
+    /// A replica is called created before its create frame is synced.
+    CreatedBeforeSync,
+    /// A replica begins by its node's own view of the shard.
+    BegunUnconfirmed,
+    /// Rot in a data directory does not end its life (applied by whoever opens the node).
+    RotKeepsLife,
+    /// A leader changes its membership before it heard the partition's shard.
+    ChangesUnheard,
+    /// A descriptor that does not know a member changes the membership.
+    OldDescriptorMoves,
+    /// A leader tells the shard who left before it knows what is committed.
+    LeftToldEarly,
+    /// A shard takes an order whatever replica epoch it names.
+    StaleOrderTaken,
+    /// Nodes are called dead however many are away.
+    DeadInMasses,
+    /// A node does not hear that a leader on another one ceased.
+    FalteredUnheard,
     /// A replica is deleted as soon as its node believes that nobody wants it.
     DataDeletedUnconfirmed,
     /// A node follows a descriptor that is older than its replica.

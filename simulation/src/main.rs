@@ -57,6 +57,9 @@ struct Arguments {
     /// Be quick: seeds that are known to catch each mutant first, and one catch is enough.
     #[arg(long, requires = "mutants")]
     pinned: bool,
+    /// Find the seeds to be known anew, and write them into the source (simulation/src/pins.txt).
+    #[arg(long, requires = "mutants", conflicts_with_all = ["pinned", "full"])]
+    repin: bool,
     /// Make the failing seed, or the first one of a batch, small: fewer faults, clients and topics, a shorter run.
     #[arg(long)]
     shrink: bool,
@@ -211,6 +214,7 @@ fn many(arguments: &Arguments, options: Options) -> bool {
 fn mutants(arguments: &Arguments, options: Options) -> bool {
     let mut bugs = mutation::bugs();
     if let Some(part) = &arguments.mutant {
+        bugs.extend(mutation::unproven());
         bugs.retain(|bug| bug.name.contains(part.as_str()));
     }
     if bugs.is_empty() {
@@ -220,17 +224,24 @@ fn mutants(arguments: &Arguments, options: Options) -> bool {
         return false;
     }
     println!("{}", report::table_head());
-    let (all, mut passed) = (bugs.len(), 0);
+    let (all, mut passed, mut pins) = (bugs.len(), 0, Vec::new());
     for bug in bugs {
         let enough = if arguments.full { u64::MAX } else { ENOUGH };
         let (from, seeds) = (arguments.from.unwrap_or(1), arguments.seeds.unwrap_or(2000));
         let search = Search { from, seeds, enough, jobs: arguments.jobs };
-        let row = if arguments.pinned {
-            mutation::pinned(bug, search, options)
-        } else {
-            mutation::search(bug, search, options)
+        let row = match (arguments.pinned, arguments.repin) {
+            (true, _) => mutation::pinned(bug, search, options),
+            (_, true) => mutation::repinned(bug, search, options),
+            _ => mutation::search(bug, search, options),
         };
         println!("{}", report::row(bug.name, &row));
+        pins.push((bug.name, row.first.clone()));
+        if arguments.repin
+            && let Err(error) = mutation::write_pins(&pins)
+        {
+            eprintln!("the seeds could not be written: {error}");
+            return false;
+        }
         let wanted = if arguments.pinned { 1 } else { ENOUGH };
         passed += usize::from(row.caught >= wanted && row.unclean.is_empty());
     }

@@ -14,6 +14,8 @@ use crate::run::{Options, run};
 pub struct Bug {
     /// Its name in the table.
     pub name: &'static str,
+    /// The scenario in which it is searched for, if it is too rare for the general one.
+    pub scenario: Option<&'static str>,
     #[cfg(feature = "mutants")]
     which: Which,
 }
@@ -26,40 +28,31 @@ enum Which {
     Node(node::mutant::Mutant),
 }
 
-/// Seeds that are known to catch a bug, for a quick check. They are the first of general seeds that did. A change of the
-/// code under test shifts what happens in a seed, so one of them is enough, and when none is left a search goes on.
-const PINNED: &[(&str, &[u64])] = &[
-    ("AckBeforeSync", &[1, 2, 3]),
-    ("PromiseFromUnsyncedTail", &[6, 29, 31]),
-    ("StaleAppendTruncates", &[3, 10, 13]),
-    ("CommitOldTerm", &[233, 103, 162]),
-    ("VoteNotPersisted", &[232, 436, 67]),
-    ("EmptyReplicaVotes", &[621, 12, 157]),
-    ("WipedDiskKeepsIdentity", &[1, 4, 7]),
-    ("OneMajorityInJoint", &[1, 2, 17]),
-    ("MembershipNotRolledBack", &[25, 347, 615]),
-    ("DuplicateAckedEarly", &[1, 2, 3]),
-    ("ProducerStateNotRolledBack", &[40, 53, 87]),
-    ("CopiedFrameNew", &[2, 3, 4]),
-    ("LearnerCounts", &[1, 2, 4]),
-    ("AppendAckCountedTwice", &[1, 2, 4]),
-    ("SuspectReplicaVotes", &[17, 25, 28]),
-    ("BootNumberIgnored", &[2, 4, 27]),
-    ("DataDeletedUnconfirmed", &[2, 3, 4]),
-    ("EpochCheckLost", &[335, 354, 1487]),
-    ("CheckpointMovedEarly", &[16, 2, 3]),
-    ("SyncedMovedEarly", &[1, 2, 3]),
-    ("RetentionPastHighWatermark", &[1, 3, 6]),
-    ("LogStartWithoutCommit", &[3, 6, 14]),
-    ("QuietBehind", &[14, 20, 22]),
-    ("QuietThroughLoss", &[1, 4, 7]),
-    ("LaggardLeftBehind", &[261, 168, 216]),
-];
+/// Seeds that are known to catch a bug, for a quick check: a line for each bug, its name and the first of general seeds that did. A change of
+/// the code under test shifts what happens in a seed, so one of them is enough, and when none is left a search goes on; `--repin` writes
+/// them anew.
+const PINS: &str = include_str!("pins.txt");
+
+/// Where those are in the source.
+const PINS_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pins.txt");
+
+/// How many seeds of each bug are pinned.
+const PINNED: usize = 3;
+
+/// The pinned seeds of a bug.
+fn pins(name: &str) -> Vec<u64> {
+    let line = PINS.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_default().split(' ').filter_map(|seed| seed.parse().ok()).collect()
+}
 
 #[cfg(feature = "mutants")]
 macro_rules! bugs {
-    ($($which:ident: $krate:ident $name:ident,)*) => {
-        vec![$(Bug { name: stringify!($name), which: Which::$which($krate::mutant::Mutant::$name) },)*]
+    ($($which:ident: $krate:ident $name:ident $(in $scenario:literal)?,)*) => {
+        vec![$(Bug {
+            name: stringify!($name),
+            scenario: [$($scenario)?].first().copied(),
+            which: Which::$which($krate::mutant::Mutant::$name),
+        },)*]
     };
 }
 
@@ -93,7 +86,41 @@ pub fn bugs() -> Vec<Bug> {
         Mesh: mesh QuietBehind,
         Mesh: mesh QuietThroughLoss,
         Mesh: mesh LaggardLeftBehind,
+        Node: node CreatingReplicaServes,
+        Node: node SuspectReplicaAcknowledges,
     }
+}
+
+/// Bugs that no three general seeds are known to catch yet: they are run when they are asked for by name.
+#[cfg(feature = "mutants")]
+pub fn unproven() -> Vec<Bug> {
+    bugs! {
+        Node: node FalteredUnheard,
+        Node: node CreatedBeforeSync,
+        Node: node SuspectReplicaServes,
+        Node: node LearnerServes,
+        Mesh: mesh LearnerVotes,
+        Node: node RemovedReplicaVotes,
+        Node: node RemovedReplicaServes,
+        Node: node BegunUnconfirmed,
+        Node: node RotKeepsLife,
+        Mesh: mesh ReadUnconfirmed,
+        Mesh: mesh MembershipNotPersisted,
+        Mesh: mesh OneToTwo,
+        Mesh: mesh ChangeBeforeCommit,
+        Mesh: mesh TripleIgnored,
+        Node: node ChangesUnheard,
+        Node: node OldDescriptorMoves,
+        Node: node LeftToldEarly,
+        Node: node StaleOrderTaken,
+        Node: node DeadInMasses,
+    }
+}
+
+/// Bugs that this build can have and that nothing is known of: none.
+#[cfg(not(feature = "mutants"))]
+pub fn unproven() -> Vec<Bug> {
+    Vec::new()
 }
 
 /// Every bug that this build can have: none.
@@ -121,7 +148,7 @@ fn choose(_bug: Option<Bug>) {}
 
 /// The bug of this name.
 pub fn named(name: &str) -> Option<Bug> {
-    bugs().into_iter().find(|bug| bug.name == name)
+    bugs().into_iter().chain(unproven()).find(|bug| bug.name == name)
 }
 
 /// Does something with a bug, or without one, on this thread.
@@ -167,6 +194,8 @@ pub fn search(bug: Bug, search: Search, options: Options) -> Row {
 }
 
 fn over(bug: Bug, seeds: Vec<u64>, enough: u64, jobs: usize, options: Options) -> Row {
+    let own = bug.scenario.and_then(|name| name.parse().ok());
+    let options = Options { kind: own.unwrap_or(options.kind), ..options };
     let mut row = Row::default();
     let trial = move |seed| {
         choose(Some(bug));
@@ -194,7 +223,39 @@ fn over(bug: Bug, seeds: Vec<u64>, enough: u64, jobs: usize, options: Options) -
 
 /// Runs the pinned seeds of one bug until one catches it (and is clean without it), then `search`es if none did.
 pub fn pinned(bug: Bug, beyond: Search, options: Options) -> Row {
-    let seeds = PINNED.iter().find(|(name, _)| *name == bug.name).map_or(&[][..], |(_, seeds)| *seeds);
-    let row = over(bug, seeds.to_vec(), 1, beyond.jobs, options);
+    let row = over(bug, pins(bug.name), 1, beyond.jobs, options);
     if row.caught > 0 { row } else { search(bug, Search { enough: 1, ..beyond }, options) }
+}
+
+/// Finds the seeds to be pinned: those that are, as far as they still catch the bug, and the first others that do.
+pub fn repinned(bug: Bug, beyond: Search, options: Options) -> Row {
+    let mut row = over(bug, pins(bug.name), PINNED as u64, beyond.jobs, options);
+    if row.first.len() < PINNED {
+        let missing = PINNED - row.first.len();
+        let known = row.first.clone();
+        let seeds = (beyond.from..beyond.from + beyond.seeds).filter(|seed| !known.contains(seed)).collect();
+        let more = over(bug, seeds, missing as u64, beyond.jobs, options);
+        row.run += more.run;
+        row.caught += more.caught;
+        row.first.extend(more.first);
+        row.unclean.extend(more.unclean);
+        more.by.into_iter().for_each(|(check, times)| *row.by.entry(check).or_default() += times);
+    }
+    row
+}
+
+/// Writes the pins of these bugs into the source; those of the others stay.
+///
+/// # Errors
+/// When the source cannot be written.
+pub fn write_pins(found: &[(&str, Vec<u64>)]) -> std::io::Result<()> {
+    let line = |name: &str, seeds: &[u64]| {
+        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        format!("{name} {}\n", seeds.join(" "))
+    };
+    let lines = bugs().into_iter().map(|bug| {
+        let new = found.iter().find(|(name, seeds)| *name == bug.name && !seeds.is_empty());
+        line(bug.name, &new.map_or_else(|| pins(bug.name), |(_, seeds)| seeds.clone()))
+    });
+    std::fs::write(PINS_FILE, lines.collect::<String>())
 }

@@ -11,6 +11,7 @@ use super::membership::Membership;
 use super::message::Message;
 use super::replica::{Replica, State, Step};
 use super::types::ReplicaId;
+use crate::mutant::{self, Mutant};
 
 impl Replica {
     pub(super) fn on_change(&mut self, change: MembershipChange, step: &mut Step<'_>) {
@@ -27,6 +28,7 @@ impl Replica {
         };
         let active = self.core.memberships.active();
         let settled = self.core.commit >= leader.first_index.max(self.core.memberships.active_index());
+        let settled = settled || mutant::active(Mutant::ChangeBeforeCommit);
         if !settled || active.is_joint() {
             return Err(ProposeError::ChangeInProgress);
         }
@@ -106,7 +108,7 @@ fn check_voters(active: &Membership, voters: &BTreeSet<ReplicaId>) -> Result<(),
     if *voters == active.voters {
         return Err(InvalidChange::NoChange);
     }
-    if active.voters.len() == 1 && voters.len() == 2 {
+    if active.voters.len() == 1 && voters.len() == 2 && !mutant::active(Mutant::OneToTwo) {
         return Err(InvalidChange::OneToTwo);
     }
     if voters.iter().any(|id| !active.contains(*id)) {

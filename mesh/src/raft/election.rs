@@ -1,5 +1,7 @@
 //! Campaigns and votes, with pre-vote, leader leases and transfer.
 
+use std::collections::BTreeSet;
+
 use super::effects::DropReason;
 use super::message::Message;
 use super::replica::{Core, Replica, State, Step};
@@ -87,7 +89,11 @@ impl Replica {
             votes.push(from);
         }
         let membership = self.core.memberships.active();
-        if !membership.has_quorum(|set| votes.iter().filter(|voter| set.contains(voter)).count()) {
+        let counts = |set: &BTreeSet<ReplicaId>, voter: &ReplicaId| {
+            set.contains(voter)
+                || (mutant::active(Mutant::LearnerVotes) && membership.learners.contains(voter))
+        };
+        if !membership.has_quorum(|set| votes.iter().filter(|voter| counts(set, voter)).count()) {
             return;
         }
         match self.state {
@@ -202,7 +208,9 @@ impl Replica {
 impl Core {
     fn ask(&self, step: &mut Step<'_>, request: impl Fn((Index, Term), bool) -> Message) {
         let last = (self.log.last(), self.log.last_term());
-        for voter in self.memberships.active().all_voters().filter(|voter| *voter != self.id) {
+        let membership = self.memberships.active();
+        let learners = membership.learners.iter().filter(|_| mutant::active(Mutant::LearnerVotes)).copied();
+        for voter in membership.all_voters().chain(learners).filter(|voter| *voter != self.id) {
             self.send(voter, request(last, true), step);
         }
     }

@@ -137,6 +137,9 @@ impl Memberships {
         let truncated = self.truncated.iter().map(|(_, entry)| entry);
         let mut all: Vec<_> = self.entries.iter().chain(truncated).cloned().collect();
         all.sort_by_key(|(index, term, _)| (*index, *term));
+        if mutant::active(Mutant::MembershipNotPersisted) {
+            all.pop();
+        }
         all
     }
 }

@@ -7,6 +7,7 @@ use super::effects::NotLeader;
 use super::leader::Leader;
 use super::replica::{Core, Replica, State, Step};
 use super::types::{Index, ReplicaId};
+use crate::mutant::{self, Mutant};
 
 /// Reads that wait, oldest first.
 #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ impl Leader {
 
     fn answer_asked(&mut self, core: &Core, step: &mut Step<'_>) {
         let seq = self.reads.seq;
-        if !self.has_quorum(core, |peer| peer.acked_seq >= seq) {
+        if !self.has_quorum(core, |peer| peer.acked_seq >= seq) && !mutant::active(Mutant::ReadUnconfirmed) {
             return;
         }
         // A read that came before the first own commit must see what that commit made known.

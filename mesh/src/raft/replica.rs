@@ -205,7 +205,9 @@ impl Replica {
     }
 
     fn on_message(&mut self, from: ReplicaId, to: ReplicaId, message: Message, step: &mut Step<'_>) {
-        if to != self.core.id || from == self.core.id {
+        let from = self.core.sender(from);
+        let for_me = to == self.core.id || mutant::active(Mutant::TripleIgnored);
+        if !for_me || from == self.core.id {
             return step.drop_for(DropReason::WrongAddressee);
         }
         let term = message.term();
@@ -491,6 +493,15 @@ impl Replica {
 impl Core {
     pub(super) fn send(&self, to: ReplicaId, message: Message, step: &mut Step<'_>) {
         step.effects.send.push(Envelope { from: self.id, to, message });
+    }
+
+    /// Who speaks. A triple that is not the one that a member has is a stranger; the deliberate bug takes it for the member on its node.
+    fn sender(&self, from: ReplicaId) -> ReplicaId {
+        if !mutant::active(Mutant::TripleIgnored) {
+            return from;
+        }
+        let member = self.memberships.active().all_voters().find(|id| id.node == from.node);
+        member.filter(|_| from.node != self.id.node).unwrap_or(from)
     }
 
     /// A new random election deadline.

@@ -18,6 +18,7 @@ use super::request::{
 };
 use super::shards::Purpose;
 use super::{after_ms, request::ConfigResult};
+use crate::mutant::{self, Mutant};
 
 /// Producer ids that a node asks a shard for at once.
 const PRODUCER_ID_BLOCK: u32 = 1_000;
@@ -184,7 +185,9 @@ impl<D: Disk> Node<D> {
     fn partition_metadata(&self, descriptor: &super::metadata::Descriptor) -> PartitionMetadata {
         let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
         let live = |node: i32| self.is_live(NodeId(node));
-        let known = self.leader_up(descriptor.key).filter(|_| !descriptor.creating);
+        let known = self
+            .leader_up(descriptor.key)
+            .filter(|_| !descriptor.creating || mutant::active(Mutant::CreatingReplicaServes));
         let in_sync = match known {
             Some(info) if !info.in_sync.is_empty() => info.in_sync.iter().map(|node| node.0).collect(),
             Some(info) => vec![info.leader.0],

@@ -62,7 +62,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn perform(&mut self, log: LogId, effects: Effects) {
-        let Effects { write, send, commit, rejected, role, reads, .. } = effects;
+        let Effects { write, mut send, commit, rejected, role, reads, .. } = effects;
         if let Some(write) = write
             && let Err(error) = self.persist(log, write)
         {
@@ -71,6 +71,7 @@ impl<D: Disk> Node<D> {
         self.last_rejection = rejected;
         let Some(partition) = self.partitions.get(&log) else { return };
         let key = partition.key;
+        send.retain(|envelope| partition.may_say(&envelope.message));
         for mut envelope in send {
             self.vouch(&mut envelope.message);
             let stream = stream_of(&envelope.message);

@@ -145,6 +145,9 @@ impl<D: Disk> Node<D> {
                 Action::Found { id, .. } | Action::Learn(id)
                     if key.as_shard().is_none() || id.epoch > FIRST_REPLICA_EPOCH =>
                 {
+                    if mutant::active(Mutant::BegunUnconfirmed) {
+                        self.wanted(vec![(key, id)]);
+                    }
                     asked.entry(key.home()).or_default().push((key, id));
                 }
                 Action::AskRemoval(id) => asked.entry(key.home()).or_default().push((key, id)),
@@ -207,6 +210,10 @@ impl<D: Disk> Node<D> {
                 if let Some(partition) = log.and_then(|log| self.partitions.get_mut(&log)) {
                     partition.standing = Standing::Removed;
                 }
+                if mutant::active(Mutant::RemovedReplicaVotes) || mutant::active(Mutant::RemovedReplicaServes)
+                {
+                    return self.touched.extend(log);
+                }
                 log.into_iter().for_each(|log| self.silence(log));
             }
         }
@@ -236,6 +243,9 @@ impl<D: Disk> Node<D> {
         self.by_key.insert(key, log);
         self.partitions.insert(log, partition);
         self.retime(log);
+        if mutant::active(Mutant::CreatedBeforeSync) {
+            self.created_durably(vec![log]);
+        }
     }
 
     /// The store refuses a log number that was ever used here, also by a log that is deleted since.
@@ -437,7 +447,9 @@ impl<D: Disk> Node<D> {
         }
         // Before that, what it takes for the committed membership may be one of long ago, without a voter that came since.
         // And the view of a process that was not told yet may want members that left (seed 17953102270114).
-        if replica.high_watermark().is_none() || !self.heard.contains(&key.home()) {
+        let current = replica.high_watermark().is_some() || mutant::active(Mutant::LeftToldEarly);
+        let heard = self.heard.contains(&key.home()) || mutant::active(Mutant::ChangesUnheard);
+        if !current || !heard {
             return false;
         }
         let replica_left = replaced(replica.committed_membership(), descriptor);
@@ -449,9 +461,9 @@ impl<D: Disk> Node<D> {
         let progress = replica.progress();
         let commit = replica.commit_index();
         let caught_up = |id| progress.iter().any(|peer| peer.id == id && peer.live && peer.matched >= commit);
-        if actual == replica.committed_membership()
-            && let Some(change) = next_change(actual, descriptor, caught_up)
-        {
+        let settled = actual == replica.committed_membership()
+            || mesh::mutant::active(mesh::mutant::Mutant::ChangeBeforeCommit);
+        if settled && let Some(change) = next_change(actual, descriptor, caught_up) {
             self.drive(log, Input::Change(change));
         }
         false

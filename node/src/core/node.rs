@@ -342,7 +342,9 @@ impl<D: Disk> Node<D> {
         let Some(state) = self.workers.log(log) else { return Ok(()) };
         let standing = if state.suspect { Standing::Suspect } else { Standing::Learner };
         let mut partition = Partition::new(key, log, id, standing);
-        let silent = state.suspect && !mutant::active(Mutant::SuspectReplicaVotes);
+        let bugs =
+            [Mutant::SuspectReplicaVotes, Mutant::SuspectReplicaAcknowledges, Mutant::SuspectReplicaServes];
+        let silent = state.suspect && !bugs.into_iter().any(mutant::active);
         let loaded = if silent { Ok(()) } else { self.load(&mut partition) };
         if let Err(OpenError::Read(storage::ReadError::Corrupt { index, .. })) = loaded {
             self.by_key.insert(key, log);

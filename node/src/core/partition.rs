@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use mesh::raft::{self, EntryKind, Index, LogRead, Replica, ReplicaId, Restored, Role, Term, Time};
+use mesh::raft::{self, EntryKind, Index, LogRead, Message, Replica, ReplicaId, Restored, Role, Term, Time};
 use storage::{Disk, LogId, Read, ReadFrom, ReadJob, Store};
 
 use super::batch::producer_stamp;
@@ -13,6 +13,7 @@ use super::metadata::{Founding, PartitionKey, Shard};
 use super::parked::Parked;
 use super::producers::Producers;
 use super::request::RequestId;
+use crate::mutant::{self, Mutant};
 
 /// What the committed entries of a topic's partition say.
 #[derive(Debug, Default)]
@@ -169,6 +170,34 @@ impl Partition {
             trimming: None,
             company_as_of: None,
             home_at: None,
+        }
+    }
+
+    /// Whether clients may be served: by the leader, and only once the shard committed that the partition is created.
+    pub(crate) fn may_serve(&self) -> bool {
+        match self.standing {
+            Standing::Member => self.leads(),
+            Standing::Creating => self.leads() && mutant::active(Mutant::CreatingReplicaServes),
+            Standing::Learner => mutant::active(Mutant::LearnerServes),
+            Standing::Suspect => mutant::active(Mutant::SuspectReplicaServes),
+            Standing::Removed => mutant::active(Mutant::RemovedReplicaServes),
+        }
+    }
+
+    /// Whether this may be said. What takes no part says nothing at all; the deliberate bugs let it say some of it.
+    pub(crate) fn may_say(&self, message: &Message) -> bool {
+        let votes = matches!(
+            message,
+            Message::PreVote { .. }
+                | Message::Vote { .. }
+                | Message::PreVoteReply { .. }
+                | Message::VoteReply { .. }
+        );
+        match self.standing {
+            Standing::Suspect if votes => mutant::active(Mutant::SuspectReplicaVotes),
+            Standing::Suspect => mutant::active(Mutant::SuspectReplicaAcknowledges),
+            Standing::Removed => mutant::active(Mutant::RemovedReplicaVotes),
+            Standing::Creating | Standing::Member | Standing::Learner => true,
         }
     }
 

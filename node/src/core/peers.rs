@@ -203,6 +203,7 @@ impl<D: Disk> Node<D> {
                     self.campaign_where_leaderless(node);
                 }
                 liveness::Event::Down(node) => self.replace_leaders_on(node),
+                liveness::Event::Faltered(_) if mutant::active(Mutant::FalteredUnheard) => {}
                 liveness::Event::Faltered(node) => self.tell_replicas(node, Input::Wake),
                 liveness::Event::Restarted(_) => {}
             }

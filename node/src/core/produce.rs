@@ -14,7 +14,6 @@ use storage::{Disk, LogId};
 
 use super::after_ms;
 use super::error::ErrorCode;
-use super::metadata::lifecycle::Standing;
 use super::node::{Call, Node, Timer};
 use super::parked::TOO_MUCH_WAITS;
 use super::partition::{Applied, Partition, Waiter};
@@ -165,7 +164,7 @@ impl<D: Disk> Node<D> {
         // Above the ceiling the shard has to be told first, or a topic of the same name could not start above this term.
         let ceiling = self.view.topic(key.topic).map_or(u32::MAX, |topic| topic.term_ceiling);
         let in_bounds = found.replica.as_ref().is_some_and(|replica| replica.term().0 <= ceiling);
-        let serving = found.leads() && found.standing == Standing::Member && in_bounds;
+        let serving = found.may_serve() && in_bounds;
         if serving && !self.stopped { Ok(found.log) } else { Err(ErrorCode::NotLeaderOrFollower) }
     }
 

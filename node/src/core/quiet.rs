@@ -7,6 +7,7 @@ use mesh::raft::{Input, Message, NodeId, Replica, Role};
 use storage::{Disk, LogId};
 
 use super::node::Node;
+use crate::mutant::{self, Mutant};
 
 impl<D: Disk> Node<D> {
     /// A replica went quiet. One that counts on a node that is not live would never hear that it is gone.
@@ -34,7 +35,9 @@ impl<D: Disk> Node<D> {
 
     /// The wish of a leader that may have ceased since, and whose node admitted it already, is not heard.
     pub(crate) fn doubt(&self, from: NodeId, message: &mut Message) {
-        if let Message::Heartbeat { quiet, .. } = message {
+        if let Message::Heartbeat { quiet, .. } = message
+            && !mutant::active(Mutant::FalteredUnheard)
+        {
             *quiet = quiet.filter(|faltered| *faltered >= self.liveness.faltered_at(from));
         }
     }

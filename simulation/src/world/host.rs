@@ -213,7 +213,7 @@ impl Host {
             let index = Box::new(drive.index.clone());
             let incarnation = &mut self.incarnation.0;
             let note = || {
-                *incarnation += 1;
+                *incarnation += u64::from(!node::mutant::active(node::mutant::Mutant::RotKeepsLife));
                 Ok(())
             };
             let one = Store::open_noting_damage(drive.disk.clone(), store.clone(), index, note);

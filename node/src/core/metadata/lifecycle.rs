@@ -350,7 +350,8 @@ pub fn next_change(
     caught_up: impl Fn(ReplicaId) -> bool,
 ) -> Option<MembershipChange> {
     let newer = |id: ReplicaId| id.epoch >= desired.next_replica_epoch();
-    if actual.is_joint() || actual.members().any(newer) {
+    let old = actual.members().any(newer) && !mutant::active(Mutant::OldDescriptorMoves);
+    if actual.is_joint() || old {
         return None;
     }
     let target = desired.voters();
@@ -377,7 +378,9 @@ pub fn next_change(
     }
     let kept = actual.voters.intersection(&target).copied();
     let voters: BTreeSet<ReplicaId> = kept.chain(ready).chain(stale).collect();
-    let weaker = actual.voters.len() == 1 && voters.len() == 2;
+    let weaker = actual.voters.len() == 1
+        && voters.len() == 2
+        && !mesh::mutant::active(mesh::mutant::Mutant::OneToTwo);
     (voters != actual.voters && !voters.is_empty() && !weaker).then_some(MembershipChange::Joint { voters })
 }
 
