@@ -16,6 +16,8 @@ mod scrub;
 mod signals;
 #[path = "processes/spans.rs"]
 mod spans;
+#[path = "processes/succession.rs"]
+mod succession;
 #[path = "processes/workers.rs"]
 mod workers;
 

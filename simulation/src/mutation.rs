@@ -83,6 +83,7 @@ pub fn bugs() -> Vec<Bug> {
         Storage: storage SyncedMovedEarly,
         Node: node RetentionPastHighWatermark,
         Node: node LogStartWithoutCommit,
+        Node: node OutlivedNotFenced,
         Mesh: mesh QuietBehind,
         Mesh: mesh QuietThroughLoss,
         Mesh: mesh LaggardLeftBehind,

@@ -9,7 +9,7 @@ use super::error::ErrorCode;
 use super::metadata::configs::TopicConfig;
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
+use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, ShardId, configs, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
     Broker, ConfigResource, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult,
@@ -93,7 +93,9 @@ impl<D: Disk> Node<D> {
                 let dir = self.describe_log_dir(partitions);
                 self.respond(id, Response::DescribeLogDirs(dir));
             }
-            Request::RegisterNode(registration) => self.register_other(id, registration),
+            Request::RegisterNode { registration, gives_up } => {
+                self.register_other(id, registration, gives_up);
+            }
             Request::Decide(decision) => self.ask_decision(id, decision),
             Request::Produce { .. }
             | Request::Fetch { .. }
@@ -615,10 +617,9 @@ impl<D: Disk> Node<D> {
         if known { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::LeaderNotAvailable }
     }
 
-    /// A node that joins through this one.
-    fn register_other(&mut self, id: RequestId, registration: Registration) {
-        let command = Command::RegisterNode(registration);
-        self.ask_registry(id, Waiting::Register, &command, Purpose::Register(Some(id)));
+    /// Keeps the call of a machine that asks to be a node until shard 0 answered.
+    pub(crate) fn ask_to_register(&mut self, id: RequestId, command: &Command) {
+        self.ask_registry(id, Waiting::Register, command, Purpose::Register(Some(id)));
     }
 
     /// An operator's word, for shard 0.

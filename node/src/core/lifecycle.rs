@@ -39,7 +39,7 @@ pub(crate) const STUCK_DISK_US: u64 = 10_000_000;
 
 /// Why a node ends that was taken out of the mesh.
 pub(crate) const REMOVED: &str =
-    "this node was removed from the mesh for good; to come back as a new node start with an empty directory";
+    "it was removed from the mesh for good; to come back as a new node start with an empty directory";
 
 /// Names the log that marks the founding of shards as done; no partition has this number.
 pub(crate) const FOUNDED: PartitionKey = PartitionKey { topic: METADATA_TOPIC, partition: -1 };

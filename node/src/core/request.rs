@@ -89,8 +89,14 @@ pub enum Request {
     DescribeLogDirs {
         partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
     },
-    /// Not Kafka's: a node asks a member to enter it into the registry.
-    RegisterNode(Registration),
+    /// Not Kafka's: a node asks a member to enter it into the registry, under the number of a node that is there if the registration
+    /// names one, or has the mesh address of one.
+    RegisterNode {
+        /// Who it is.
+        registration: Registration,
+        /// With the number it follows a life whose data may be nowhere else: an operator says that it is lost.
+        gives_up: bool,
+    },
     /// Not Kafka's: what an operator decides about the mesh.
     Decide(Decision),
 }

@@ -15,7 +15,7 @@ use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdat
 use super::node::Node;
 use super::partition::{Applied, Partition, Pending, Waiter};
 use super::request::RequestId;
-use super::{Effect, Identity, after_ms};
+use super::{Effect, Identity, REFUSED, after_ms};
 
 /// How long a command waits for its answer before it is sent again.
 const RESEND_MS: u64 = 1_000;
@@ -167,6 +167,10 @@ impl<D: Disk> Node<D> {
     }
 
     fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {
+        let judged = self.partitions.get(&log).is_some_and(|p| p.key == PartitionKey::of_shard(ShardId(0)));
+        if judged && let Err(outcome) = self.may_take_over(&command) {
+            return Err(ForwardReply::Applied(outcome));
+        }
         let proposal =
             Proposal { kind: EntryKind::Command, record_count: 0, timestamp_ms: -1, payload: command };
         let Some(index) =
@@ -226,7 +230,7 @@ impl<D: Disk> Node<D> {
             Purpose::Register(Some(call)) => self.registered(call, outcome),
             Purpose::Register(None) => {
                 if let Outcome::Refused { message, .. } = outcome {
-                    self.fail(format!("the mesh refuses this node: {message}"));
+                    self.fail(format!("{REFUSED}: {message}"));
                 }
             }
             Purpose::Decision(call) => self.decided(call, outcome),

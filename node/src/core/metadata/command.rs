@@ -25,6 +25,7 @@
 //! | 11 | set node state | node i32, incarnation u64, state u8 |
 //! | 12 | reassign | key, list of triples |
 //! | 13 | pause balancing | paused bool |
+//! | 17 | take over | followed life u64, giving up bool, then the body of 1 with a known node |
 //!
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
@@ -131,6 +132,19 @@ pub enum Command {
     },
     /// Shard 0: replicas are moved for balance no more, or again.
     PauseBalancing(bool),
+    /// Shard 0: the number of a registered node goes over to another data directory.
+    TakeOver(TakeOver),
+}
+
+/// Another data directory wants a node's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The life that it follows: one that began since is not meant.
+    pub follows: Incarnation,
+    /// An operator gives up what no majority is left of.
+    pub gives_up: bool,
+    /// Who comes. Its node is the number.
+    pub registration: Registration,
 }
 
 /// What a node says of itself when it registers.
@@ -226,6 +240,12 @@ impl Command {
                 w.u8(13);
                 w.bool(*paused);
             }
+            Self::TakeOver(TakeOver { follows, gives_up, registration }) => {
+                w.u8(17);
+                w.u64(follows.0);
+                w.bool(*gives_up);
+                registration.write(&mut w);
+            }
             Self::AddPartitions { topic, from, partitions } => {
                 w.u8(10);
                 w.raw(&topic.0);
@@ -279,6 +299,11 @@ impl Command {
             },
             12 => Self::Reassign { key: PartitionKey::read(r)?, replicas: r.replicas()? },
             13 => Self::PauseBalancing(r.bool()?),
+            17 => Self::TakeOver(TakeOver {
+                follows: Incarnation(r.u64()?),
+                gives_up: r.bool()?,
+                registration: Registration::read(r)?,
+            }),
             10 => Self::AddPartitions {
                 topic: TopicId(r.array()?),
                 from: r.i32()?,

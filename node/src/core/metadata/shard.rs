@@ -21,6 +21,9 @@ use crate::mutant::{self, Mutant};
 
 mod placing;
 mod snapshot;
+mod succession;
+
+pub use succession::outlived;
 
 /// Most partitions of all topics of one shard.
 pub const SHARD_PARTITIONS_MAX: usize = 100_000;
@@ -121,6 +124,7 @@ impl Shard {
                     weight: 1,
                     retired: BTreeSet::new(),
                     state: NodeState::Active,
+                    former: BTreeSet::new(),
                 };
                 shard.next_node = shard.next_node.max(info.node.0.saturating_add(1));
                 shard.nodes.insert(info.node, Versioned { changed: 0, value: info });
@@ -226,25 +230,45 @@ impl Shard {
             Command::SetNodeState { node, incarnation, state } => self.set_state(node, incarnation, state),
             Command::Reassign { key, replicas } => self.reassign(key, replicas),
             Command::PauseBalancing(paused) => self.pause(paused),
+            Command::TakeOver(wish) => self.take_over(wish),
         }
     }
 
     fn register(&mut self, registration: Registration) -> Outcome {
+        if let Err(outcome) = self.may_register(&registration) {
+            return outcome;
+        }
+        let comes_back = |node: &NodeInfo| {
+            mutant::active(Mutant::OutlivedNotFenced) && node.former.contains(&registration.peer_id)
+        };
+        let known = self
+            .nodes
+            .values()
+            .find(|node| node.value.peer_id == registration.peer_id || comes_back(&node.value));
+        match known.map(|node| node.value.clone()) {
+            Some(info) => self.register_known(info, registration),
+            None => self.register_new(registration),
+        }
+    }
+
+    /// What any registration must be: well-formed, and not of an identity whose number went over to another.
+    fn may_register(&self, registration: &Registration) -> Result<(), Outcome> {
         let texts = [&registration.kafka, &registration.mesh, &registration.http, &registration.zone];
         if self.id != ShardId(0) {
-            return refused(ErrorCode::InvalidRequest, "nodes register with shard 0");
+            return Err(refused(ErrorCode::InvalidRequest, "nodes register with shard 0"));
         }
         if registration.peer_id.is_empty()
             || registration.peer_id.len() > NODE_TEXT_MAX
             || registration.weight == 0
             || texts.iter().any(|text| text.len() > NODE_TEXT_MAX)
         {
-            return refused(ErrorCode::InvalidRequest, "a field of the registration is empty or too long");
+            let message = "a field of the registration is empty or too long";
+            return Err(refused(ErrorCode::InvalidRequest, message));
         }
-        let known = self.nodes.values().find(|node| node.value.peer_id == registration.peer_id);
-        match known.map(|node| node.value.clone()) {
-            Some(info) => self.register_known(info, registration),
-            None => self.register_new(registration),
+        let outlived = self.nodes.values().find(|node| node.value.is_outlived_peer(&registration.peer_id));
+        match outlived {
+            Some(node) => Err(refused(ErrorCode::PolicyViolation, succession::outlived(node.value.node))),
+            None => Ok(()),
         }
     }
 
@@ -261,7 +285,7 @@ impl Shard {
             );
             return refused(ErrorCode::PolicyViolation, message);
         }
-        if info.retired.contains(&registration.incarnation) {
+        if info.is_outlived(&registration.peer_id, registration.incarnation) {
             let message = format!(
                 "node {} has lived in a newer data directory since; this one is an old copy: do not start it",
                 node.0
@@ -275,6 +299,7 @@ impl Shard {
         if info.state == NodeState::Dead {
             info.state = NodeState::Active;
         }
+        info.peer_id = registration.peer_id;
         info.kafka = registration.kafka;
         info.mesh = registration.mesh;
         info.http = registration.http;
@@ -301,7 +326,7 @@ impl Shard {
         if let Some(owner) = owner {
             let message = format!(
                 "the address {0} belongs to node {1}, which has another data directory: start that one again, join with \
-                 another address, or take node {1} out of the mesh (rafka nodes remove {1})",
+                 another address, or take its number over with --replace {1}",
                 registration.mesh, owner.value.node.0
             );
             return refused(ErrorCode::PolicyViolation, message);
@@ -322,6 +347,7 @@ impl Shard {
             weight: registration.weight,
             retired: BTreeSet::new(),
             state: NodeState::Active,
+            former: BTreeSet::new(),
         });
         Outcome::Registered { node }
     }

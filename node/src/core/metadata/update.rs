@@ -11,7 +11,7 @@
 //! | changes | u32 count, each a tag u8 and its body |
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
-//! 6 balancing paused bool.
+//! 6 balancing paused bool, 17 node, its state u8 and a list of its former peer ids.
 
 use super::bytes::{Reader, Writer};
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
@@ -79,6 +79,12 @@ impl ShardUpdate {
                     w.u8(3);
                     descriptor.write(w);
                 }
+                Change::Node(node) if !node.former.is_empty() => {
+                    w.u8(17);
+                    node.write(w);
+                    w.u8(node.state.byte());
+                    node.write_former(w);
+                }
                 Change::Node(node) if node.is_active() => {
                     w.u8(4);
                     node.write(w);
@@ -128,6 +134,11 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }))
             }
             6 => Ok(Change::Paused(r.bool()?)),
+            17 => {
+                let node = NodeInfo::read(r)?;
+                let state = NodeState::of_byte(r.u8()?)?;
+                Ok(Change::Node(NodeInfo { state, former: NodeInfo::read_former(r)?, ..node }))
+            }
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

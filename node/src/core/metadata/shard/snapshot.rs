@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 2; format 1 ends before the last two fields |
+//! | format | u8, 3; format 2 ends before the last field, format 1 before the last three |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -18,6 +18,7 @@
 //! | term floors | list of name text, u32 |
 //! | nodes that are not active | list of node i32, state u8 |
 //! | balancing | u64 version, paused bool |
+//! | former identities of nodes that have any | list of node i32, list of peer id blobs |
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,8 @@ use super::super::descriptor::{
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+const FORMAT_WITHOUT_FORMER: u8 = 2;
 const FORMAT_WITHOUT_STATES: u8 = 1;
 
 impl Shard {
@@ -78,6 +80,13 @@ impl Shard {
         }
         w.u64(self.paused.changed);
         w.bool(self.paused.value);
+        let followed: Vec<&NodeInfo> =
+            self.nodes.values().map(|node| &node.value).filter(|node| !node.former.is_empty()).collect();
+        w.count(followed.len());
+        for node in followed {
+            w.node(node.node);
+            node.write_former(&mut w);
+        }
         w.0
     }
 
@@ -89,7 +98,7 @@ impl Shard {
     pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8()?;
-        if format != FORMAT && format != FORMAT_WITHOUT_STATES {
+        if ![FORMAT, FORMAT_WITHOUT_FORMER, FORMAT_WITHOUT_STATES].contains(&format) {
             return Err(DecodeError::Unknown(format));
         }
         let id = ShardId(r.u8()?);
@@ -116,6 +125,11 @@ impl Shard {
                 shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.state = state;
             }
             shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
+        }
+        if format == FORMAT {
+            for (node, former) in r.list(8, |r| Ok((r.node()?, NodeInfo::read_former(r)?)))? {
+                shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.former = former;
+            }
         }
         r.end()?;
         let topics = shard.topics.values().map(|topic| &topic.value);
