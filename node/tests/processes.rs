@@ -7,6 +7,8 @@ mod elastic;
 mod network;
 #[path = "processes/offline.rs"]
 mod offline;
+#[path = "processes/recovery.rs"]
+mod recovery;
 #[path = "processes/refused.rs"]
 mod refused;
 mod rig;

@@ -97,6 +97,7 @@ impl<D: Disk> Node<D> {
                 self.register_other(id, registration, gives_up);
             }
             Request::Decide(decision) => self.ask_decision(id, decision),
+            Request::Recover(wish) => self.recover(id, wish),
             Request::Produce { .. }
             | Request::Fetch { .. }
             | Request::ListOffsets { .. }
@@ -439,7 +440,8 @@ impl<D: Disk> Node<D> {
                 Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
             }
             Waiting::Decide => {
-                let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
+                let message =
+                    "the metadata shard did not answer in time; what became of it is unknown".to_string();
                 Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
             }
             Waiting::Register => {
@@ -640,12 +642,27 @@ impl<D: Disk> Node<D> {
         self.ask_registry(id, Waiting::Decide, &command, Purpose::Decision(id));
     }
 
+    /// Keeps an operator's call until a shard answered its command.
+    pub(crate) fn ask_decided(&mut self, id: RequestId, shard: ShardId, command: &Command, purpose: Purpose) {
+        self.ask_shard(id, shard, Waiting::Decide, (command, purpose));
+    }
+
     /// Keeps a call until shard 0 answered its command.
     fn ask_registry(&mut self, id: RequestId, kind: Waiting, command: &Command, purpose: Purpose) {
+        self.ask_shard(id, ShardId(0), kind, (command, purpose));
+    }
+
+    fn ask_shard(
+        &mut self,
+        id: RequestId,
+        shard: ShardId,
+        kind: Waiting,
+        (command, purpose): (&Command, Purpose),
+    ) {
         let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
         self.calls.insert(id, Call::Admin(AdminCall { deadline, kind }));
         self.set_timer(deadline, Timer::Call(id));
-        self.submit(ShardId(0), command, purpose);
+        self.submit(shard, command, purpose);
     }
 
     /// Shard 0 answered: whether somebody still waits for that.

@@ -28,6 +28,7 @@ mod produce;
 mod producers;
 mod quiet;
 mod reclaim;
+mod recovery;
 pub mod request;
 mod scrub;
 mod shards;

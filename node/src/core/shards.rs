@@ -167,8 +167,13 @@ impl<D: Disk> Node<D> {
     }
 
     fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {
-        let judged = self.partitions.get(&log).is_some_and(|p| p.key == PartitionKey::of_shard(ShardId(0)));
-        if judged && let Err(outcome) = self.may_take_over(&command) {
+        let key = self.partitions.get(&log).map(|partition| partition.key);
+        if let Err(outcome) = self.may_recover(&command) {
+            return Err(ForwardReply::Applied(outcome));
+        }
+        if key == Some(PartitionKey::of_shard(ShardId(0)))
+            && let Err(outcome) = self.may_take_over(&command)
+        {
             return Err(ForwardReply::Applied(outcome));
         }
         let proposal =
@@ -379,7 +384,9 @@ impl<D: Disk> Node<D> {
     /// Asks the shard's leader, or when none is known each of its replicas and then everybody in turn.
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
-        if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
+        // Unless another one leads it in a later term: a majority that was given up may not have heard of that.
+        let leads = self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads());
+        if leads && self.leader_of(key).is_none() {
             // A node that leads the shard from an old copy of the view has nobody else to tell it.
             self.hear_own_shard(shard);
             return;

@@ -59,6 +59,9 @@ impl<D: Disk> Node<D> {
     /// As the leader of shard 0: whether the life that is to be followed may be given up now. A refusal with
     /// [`ErrorCode::NotController`] or [`ErrorCode::NotEnoughReplicas`] may pass.
     pub(crate) fn may_take_over(&self, command: &[u8]) -> Result<(), Outcome> {
+        if !Command::is_take_over(command) {
+            return Ok(());
+        }
         let Ok(Command::TakeOver(wish)) = Command::decode(command) else { return Ok(()) };
         let Some(node) = wish.registration.node else { return Ok(()) };
         // What is refused in any case, or done already, the state machine answers.
@@ -125,7 +128,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// A partition as people write it.
-    pub(crate) fn name_of(&self, key: PartitionKey) -> String {
+    pub fn name_of(&self, key: PartitionKey) -> String {
         match (key.as_shard(), self.view.topic(key.topic)) {
             (Some(shard), _) => format!("metadata shard {}", shard.0),
             (None, Some(topic)) => format!("{}-{}", topic.name, key.partition),

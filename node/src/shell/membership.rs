@@ -47,6 +47,8 @@ const KEPT: Duration = Duration::from_secs(30);
 const JOINS_MAX: usize = 8;
 /// How long a member waits to see the newcomer in its own copy of the registry.
 const SEEN: Duration = Duration::from_secs(2);
+/// How `/v1/nodes` begins to tell of one that may be admitted later.
+const WAITS: &str = "a node waits to be admitted";
 /// The begin of a refusal that the other side spoke.
 const BY_PEER: &str = "the peer refused this node";
 
@@ -384,6 +386,9 @@ impl Mesh {
             }
             Event::Refused { peer, reason } => {
                 self.metrics.refusals.fetch_add(1, Relaxed);
+                if !reason.starts_with(BY_PEER) && *peer != self.transport.local_peer() {
+                    self.metrics.visits.turned_away(*peer, reason);
+                }
                 self.refusals.heard(*peer, self.transport.local_peer(), reason);
             }
         }
@@ -510,6 +515,7 @@ impl Mesh {
                                 worker: worker.clone(),
                                 calls: calls.clone(),
                                 record: record.clone(),
+                                metrics: Arc::clone(&self.metrics),
                             };
                             joins.spawn(async move {
                                 admission.answer(peer, request).await;
@@ -544,6 +550,7 @@ struct Admission {
     worker: WorkerHandle,
     calls: NodeHandle,
     record: FoundingRecord,
+    metrics: Arc<Metrics>,
 }
 
 impl Admission {
@@ -558,9 +565,11 @@ impl Admission {
                 tracing::info!(%peer, mesh = who, node_id, "a node joins the mesh")
             }
             JoinAnswer::Refused { reason } => {
+                self.metrics.visits.turned_away(peer, reason);
                 tracing::warn!(%peer, mesh = who, reason, "a node is not admitted")
             }
             JoinAnswer::Wait { reason } => {
+                self.metrics.visits.turned_away(peer, &format!("{WAITS} at {who}: {reason}"));
                 tracing::warn!(%peer, mesh = who, reason, "a node waits to be admitted")
             }
             JoinAnswer::Redirect { .. } => {}

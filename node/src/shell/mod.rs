@@ -37,6 +37,7 @@ mod pages;
 mod process;
 mod publisher;
 mod recent;
+mod recover;
 mod reference;
 mod registry;
 mod reload;

@@ -75,7 +75,7 @@ impl Descriptors {
                         lives.push(info.incarnation);
                     }
                 }
-                Change::TopicDeleted(_) | Change::Paused(_) => {}
+                Change::TopicDeleted(_) | Change::Paused(_) | Change::Recovered(_) => {}
             }
         }
         Ok(())

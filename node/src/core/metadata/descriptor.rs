@@ -178,13 +178,15 @@ pub struct Descriptor {
     pub fenced: BTreeMap<NodeId, ReplicaEpoch>,
     /// The term that its replica set begins with, see [`Topic::term_floor`].
     pub term_floor: u32,
+    /// Its majority was lost: this triple begins anew, alone, with all that its log holds.
+    pub alone: Option<ReplicaId>,
 }
 
 impl Descriptor {
     /// A new partition.
     pub fn founded(key: PartitionKey, replicas: Vec<ReplicaId>, term_floor: u32) -> Self {
         let (leaving, fenced) = (Vec::new(), BTreeMap::new());
-        Self { key, epoch: 1, replicas, creating: true, leaving, fenced, term_floor }
+        Self { key, epoch: 1, replicas, creating: true, leaving, fenced, term_floor, alone: None }
     }
 
     /// The desired voters as a set.
@@ -210,6 +212,7 @@ impl Descriptor {
             let fence = self.fenced.entry(old.node).or_insert(old.epoch);
             *fence = (*fence).max(old.epoch);
         }
+        self.alone = self.alone.filter(|alone| self.replicas.contains(alone));
         self.epoch += 1;
     }
 
@@ -220,6 +223,7 @@ impl Descriptor {
         ReplicaEpoch(named.chain(fenced).max().unwrap_or(0).saturating_add(1))
     }
 
+    /// Everything but who begins alone, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         self.key.write(w);
         w.u64(self.epoch);
@@ -245,7 +249,7 @@ impl Descriptor {
             return Err(DecodeError::Invalid);
         }
         let fenced = fenced.into_iter().collect();
-        Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()? })
+        Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()?, alone: None })
     }
 }
 

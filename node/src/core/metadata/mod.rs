@@ -44,7 +44,7 @@ pub mod view;
 
 mod bytes;
 
-pub use command::{Command, Registration, TakeOver};
+pub use command::{Command, RECOVERY_TEXT_MAX, Recovery, Registration, TakeOver};
 pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
     NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,

@@ -9,7 +9,7 @@ use mesh::raft::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::all_distinct;
-use super::command::{Command, Registration};
+use super::command::{Command, Recovery, Registration};
 use super::descriptor::{
     Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId,
     TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
@@ -20,9 +20,11 @@ use crate::core::request::TopicId;
 use crate::mutant::{self, Mutant};
 
 mod placing;
+mod recovery;
 mod snapshot;
 mod succession;
 
+pub use recovery::RECOVERIES_MAX;
 pub use succession::outlived;
 
 /// Most partitions of all topics of one shard.
@@ -87,6 +89,8 @@ struct Versioned<T> {
 pub struct Shard {
     id: ShardId,
     version: u64,
+    /// The replica epoch under which the shard last went on from one survivor; 0 if it never did.
+    era: u32,
     cluster_id: String,
     topics: BTreeMap<TopicId, Versioned<Topic>>,
     /// Follows from `topics`.
@@ -104,6 +108,8 @@ pub struct Shard {
     next_producer: u64,
     /// Replicas are not moved for balance.
     paused: Versioned<bool>,
+    /// The latest recoveries of its partitions from lost majorities, oldest first.
+    recoveries: VecDeque<Versioned<Recovery>>,
 }
 
 impl Shard {
@@ -140,6 +146,7 @@ impl Shard {
         Self {
             id,
             version: 0,
+            era: 0,
             cluster_id: String::new(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -152,6 +159,7 @@ impl Shard {
             floor_of_rest: 0,
             next_producer: 0,
             paused: Versioned { changed: 0, value: false },
+            recoveries: VecDeque::new(),
         }
     }
 
@@ -160,7 +168,8 @@ impl Shard {
         self.id
     }
 
-    /// Index of the last command applied; 0 before the first.
+    /// Of the last command applied, 0 before the first: its index, plus 2^32 for each replica epoch of the survivor from which the shard last
+    /// went on. So a view that a lost majority told of more commands is older all the same.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -198,9 +207,14 @@ impl Shard {
 
     /// Applies the command of the committed entry at `index`. Entries come once each and in order.
     pub fn apply(&mut self, index: u64, payload: &[u8]) -> Outcome {
-        assert!(index > self.version, "shard {} applies {index} after {}", self.id.0, self.version);
-        self.version = index;
-        match Command::decode(payload) {
+        let command = Command::decode(payload);
+        if let Ok(Command::BeginEra(epoch)) = &command {
+            self.era = self.era.max(epoch.0);
+        }
+        let version = (u64::from(self.era) << 32) + index;
+        assert!(version > self.version, "shard {} applies {version} after {}", self.id.0, self.version);
+        self.version = version;
+        match command {
             Ok(command) => self.perform(command),
             // Equal on every replica of this release; a later release announces new commands by its feature
             // level.
@@ -230,6 +244,8 @@ impl Shard {
             Command::SetNodeState { node, incarnation, state } => self.set_state(node, incarnation, state),
             Command::Reassign { key, replicas } => self.reassign(key, replicas),
             Command::PauseBalancing(paused) => self.pause(paused),
+            Command::Recover(recovery) => self.recover(recovery),
+            Command::BeginEra(_) => Outcome::Done,
             Command::TakeOver(wish) => self.take_over(wish),
         }
     }
@@ -620,6 +636,8 @@ impl Shard {
         changes.extend(topics.map(|topic| Change::Topic(topic.value.clone())));
         let descriptors = self.descriptors.values().filter(|descriptor| fresh(descriptor.changed));
         changes.extend(descriptors.map(|descriptor| Change::Descriptor(descriptor.value.clone())));
+        let recoveries = self.recoveries.iter().filter(|recovery| fresh(recovery.changed));
+        changes.extend(recoveries.map(|recovery| Change::Recovered(recovery.value.clone())));
         ShardUpdate {
             shard: self.id,
             from,

@@ -19,21 +19,25 @@ pub fn stranded(
     live: &BTreeSet<NodeId>,
     led: impl Fn(PartitionKey) -> bool,
 ) -> Vec<PartitionKey> {
-    let is_gone = |replica: &ReplicaId| {
-        let life = view.node(replica.node).map(|info| info.incarnation);
-        replica.node == node || !live.contains(&replica.node) || life != Some(replica.incarnation)
-    };
+    let others: BTreeSet<NodeId> = live.iter().copied().filter(|other| *other != node).collect();
     let held = |descriptor: &&Descriptor| {
         let mut replicas = descriptor.replicas.iter().chain(&descriptor.leaving);
         let begun = !descriptor.creating || descriptor.key.as_shard().is_some();
         begun && replicas.any(|replica| replica.node == node)
     };
-    let left = |descriptor: &&Descriptor| {
-        let replicas = descriptor.replicas.iter().chain(&descriptor.leaving);
-        let gone: BTreeSet<NodeId> = replicas.filter(|r| is_gone(r)).map(|replica| replica.node).collect();
-        gone.len() * 2 < descriptor.replicas.len() && led(descriptor.key)
-    };
+    let left = |descriptor: &&Descriptor| has_majority(view, descriptor, &others) && led(descriptor.key);
     view.descriptors().filter(held).filter(|one| !left(one)).map(|descriptor| descriptor.key).collect()
+}
+
+/// Whether a partition has a majority of its voters in any case while these nodes are up.
+pub fn has_majority(view: &View, descriptor: &Descriptor, live: &BTreeSet<NodeId>) -> bool {
+    let is_gone = |replica: &&ReplicaId| {
+        let life = view.node(replica.node).map(|info| info.incarnation);
+        !live.contains(&replica.node) || life != Some(replica.incarnation)
+    };
+    let replicas = descriptor.replicas.iter().chain(&descriptor.leaving);
+    let gone: BTreeSet<NodeId> = replicas.filter(is_gone).map(|replica| replica.node).collect();
+    gone.len() * 2 < descriptor.replicas.len()
 }
 
 #[cfg(test)]
