@@ -7,8 +7,6 @@ mod elastic;
 mod network;
 #[path = "processes/offline.rs"]
 mod offline;
-#[path = "processes/recovery.rs"]
-mod recovery;
 #[path = "processes/refused.rs"]
 mod refused;
 mod rig;
@@ -18,8 +16,6 @@ mod scrub;
 mod signals;
 #[path = "processes/spans.rs"]
 mod spans;
-#[path = "processes/succession.rs"]
-mod succession;
 #[path = "processes/workers.rs"]
 mod workers;
 

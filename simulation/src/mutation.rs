@@ -83,7 +83,6 @@ pub fn bugs() -> Vec<Bug> {
         Storage: storage SyncedMovedEarly,
         Node: node RetentionPastHighWatermark,
         Node: node LogStartWithoutCommit,
-        Node: node OutlivedNotFenced,
         Mesh: mesh QuietBehind,
         Mesh: mesh QuietThroughLoss,
         Mesh: mesh LaggardLeftBehind,

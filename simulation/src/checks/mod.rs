@@ -9,7 +9,6 @@ mod deletions;
 mod descriptors;
 mod leaders;
 mod ledger;
-mod lives;
 mod majority;
 mod membership;
 mod placed;
@@ -204,7 +203,6 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(created::Created),
         Box::new(deletions::Deletions),
         Box::new(leaders::Leaders::default()),
-        Box::new(lives::Lives),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),
         Box::new(placed::Placed),

@@ -263,8 +263,7 @@ quickcheck! {
         world.settle();
         world.nodes.iter().all(|node| match (&node.failed, &node.outcome) {
             (Some(FoundingError::SeedReplaced { .. } | FoundingError::SetsDiffer { .. }), _) => true,
-            // It asks for the number of its address.
-            (None, Some(Outcome::Join { .. })) => !world.founded.is_empty(),
+            (Some(FoundingError::AddressTaken { .. }), _) => !world.founded.is_empty(),
             (None, Some(Outcome::Founded(_))) => true,
             _ => false,
         })
@@ -302,20 +301,20 @@ fn a_seed_emptied_half_way_says_which_directories_to_delete() {
 }
 
 #[test]
-fn an_empty_directory_at_a_known_address_asks_for_its_number_once_founded() {
+fn an_empty_directory_at_a_known_address_is_refused_once_founded() {
     let mut world = World::new(3);
     world.settle();
     world.wipe(1, 1);
     world.settle();
-    assert!(matches!(&world.nodes[1].outcome, Some(Outcome::Join { address }) if address != "host-1:9192"));
-    // The same identity has lost parts of its directory.
+    assert!(matches!(world.nodes[1].failed, Some(FoundingError::AddressTaken { node_id: 2, .. })));
+    // The same identity with another life of the directory is no better.
     let mut world = World::new(3);
     world.settle();
     world.crash(1, false);
     world.nodes[1] = Machine::new(Seed { incarnation: 5, ..seed(1, 0) });
     world.start(1);
     world.settle();
-    assert!(matches!(world.nodes[1].failed, Some(FoundingError::RecordLost { node_id: 2, .. })));
+    assert!(matches!(world.nodes[1].failed, Some(FoundingError::AddressTaken { .. })));
 }
 
 #[test]
