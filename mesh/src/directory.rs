@@ -52,6 +52,13 @@ pub fn node_key(node: i32) -> [u8; 32] {
     key(&format!("node/{node}"))
 }
 
+/// Where the directory keeps a consumer group: BLAKE3 of `group/orders-app`. Its hint names who leads the partition that the
+/// group's offsets are kept in.
+#[must_use]
+pub fn group_key(id: &str) -> [u8; 32] {
+    key(&format!("group/{id}"))
+}
+
 /// The place of any name.
 #[must_use]
 pub fn key(name: &str) -> [u8; 32] {
@@ -228,6 +235,7 @@ mod tests {
         assert_eq!(shard_key(3), key("shard/3"));
         assert_eq!(partition_key(&[0xab; 16], 7), key(&format!("partition/{}/7", "ab".repeat(16))));
         assert_ne!(node_key(1), node_key(2));
+        assert_eq!(group_key("a/b"), key("group/a/b"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use mesh::directory::{Hint, node_key, shard_key};
-use mesh::transport::{Event, HopResult, StreamClass, Transport, TransportConfig};
+use mesh::transport::{Event, FULL_MESH_OTHERS_MAX, HopResult, StreamClass, Transport, TransportConfig};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -51,7 +51,7 @@ impl Peer {
             Event::Connected { peer, .. } => {
                 assert!(self.connected.insert(*peer), "connected twice without a disconnect");
             }
-            Event::Disconnected { peer } => {
+            Event::Disconnected { peer } | Event::Parted { peer } => {
                 assert!(self.connected.remove(peer), "disconnected without a connect");
             }
             Event::Frame { .. } | Event::Refused { .. } => {}
@@ -68,6 +68,16 @@ impl Peer {
     async fn until_disconnected(&mut self, peer: PeerId) {
         while self.connected.contains(&peer) {
             self.event().await;
+        }
+    }
+
+    async fn until_parted(&mut self, peer: PeerId) {
+        loop {
+            match self.event().await {
+                Event::Parted { peer: parted } if parted == peer => return,
+                Event::Disconnected { peer: lost } => assert_ne!(lost, peer, "given up, not lost"),
+                _ => {}
+            }
         }
     }
 
@@ -381,7 +391,8 @@ fn hints_are_found_hop_by_hop_and_only_grow() {
         assert_eq!(peers[3].transport.lookup(key).await.value, Some(hint(2, 1, 3)));
         let found = peers[4].transport.lookup(key).await;
         assert!(
-            !found.hops.is_empty() && found.hops.iter().all(|hop| hop.result == HopResult::Value),
+            found.hops.iter().any(|hop| hop.result == HopResult::Value)
+                && found.hops.iter().all(|hop| hop.result != HopResult::Closer),
             "{found:?}"
         );
         let asked: BTreeSet<PeerId> = found.hops.iter().map(|hop| hop.peer).collect();
@@ -441,5 +452,115 @@ fn a_listener_of_every_address_is_reached_by_both_families() {
             guest.until_connected(host.id()).await;
             host.until_connected(guest.id()).await;
         }
+    });
+}
+
+/// `size` transports that know each other by a registry alone.
+async fn registered(size: usize) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for _ in 0..size {
+        let idle_max = Duration::from_secs(2);
+        peers.push(Peer::start(TransportConfig { idle_max, ..config(&Keypair::generate_ed25519()) }).await);
+    }
+    let registry: Vec<(PeerId, Vec<String>)> =
+        peers.iter().map(|peer| (peer.id(), vec![peer.address()])).collect();
+    peers.iter().for_each(|peer| peer.transport.allow(registry.clone()));
+    peers
+}
+
+#[test]
+fn lookups_at_the_same_time_keep_their_traces_apart() {
+    run(async {
+        let mut peers = registered(10).await;
+        let ids: Vec<PeerId> = peers.iter().map(Peer::id).collect();
+        for peer in &mut peers {
+            let own = peer.id();
+            for id in ids.iter().filter(|id| **id != own) {
+                peer.until_connected(*id).await;
+            }
+        }
+        for (n, peer) in (0..).zip(&peers) {
+            peer.transport.publish_hint(node_key(n), &hint(1, 1, n)).await;
+        }
+        for peer in &peers {
+            peer.transport.settled().await;
+        }
+        // The last of them is gone; what it published is not.
+        let gone = peers.pop().unwrap().id();
+        peers[0].until_disconnected(gone).await;
+        // More at a time than run, and one among them that nobody can answer.
+        let wanted: Vec<i32> = (0..40).map(|n| n % 11).collect();
+        let asker = &peers[0].transport;
+        let found = futures::future::join_all(wanted.iter().map(|n| asker.lookup(node_key(*n)))).await;
+        for (n, found) in wanted.into_iter().zip(found) {
+            assert_eq!(found.value, (n < 10).then(|| hint(1, 1, n)), "{n}");
+            let asked: BTreeSet<PeerId> = found.hops.iter().map(|hop| hop.peer).collect();
+            assert_eq!(asked.len(), found.hops.len(), "each peer once: {found:?}");
+            assert!(!asked.contains(&peers[0].id()) && asked.iter().all(|peer| ids.contains(peer)));
+            assert!((1..=2).contains(&found.rounds()), "{found:?}");
+            let told = |result| found.hops.iter().filter(|hop| hop.result == result).count();
+            // Three who say the same are enough; that nobody knows is known when everybody was asked.
+            match n {
+                10 => {
+                    assert_eq!((found.hops.len(), told(HopResult::Value)), (9, 0), "{found:?}");
+                    let silent = found.hops.iter().find(|hop| hop.peer == gone).map(|hop| hop.result);
+                    assert_eq!(silent, Some(HopResult::Timeout), "{found:?}");
+                }
+                _ => assert!(told(HopResult::Value) >= 3, "{found:?}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_large_mesh_connects_on_demand() {
+    run(async {
+        let mut peers = registered(FULL_MESH_OTHERS_MAX + 2).await;
+        let key = shard_key(1);
+        // Frames find their way, the first one too, and both sides hear of the connection.
+        let (to, from) = (peers[1].id(), peers[0].id());
+        while !peers[0].transport.send(to, StreamClass::Rpc, Bytes::from_static(b"first")) {
+            tokio::task::yield_now().await;
+        }
+        assert!(peers[0].transport.send(to, StreamClass::Rpc, Bytes::from_static(b"second")));
+        assert_eq!(peers[1].frame().await, (from, StreamClass::Rpc, Bytes::from_static(b"first")));
+        assert_eq!(peers[1].frame().await, (from, StreamClass::Rpc, Bytes::from_static(b"second")));
+        assert!(peers[1].connected == BTreeSet::from([from]));
+        assert!(!peers[0].transport.send(PeerId::random(), StreamClass::Rpc, Bytes::new()));
+        // Kademlia reaches whom it needs, too.
+        peers[2].transport.publish_hint(key, &hint(1, 1, 2)).await;
+        peers[2].transport.settled().await;
+        let found = peers[3].transport.lookup(key).await;
+        assert_eq!(found.value, Some(hint(1, 1, 2)));
+        assert!(found.rounds() <= 3, "{found:?}");
+        // A connection that nothing uses is given up by one side, and neither takes the other for lost.
+        peers[0].until_parted(to).await;
+        peers[1].until_parted(from).await;
+        assert!(peers[0].transport.send(to, StreamClass::Rpc, Bytes::from_static(b"again")));
+        assert_eq!(peers[1].frame().await, (from, StreamClass::Rpc, Bytes::from_static(b"again")));
+    });
+}
+
+#[test]
+fn a_peer_that_stands_still_is_given_up_and_found_again() {
+    run(async {
+        let still =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut a = Peer::new().await;
+        let mut b = still.spawn(Peer::new()).await.unwrap();
+        a.transport.dial(b.address());
+        a.until_connected(b.id()).await;
+        b.until_connected(a.id()).await;
+        // Its one thread waits for this: its sockets stay open, and nothing is read or sent.
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        still.spawn(async move {
+            let _ended = released.recv();
+        });
+        // More than sockets and multiplexer take, so that no graceful end can get through.
+        while a.transport.send(b.id(), StreamClass::Replication, Bytes::from(vec![0; 1 << 20])) {}
+        a.until_disconnected(b.id()).await;
+        drop(release);
+        a.until_connected(b.id()).await;
+        still.shutdown_background();
     });
 }

@@ -2,10 +2,12 @@
 //! connection is in `connections`.
 
 use super::connections::Connections;
-use super::directory::Lookups;
+use super::directory::Directory;
 use super::handshake::{HandshakeError, Hello};
+use super::reach::Reach;
 use super::swarm::{Behaviour, BehaviourEvent, multiaddr};
 use super::targets::Targets;
+use super::traced::Said;
 use super::{Event, Lookup, Shared, TransportConfig, link};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -32,7 +34,9 @@ pub(super) enum Command {
     Publish {
         key: [u8; 32],
         hint: Bytes,
+        started: oneshot::Sender<()>,
     },
+    Settle(oneshot::Sender<()>),
     Lookup {
         key: [u8; 32],
         answer: oneshot::Sender<Lookup>,
@@ -46,7 +50,8 @@ pub(super) enum Command {
     Refused(ConnectionId, String),
     RefusedByPeer(ConnectionId, String),
     Resolved(String, io::Result<Vec<SocketAddr>>),
-    Routed(PeerId, Vec<Multiaddr>),
+    /// The peer gives an idle connection up.
+    Parting(ConnectionId),
 }
 
 /// An event on its way to the owner, and the readers that may start once it was taken in.
@@ -68,7 +73,8 @@ pub(super) struct Actor {
     pub(super) outbox: VecDeque<Outgoing>,
     pub(super) targets: Targets,
     pub(super) connections: Connections,
-    pub(super) lookups: Lookups,
+    pub(super) directory: Directory,
+    pub(super) reach: Reach,
     pub(super) cluster: Option<[u8; 32]>,
     pub(super) stopped: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -100,7 +106,8 @@ impl Actor {
             outbox: VecDeque::new(),
             targets,
             connections: Connections::default(),
-            lookups: Lookups::default(),
+            directory: Directory::default(),
+            reach: Reach::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -112,8 +119,9 @@ impl Actor {
         let _ends_with_us = self.stopped.clone().drop_guard();
         loop {
             let now = Instant::now();
-            self.dial_due(now);
-            let next_dial = self.targets.next_due(|peer| self.connections.is_connected(peer));
+            let next_dial = self.dial_due(now);
+            let next_late = self.reach.next_due();
+            let sweep_at = self.reach.sweep_at;
             let sends = !self.outbox.is_empty();
             let (shared, events) = (self.shared.clone(), self.events.clone());
             tokio::select! {
@@ -141,6 +149,10 @@ impl Actor {
                 () = shared.changed.notified() => self.on_wishes(),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 () = sleep_until(next_dial.unwrap_or(now)), if next_dial.is_some() => {}
+                () = sleep_until(next_late.unwrap_or(now)), if next_late.is_some() => {
+                    self.give_up_wanted(Instant::now());
+                }
+                () = sleep_until(sweep_at) => self.sweep_idle(Instant::now()),
             }
         }
     }
@@ -175,7 +187,8 @@ impl Actor {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Publish { key, hint } => self.publish(key, &hint),
+            Command::Publish { key, hint, started } => self.publish(key, hint, started),
+            Command::Settle(settled) => self.settle(settled),
             Command::Lookup { key, answer } => self.lookup(key, answer),
             Command::Stop(_) => {}
             Command::Open(connection) => {
@@ -201,11 +214,7 @@ impl Actor {
                 self.swarm.close_connection(connection);
             }
             Command::Resolved(address, result) => self.on_resolved(address, result),
-            Command::Routed(peer, addresses) => {
-                for address in addresses {
-                    self.swarm.behaviour_mut().directory.kad.add_address(&peer, address);
-                }
-            }
+            Command::Parting(connection) => self.part(connection, false),
         }
     }
 
@@ -218,15 +227,29 @@ impl Actor {
         if let Some(peers) = wishes.allow {
             self.on_registry(peers.into_iter().collect(), wishes.formerly, now);
         }
+        for peer in wishes.reach {
+            self.targets.want(&peer, now);
+        }
         if let Some(cluster) = wishes.cluster {
             self.cluster = Some(cluster);
             self.refuse_other_clusters();
         }
     }
 
-    fn dial_due(&mut self, now: Instant) {
-        for address in self.targets.take_due(now, |peer| self.connections.is_connected(peer)) {
+    /// Dials what is due and says when the next is.
+    fn dial_due(&mut self, now: Instant) -> Option<Instant> {
+        let (due, next) = self.targets.take_due(now, |peer| self.connections.is_connected(peer));
+        for address in due {
             resolve(address, self.commands.clone(), Command::Resolved);
+        }
+        next
+    }
+
+    /// A dial came to nothing, or its connection ended.
+    pub(super) fn dial_failed(&mut self, address: &str, now: Instant) {
+        self.targets.failed(address, now);
+        if let Some(peer) = self.targets.peer_at(address).filter(|peer| !self.swarm.is_connected(peer)) {
+            self.unreached(&peer);
         }
     }
 
@@ -237,14 +260,14 @@ impl Actor {
             Vec::new()
         });
         let choice = found.get(self.targets.failures(&address) % found.len().max(1));
-        let Some(choice) = choice else { return self.targets.failed(&address, now) };
+        let Some(choice) = choice else { return self.dial_failed(&address, now) };
         let dial = DialOpts::unknown_peer_id().address(multiaddr(*choice)).allocate_new_port().build();
         let connection = dial.connection_id();
         self.swarm.behaviour_mut().streams.expect_dial(connection);
         self.targets.dialing(&address, connection);
         if let Err(error) = self.swarm.dial(dial) {
             tracing::debug!(address, %error, "an address of the mesh cannot be dialed");
-            self.targets.failed(&address, now);
+            self.dial_failed(&address, now);
         }
     }
 
@@ -263,10 +286,11 @@ impl Actor {
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => {
                 self.on_ping(event.connection, event.result.is_ok());
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Directory(event)) => self.on_directory(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Directory(Said::Kad(event))) => self.on_directory(*event),
+            SwarmEvent::Behaviour(BehaviourEvent::Directory(Said::Wanted(peer))) => self.on_wanted(peer),
             _ => {}
         }
-        self.trace_lookup();
+        self.trace_lookups();
     }
 
     fn on_dial_failed(&mut self, connection: ConnectionId, error: &DialError) {
@@ -278,7 +302,7 @@ impl Actor {
             }
             DialError::LocalPeerId { .. } => {
                 self.targets.refused(connection);
-                self.targets.failed(&address, Instant::now());
+                self.dial_failed(&address, Instant::now());
                 let reason = format!(
                     "the node at {address} has the same identity as this node at {}: a data directory was \
                      copied. Stop one of the two and give it an empty --data-dir. (If {address} is this \
@@ -288,7 +312,7 @@ impl Actor {
                 );
                 self.report_refusal(*self.swarm.local_peer_id(), reason);
             }
-            _ => self.targets.failed(&address, Instant::now()),
+            _ => self.dial_failed(&address, Instant::now()),
         }
     }
 
@@ -312,15 +336,5 @@ fn resolve(
     tokio::spawn(async move {
         let found = tokio::net::lookup_host(&address).await.map(Iterator::collect);
         let _ = commands.send(report(address, found)).await;
-    });
-}
-
-/// Resolves a connected peer's advertised address for the routing table.
-pub(super) fn route(peer: PeerId, address: String, commands: mpsc::Sender<Command>) {
-    tokio::spawn(async move {
-        if let Ok(found) = tokio::net::lookup_host(&address).await {
-            let addresses = found.take(4).map(multiaddr).collect();
-            let _ = commands.send(Command::Routed(peer, addresses)).await;
-        }
     });
 }

@@ -9,12 +9,13 @@
 //! | challenger | the live one ended: the peer was restarted | live |
 //! | challenger | the live one answered two more pings: a second node with that identity | refused |
 //! | live | closed for whatever reason | `Disconnected` is reported at once |
+//! | live | in a large mesh, unused for a while here or at the peer | `Parted` is reported, draining |
 //! | draining | peer closed its side of all streams, or a few seconds passed | closed |
 //!
 //! Both ends call the same of two connections the better one: that of the dialer with the lower peer id, and
 //! of one dialer's the newer.
 
-use super::actor::{Actor, Command, Outgoing, route};
+use super::actor::{Actor, Command, Outgoing};
 use super::frame::Kind;
 use super::handshake::{
     FEATURE_LEVEL, HandshakeError, Hello, Identity, PROTOCOL_VERSIONS, Side, accept, introduce, linger,
@@ -22,9 +23,11 @@ use super::handshake::{
 };
 use super::link::{self, Link, Owner, Readers};
 use super::streams::Opened;
+use super::swarm::named;
 use super::{Event, StreamClass};
 use bytes::Bytes;
 use libp2p::PeerId;
+use libp2p::kad::KBucketKey;
 use libp2p::swarm::{ConnectionId, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -65,6 +68,8 @@ struct Connection {
     attempt: u64,
     stage: Stage,
     stopped: CancellationToken,
+    /// When it was last found that it was used, and the count of frames then.
+    used: (Instant, u64),
 }
 
 /// All connections, and which of a peer's is live.
@@ -90,6 +95,35 @@ impl Connections {
 
     pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
         self.all.get(&connection).map(|connection| connection.peer)
+    }
+
+    /// The live ones and since when nothing used them. `used` are peers with which Kademlia spoke since the last look.
+    pub(super) fn idle(&mut self, used: &BTreeSet<PeerId>, now: Instant) -> Vec<(ConnectionId, Instant)> {
+        let mut idle = Vec::new();
+        for (id, connection) in &mut self.all {
+            let Stage::Live(running) = &connection.stage else { continue };
+            let uses = running.link.as_ref().map_or(0, |link| link.uses());
+            if uses != connection.used.1 || used.contains(&connection.peer) {
+                connection.used = (now, uses);
+            }
+            idle.push((*id, connection.used.0));
+        }
+        idle
+    }
+
+    /// Takes a live connection out of use; its link, for last words.
+    pub(super) fn take_live(&mut self, id: ConnectionId) -> Option<(PeerId, Option<Arc<Link>>)> {
+        let connection = self.all.get_mut(&id)?;
+        let peer = connection.peer;
+        if self.live.get(&peer) != Some(&id) {
+            return None;
+        }
+        self.live.remove(&peer);
+        let link = match std::mem::replace(&mut connection.stage, Stage::Draining) {
+            Stage::Live(running) => running.link,
+            _ => None,
+        };
+        Some((peer, link))
     }
 
     /// Lets go of every queue, so that the writers end once these are empty.
@@ -128,8 +162,10 @@ impl Actor {
             advertised: self.advertised.clone(),
         };
         let stage = Stage::SettingUp(streams);
-        let connection = Connection { peer, dialer, attempt, stage, stopped: stopped.clone() };
+        let used = (Instant::now(), 0);
+        let connection = Connection { peer, dialer, attempt, stage, stopped: stopped.clone(), used };
         self.connections.all.insert(id, connection);
+        self.reach.reached(&peer);
         let (secret, local, commands) =
             (self.config.secret, *self.swarm.local_peer_id(), self.commands.clone());
         tokio::spawn(async move {
@@ -268,10 +304,15 @@ impl Actor {
         let address = running.hello.advertised.clone();
         tracing::info!(%peer, address, feature_level = running.hello.feature_level, "connected to a peer");
         self.connections.live.insert(peer, id);
+        self.swarm.behaviour_mut().directory.prefer(peer, id);
         self.connections.reasons.remove(&peer);
         self.targets.succeeded(id, peer);
         self.shared.set_link(peer, running.link.clone());
-        route(peer, address.clone(), self.commands.clone());
+        // One that the registry names has its place in the table, or finds it full. To put it in once more, now that it is connected,
+        // would have Kademlia dial another one that it might replace, and that one's table do the same.
+        if !self.connections.registry.contains_key(&peer) {
+            self.route(&peer, &address);
+        }
         let readers = running.readers.take();
         self.start_readers(id, readers, Some(Event::Connected { peer, address }));
         self.set_stage(id, Stage::Live(running));
@@ -281,6 +322,7 @@ impl Actor {
     fn replace(&mut self, old: ConnectionId, new: ConnectionId, mut running: Running) {
         let Some(peer) = self.connections.peer_of(new) else { return };
         self.connections.live.insert(peer, new);
+        self.swarm.behaviour_mut().directory.prefer(peer, new);
         self.targets.succeeded(new, peer);
         self.shared.set_link(peer, running.link.clone());
         let readers = running.readers.take();
@@ -290,7 +332,7 @@ impl Actor {
     }
 
     /// Takes the link of `id` away, so that its writers end, and still reads what the peer had under way.
-    fn drain(&mut self, id: ConnectionId, readers: Option<Readers>) {
+    pub(super) fn drain(&mut self, id: ConnectionId, readers: Option<Readers>) {
         self.set_stage(id, Stage::Draining);
         if readers.is_some() {
             self.start_readers(id, readers, None);
@@ -338,9 +380,16 @@ impl Actor {
 
     pub(super) fn on_closed(&mut self, id: ConnectionId, cause: Option<String>) {
         let now = Instant::now();
+        let alive = self.connections.peer_of(id).filter(|peer| self.connections.is_connected(peer));
         if let Some(address) = self.targets.of(id).map(String::from) {
-            self.targets.failed(&address, now);
+            let expected = |peer: &PeerId| self.targets.expected(&address).is_none_or(|known| known == *peer);
+            match alive.filter(expected) {
+                // The other of two that were dialed at the same time lives, or this one did until now.
+                Some(peer) => self.targets.parted(id, peer, now),
+                None => self.dial_failed(&address, now),
+            }
         }
+        self.swarm.behaviour_mut().directory.unprefer(id);
         let Some(connection) = self.connections.all.remove(&id) else { return };
         connection.stopped.cancel();
         let peer = connection.peer;
@@ -352,12 +401,14 @@ impl Actor {
         tracing::info!(%peer, cause, "disconnected from a peer");
         self.outbox.push_back(Outgoing { event: Some(Event::Disconnected { peer }), readers: None });
         self.targets.lost(&peer, now);
-        let challenger = self
-            .connections
-            .all
-            .iter()
-            .rev()
-            .find(|(_, other)| other.peer == peer && matches!(other.stage, Stage::Challenger { .. }));
+        self.promote_newest(peer);
+    }
+
+    /// The place of the live connection is free: for the newest that waits for it.
+    pub(super) fn promote_newest(&mut self, peer: PeerId) {
+        let waits =
+            |other: &Connection| other.peer == peer && matches!(other.stage, Stage::Challenger { .. });
+        let challenger = self.connections.all.iter().rev().find(|(_, other)| waits(other));
         if let Some(challenger) = challenger.map(|(id, _)| *id) {
             self.promote_challenger(challenger);
         }
@@ -413,11 +464,40 @@ impl Actor {
         let mut others = registry.clone();
         others.remove(&local);
         self.targets.register(&others, now);
-        self.connections.registry = registry;
+        self.shared.reach_on_demand(match self.targets.is_full_mesh() {
+            true => BTreeSet::new(),
+            false => others.keys().copied().collect(),
+        });
+        let before = std::mem::replace(&mut self.connections.registry, registry);
         for peer in gone {
             self.swarm.behaviour_mut().directory.kad.remove_peer(&peer);
         }
+        self.route_registry(&before, &others);
         self.refuse_live(|actor, peer, id, hello| actor.objection(peer, id, hello));
+    }
+
+    /// The registry names everyone, so Kademlia's table needs no connection to learn of anybody. Its buckets hold twenty peers each:
+    /// the closest to this node come first, so that each node prefers others.
+    fn route_registry(
+        &mut self,
+        before: &BTreeMap<PeerId, Vec<String>>,
+        now: &BTreeMap<PeerId, Vec<String>>,
+    ) {
+        let own = KBucketKey::from(*self.swarm.local_peer_id());
+        let mut all: Vec<_> = now.iter().collect();
+        all.sort_by_cached_key(|(peer, _)| own.distance(&KBucketKey::from(**peer)));
+        for (peer, addresses) in all {
+            if before.get(peer).is_some_and(|before| before != addresses) {
+                self.swarm.behaviour_mut().directory.kad.remove_peer(peer);
+            }
+            addresses.iter().for_each(|address| self.route(peer, address));
+        }
+    }
+
+    fn route(&mut self, peer: &PeerId, address: &str) {
+        if let Some(address) = named(address) {
+            self.swarm.behaviour_mut().directory.kad.add_address(peer, address);
+        }
     }
 
     pub(super) fn refuse_other_clusters(&mut self) {

@@ -36,6 +36,8 @@ pub(super) enum Kind {
     Message,
     /// The sender ends this connection; the body says why, as text for a person.
     Refused,
+    /// The sender has had no use for this connection for a while and gives it up.
+    Parting,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
         match self {
             Kind::Message => 0,
             Kind::Refused => 1,
+            Kind::Parting => 2,
         }
     }
 
@@ -50,6 +53,7 @@ impl Kind {
         match byte {
             0 => Some(Kind::Message),
             1 => Some(Kind::Refused),
+            2 => Some(Kind::Parting),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use futures::io::{AsyncReadExt, ReadHalf};
 use libp2p::PeerId;
 use libp2p::swarm::{ConnectionId, Stream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,8 @@ struct Class {
 /// The sending side of a connection. Once dropped, its writers finish what is queued and close their streams.
 pub(super) struct Link {
     classes: [Class; 3],
+    /// Frames in both directions.
+    uses: Arc<AtomicU64>,
 }
 
 impl Link {
@@ -43,6 +45,7 @@ impl Link {
         let before = class.in_flight.fetch_add(cost, Ordering::Relaxed);
         let frame = Frame { kind, correlation: 0, body };
         let fits = before == 0 || before.saturating_add(cost) <= class.in_flight_max;
+        self.uses.fetch_add(1, Ordering::Relaxed);
         if fits && class.lanes[lane % class.lanes.len()].try_send(frame).is_ok() {
             return true;
         }
@@ -56,11 +59,17 @@ impl Link {
     pub(super) fn unsent_bytes(&self) -> [usize; 3] {
         self.classes.each_ref().map(|class| class.in_flight.load(Ordering::Relaxed))
     }
+
+    /// Frames that were sent or came so far.
+    pub(super) fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Relaxed)
+    }
 }
 
 /// Reading sides that wait until their peer was announced.
 pub(super) struct Readers {
     halves: Vec<(StreamClass, ReadHalf<Stream>)>,
+    uses: Arc<AtomicU64>,
 }
 
 /// Where a link's tasks report, and what ends them.
@@ -107,7 +116,8 @@ pub(super) fn start(
             }
         });
     }
-    (Link { classes }, Readers { halves })
+    let uses = Arc::<AtomicU64>::default();
+    (Link { classes, uses: uses.clone() }, Readers { halves, uses })
 }
 
 impl Readers {
@@ -116,10 +126,10 @@ impl Readers {
     /// moved to a better one, and what is queued here must still leave.
     pub(super) fn start(self, owner: &Owner, events: &mpsc::Sender<Event>) {
         for (class, half) in self.halves {
-            let (owner, events) = (owner.clone(), events.clone());
+            let (owner, events, uses) = (owner.clone(), events.clone(), self.uses.clone());
             tokio::spawn(async move {
                 let clean = tokio::select! {
-                    clean = read(&owner, class, half, &events) => clean,
+                    clean = read(&owner, class, half, &events, &uses) => clean,
                     () = owner.stopped.cancelled() => return,
                 };
                 if !clean {
@@ -136,11 +146,13 @@ async fn read(
     class: StreamClass,
     half: ReadHalf<Stream>,
     events: &mpsc::Sender<Event>,
+    uses: &AtomicU64,
 ) -> bool {
     let mut reader = FrameReader::new(half);
     loop {
         match reader.next().await {
             Ok(Some(Frame { kind: Kind::Message, body, .. })) => {
+                uses.fetch_add(1, Ordering::Relaxed);
                 if events.send(Event::Frame { peer: owner.peer, class, frame: body }).await.is_err() {
                     return false;
                 }
@@ -149,6 +161,10 @@ async fn read(
                 let reason = String::from_utf8_lossy(&body[..body.len().min(1024)]).into_owned();
                 let _ = owner.commands.send(Command::RefusedByPeer(owner.connection, reason)).await;
                 return false;
+            }
+            Ok(Some(Frame { kind: Kind::Parting, .. })) => {
+                let _ = owner.commands.send(Command::Parting(owner.connection)).await;
+                return true;
             }
             Ok(None) => return true,
             Err(error) => {

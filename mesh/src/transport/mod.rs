@@ -3,17 +3,17 @@
 //! decides nothing about partitions.
 //!
 //! In reading order: [`Transport`] (this file), `actor` (the task that owns the swarm), `targets` (whom to
-//! dial and when), `handshake`, `connections`, `link` and `frame` (streams once they are up), `streams` and
-//! `traced` (libp2p behaviours), `directory`.
+//! dial and when), `handshake`, `connections`, `reach` (connections on demand), `link` and `frame` (streams once they are up), `socket`
+//! (which breaks off in silence), `streams` and `traced` (libp2p behaviours), `directory`, `lookups`.
 //!
 //! - Frames of one lane of one class arrive in order while one connection lasts, and may be lost with it; a
 //!   frame that was sent while two connections are merged into one may arrive after a later one.
-//! - A connection's end is reported at once: it is the hint that makes failover quick. Pings are the second
-//!   line.
+//! - A connection's end is reported at once: it is the hint that makes failover quick. One of which nothing came for
+//!   some seconds ends by itself, without TCP's patience, and is dialed again at a short pause.
 //! - No frame is delivered, and none is sent, before both sides proved that they hold the cluster secret.
-//! - Only this module dials. Kademlia asks peers that are connected and gives up on others at once.
-//! - The routing table is fed by the handshake, which names each peer's advertised address, so a peer without
-//!   the secret never enters it and libp2p's identify is not needed.
+//! - Only this module dials. Kademlia says whom it wants to ask; who is not reached soon is done without.
+//! - Kademlia's table is fed by the committed registry and by the handshake, which names each peer's advertised address. It is what
+//!   libp2p's identify does elsewhere, but a peer without the secret never enters the table.
 
 mod actor;
 mod connections;
@@ -21,6 +21,9 @@ mod directory;
 mod frame;
 mod handshake;
 mod link;
+mod lookups;
+mod reach;
+mod socket;
 mod streams;
 mod swarm;
 mod targets;
@@ -28,6 +31,7 @@ mod traced;
 
 pub use frame::FRAME_BYTES_MAX;
 pub use handshake::{FEATURE_LEVEL, PROTOCOL_VERSIONS};
+pub use reach::FULL_MESH_OTHERS_MAX;
 
 use crate::directory::Hint;
 use actor::{Actor, Command};
@@ -35,6 +39,7 @@ use bytes::Bytes;
 use frame::Kind;
 use libp2p::{PeerId, identity::Keypair};
 use link::Link;
+use reach::Held;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -92,6 +97,8 @@ pub struct TransportConfig {
     pub connections_max: u32,
     /// Events that may wait for the owner; readers stop when there are more.
     pub events_max: usize,
+    /// In a large mesh: a connection that was not used for this long is given up.
+    pub idle_max: Duration,
 }
 
 impl TransportConfig {
@@ -108,6 +115,7 @@ impl TransportConfig {
             in_flight_bytes_max: [8 << 20, 32 << 20, 64 << 20],
             connections_max: 1024,
             events_max: 512,
+            idle_max: Duration::from_secs(30),
         }
     }
 }
@@ -126,6 +134,12 @@ pub enum Event {
     /// The last connection with the peer ended.
     Disconnected {
         /// Who it was.
+        peer: PeerId,
+    },
+    /// In a large mesh: the connection with the peer was not used for a while and was given up. Says nothing about the peer;
+    /// the next frame for it connects again.
+    Parted {
+        /// Who it is.
         peer: PeerId,
     },
     /// A frame, whole.
@@ -155,6 +169,8 @@ pub enum HopResult {
     Value,
     /// Nothing in time, or it could not be reached.
     Timeout,
+    /// It was not waited for: the others had said enough.
+    Unawaited,
 }
 
 /// One peer that a lookup asked, in the order of asking.
@@ -162,6 +178,8 @@ pub enum HopResult {
 pub struct Hop {
     /// Who was asked.
     pub peer: PeerId,
+    /// 1 for a peer of the asking node's own table; one more than that of the answer which first named the peer.
+    pub round: u32,
     /// How long the answer took.
     pub took: Duration,
     /// What it was.
@@ -177,6 +195,14 @@ pub struct Lookup {
     pub local: bool,
     /// Who was asked.
     pub hops: Vec<Hop>,
+}
+
+impl Lookup {
+    /// How long the chain of answers that name closer peers was; 0 when nobody was asked.
+    #[must_use]
+    pub fn rounds(&self) -> u32 {
+        self.hops.iter().map(|hop| hop.round).max().unwrap_or(0)
+    }
 }
 
 /// Why a transport did not start.
@@ -203,6 +229,8 @@ struct Wishes {
     /// Peers of registries that were replaced before the actor saw them.
     formerly: BTreeSet<PeerId>,
     cluster: Option<[u8; 32]>,
+    /// Peers that frames wait for.
+    reach: BTreeSet<PeerId>,
 }
 
 /// What handles and the actor share.
@@ -210,6 +238,9 @@ struct Shared {
     links: RwLock<BTreeMap<PeerId, Arc<Link>>>,
     wishes: Mutex<Wishes>,
     changed: Notify,
+    held: Held,
+    /// Peers that a frame connects with; empty in a small mesh, where everyone is connected already.
+    on_demand: RwLock<BTreeSet<PeerId>>,
 }
 
 impl Shared {
@@ -228,10 +259,37 @@ impl Shared {
 
     fn set_link(&self, peer: PeerId, link: Option<Arc<Link>>) {
         let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
-        match link {
-            Some(link) => links.insert(peer, link),
-            None => links.remove(&peer),
+        let Some(link) = link else {
+            links.remove(&peer);
+            return;
         };
+        links.insert(peer, link.clone());
+        drop(links);
+        self.held.release(&peer, |class, lane, frame| {
+            link.send(class, lane, Kind::Message, frame);
+        });
+    }
+
+    fn reach_on_demand(&self, peers: BTreeSet<PeerId>) {
+        *self.on_demand.write().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
+
+    /// Keeps a frame for a peer that is not connected, and has it dialed.
+    fn hold(&self, to: PeerId, class: StreamClass, lane: usize, frame: Bytes) -> bool {
+        if !self.on_demand.read().unwrap_or_else(PoisonError::into_inner).contains(&to) {
+            return false;
+        }
+        let kept = self.held.keep(to, class, lane, frame);
+        match self.link(&to) {
+            // It was connected in between, perhaps after its frames were handed over.
+            Some(link) => self.held.release(&to, |class, lane, frame| {
+                link.send(class, lane, Kind::Message, frame);
+            }),
+            None => self.wish(|wishes| {
+                wishes.reach.insert(to);
+            }),
+        }
+        kept
     }
 }
 
@@ -264,8 +322,13 @@ impl Transport {
             _ => config.advertised.clone(),
         }
         .into();
-        let shared =
-            Arc::new(Shared { links: RwLock::default(), wishes: Mutex::default(), changed: Notify::new() });
+        let shared = Arc::new(Shared {
+            links: RwLock::default(),
+            wishes: Mutex::default(),
+            changed: Notify::new(),
+            held: Held::default(),
+            on_demand: RwLock::default(),
+        });
         let (events, receiver) = mpsc::channel(config.events_max.max(1));
         let identity = config.identity.clone();
         let (actor, commands) = Actor::new(swarm, config, shared.clone(), events, listening, &advertised);
@@ -299,7 +362,8 @@ impl Transport {
         });
     }
 
-    /// The committed registry: who belongs to the cluster, and where each is reached. All of them are dialed.
+    /// The committed registry: who belongs to the cluster, and where each is reached. All of them are dialed; of more than
+    /// [`FULL_MESH_OTHERS_MAX`] each when there is something to say to it, and kept connected while there is.
     /// A peer that was in an earlier list and is not in this one is disconnected and refused from then on; so
     /// is one that advertises the address of another peer in the list. Others that hold the secret may
     /// connect: they may want to join.
@@ -316,8 +380,8 @@ impl Transport {
         self.shared.wish(|wishes| wishes.cluster = Some(cluster));
     }
 
-    /// Queues a frame for a peer on the first lane of a class. False when the peer is not connected, the
-    /// frame is longer than [`FRAME_BYTES_MAX`], or the class already holds its bound of unsent bytes: the
+    /// Queues a frame for a peer on the first lane of a class; one that is connected on demand is dialed. False when the peer is
+    /// not connected otherwise, the frame is longer than [`FRAME_BYTES_MAX`], or the class already holds its bound of unsent bytes: the
     /// frame is then dropped. True promises nothing either: a frame may be lost with its connection.
     pub fn send(&self, to: PeerId, class: StreamClass, frame: Bytes) -> bool {
         self.send_keyed(to, class, 0, frame)
@@ -326,7 +390,10 @@ impl Transport {
     /// As [`Transport::send`], on the lane that `key` falls to: frames of one key keep their order.
     pub fn send_keyed(&self, to: PeerId, class: StreamClass, key: u64, frame: Bytes) -> bool {
         let lane = usize::try_from(key & 0xffff).expect("16 bits fit");
-        self.shared.link(&to).is_some_and(|link| link.send(class, lane, Kind::Message, frame))
+        match self.shared.link(&to) {
+            Some(link) => link.send(class, lane, Kind::Message, frame),
+            None => self.shared.hold(to, class, lane, frame),
+        }
     }
 
     /// Bytes that wait to be sent to all peers together, and peers that take frames: for monitoring. The order of
@@ -342,10 +409,19 @@ impl Transport {
     }
 
     /// Puts a signed hint ([`Hint::sign`]) into the directory, here and at the peers closest to its key,
-    /// unless a newer one is known here. Returns once it is under way. A hint that this node would not accept
-    /// is dropped.
+    /// unless a newer one is known here. Returns once it is under way; a few are at a time. A hint that this node would not
+    /// accept is dropped.
     pub async fn publish(&self, key: [u8; 32], hint: Bytes) {
-        let _ = self.commands.send(Command::Publish { key, hint }).await;
+        let (started, under_way) = oneshot::channel();
+        let _ = self.commands.send(Command::Publish { key, hint, started }).await;
+        let _ = under_way.await;
+    }
+
+    /// Returns once no publication is under way: everyone who was to be told was, or did not answer in time.
+    pub async fn settled(&self) {
+        let (settled, nothing_left) = oneshot::channel();
+        let _ = self.commands.send(Command::Settle(settled)).await;
+        let _ = nothing_left.await;
     }
 
     /// Signs and publishes.
@@ -356,8 +432,8 @@ impl Transport {
         }
     }
 
-    /// Asks the directory, peer by peer. Bounded by the query timeout of a few seconds; lookups run one after
-    /// another.
+    /// Asks the directory, peer by peer. Bounded by the query timeout of a few seconds; several lookups run at a time,
+    /// more wait.
     pub async fn lookup(&self, key: [u8; 32]) -> Lookup {
         let (answer, found) = oneshot::channel();
         let _ = self.commands.send(Command::Lookup { key, answer }).await;

@@ -1,20 +1,27 @@
 //! The libp2p swarm: TCP, noise, yamux; our streams, Kademlia, pings, connection limits.
 
+use super::directory::{HINT_BYTES_MAX, HINTS_MAX};
+use super::socket::Watched;
 use super::streams::Streams;
 use super::traced::Traced;
 use super::{TransportConfig, TransportError};
 use futures::StreamExt;
 use futures::io::BufReader;
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::upgrade::Version;
 use libp2p::swarm::{self, NetworkBehaviour, StreamProtocol, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Transport as _, kad, multiaddr::Protocol, noise, ping, tcp, yamux};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// A peer whose ping stays unanswered this long is cut off. Below a second this misfires under load.
+/// A peer whose ping stays unanswered this long although something comes from it is cut off; [`super::socket`] sees to those
+/// of which nothing comes.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Until a peer's machine takes a connection. Shorter than TCP's second attempt, which comes after a second and then ever more
+/// rarely: a dial of ours is tried again sooner, so that a network that healed is noticed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// TCP, noise and yamux together.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(3);
 /// What one hung peer costs a lookup; libp2p's own default is 10 s.
@@ -24,8 +31,6 @@ const READ_BYTES: usize = 128 << 10;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections with one peer: one that lives, one that replaces it, one in each direction being set up.
 const PER_PEER_MAX: u32 = 6;
-const HINTS_MAX: usize = 1 << 18;
-const HINT_BYTES_MAX: usize = 4 << 10;
 
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
@@ -41,8 +46,9 @@ pub(super) fn build(config: &TransportConfig) -> Result<(Swarm<Behaviour>, PeerI
         noise::Config::new(&config.identity).map_err(|error| TransportError::Setup(error.to_string()))?;
     // The noise layer reads 8 KiB at a time; the buffer turns most of its reads into copies instead of system
     // calls.
-    let transport = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .map(|stream, _| BufReader::with_capacity(READ_BYTES, stream))
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let transport = TransportTimeout::with_outgoing_timeout(tcp, CONNECT_TIMEOUT)
+        .map(|stream, _| BufReader::with_capacity(READ_BYTES, Watched::new(stream)))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux::Config::default())
@@ -142,4 +148,13 @@ pub(super) fn multiaddr(address: SocketAddr) -> Multiaddr {
         IpAddr::V6(ip) => Protocol::Ip6(ip),
     };
     Multiaddr::empty().with(ip).with(Protocol::Tcp(address.port()))
+}
+
+/// `host:port` for Kademlia's table. A name stays a name: it is resolved when it is dialed.
+pub(super) fn named(address: &str) -> Option<Multiaddr> {
+    if let Ok(address) = address.parse() {
+        return Some(multiaddr(address));
+    }
+    let (host, port) = address.rsplit_once(':')?;
+    Some(Multiaddr::empty().with(Protocol::Dns(host.into())).with(Protocol::Tcp(port.parse().ok()?)))
 }

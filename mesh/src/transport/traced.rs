@@ -1,76 +1,135 @@
-//! Kademlia, observed: which peer a lookup asked, and what each answered.
+//! Kademlia, observed: which peer each query asked, what each answered, and whom it wants to ask but cannot reach.
 //!
 //! libp2p reports a query's result and its counts, not its hops. Requests and answers do pass through the
-//! behaviour, though, as messages to and from its connection handlers. Their types cannot be named outside of
-//! libp2p-kad, so they are told apart by the name that `Debug` prints; a test in `tests/transport.rs` fails
-//! should a new version print another. Only the trace depends on it, never the lookup.
+//! behaviour, though, as messages to and from its connection handlers, and each names its query. So the traces of
+//! queries that run at the same time are kept apart exactly.
+//!
+//! Kademlia's own dials are not passed on: who is dialed, and when, is decided in `targets`. [`Traced::fail`]
+//! tells Kademlia of a peer that will not be reached; one that is reached is asked by itself.
 
 use libp2p::core::{Endpoint, transport::PortUse};
+use libp2p::kad::{self, QueryId};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
-    ToSwarm,
+    ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour, NotifyHandler,
+    THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, kad};
-use std::collections::VecDeque;
-use std::fmt::{self, Debug, Write};
+use libp2p::{Multiaddr, PeerId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll};
+use tokio::time::Instant;
 
-/// How much of a message is printed to tell what it is.
-const PREFIX_BYTES: usize = 40;
-/// Messages kept for a reader that does not come.
+/// Observations kept for a reader that does not come.
 const SEEN_MAX: usize = 4096;
 
+pub(super) type Kademlia = kad::Behaviour<kad::store::MemoryStore>;
+type ToHandler = THandlerInEvent<Kademlia>;
+type FromHandler = THandlerOutEvent<Kademlia>;
+
 /// What went by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Seen {
-    Asked(PeerId),
-    AnsweredValue(PeerId),
-    AnsweredCloser(PeerId),
-    Failed(PeerId),
+    /// A query asked a connected peer for a value.
+    Asked(QueryId, PeerId),
+    /// It answered; with the peers that it named.
+    Answered { query: QueryId, peer: PeerId, value: bool, closer: Vec<PeerId> },
+    /// It will not answer.
+    Failed(QueryId, PeerId),
+}
+
+/// What Kademlia has to say.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Its own events.
+    Kad(Box<kad::Event>),
+    /// Some query wants to ask a peer that is not connected.
+    Wanted(PeerId),
 }
 
 /// Kademlia with an observer.
 pub(super) struct Traced {
-    pub(super) kad: kad::Behaviour<kad::store::MemoryStore>,
-    seen: VecDeque<Seen>,
+    pub(super) kad: Kademlia,
+    seen: VecDeque<(Instant, Seen)>,
+    used: BTreeSet<PeerId>,
+    preferred: BTreeMap<PeerId, ConnectionId>,
 }
 
 impl Traced {
-    pub(super) fn new(kad: kad::Behaviour<kad::store::MemoryStore>) -> Traced {
-        Traced { kad, seen: VecDeque::new() }
+    pub(super) fn new(kad: Kademlia) -> Traced {
+        Traced { kad, seen: VecDeque::new(), used: BTreeSet::new(), preferred: BTreeMap::new() }
+    }
+
+    /// From now on `peer` is asked on this connection; any other may be about to end.
+    pub(super) fn prefer(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.preferred.insert(peer, connection);
+    }
+
+    /// The connection ended.
+    pub(super) fn unprefer(&mut self, connection: ConnectionId) {
+        self.preferred.retain(|_, preferred| *preferred != connection);
     }
 
     /// What went by since the last call, oldest first.
-    pub(super) fn take_seen(&mut self) -> VecDeque<Seen> {
+    pub(super) fn take_seen(&mut self) -> VecDeque<(Instant, Seen)> {
         std::mem::take(&mut self.seen)
+    }
+
+    /// Peers that said something, or were told something, since the last call.
+    pub(super) fn take_used(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.used)
+    }
+
+    /// Every query goes on without `peer`.
+    pub(super) fn fail(&mut self, peer: PeerId) {
+        let failure = DialFailure {
+            peer_id: Some(peer),
+            error: &DialError::Aborted,
+            connection_id: ConnectionId::new_unchecked(0),
+        };
+        self.pass_failure(peer, FromSwarm::DialFailure(failure));
+    }
+
+    /// Passes an event on that makes queries give up on `peer`, and notes which ones did: those whose count of failures rose.
+    fn pass_failure(&mut self, peer: PeerId, event: FromSwarm<'_>) {
+        let failures = |kad: &Kademlia| -> Vec<(QueryId, u32)> {
+            kad.iter_queries().map(|query| (query.id(), query.stats().num_failures())).collect()
+        };
+        let before = failures(&self.kad);
+        self.kad.on_swarm_event(event);
+        let now = failures(&self.kad);
+        for failed in now.into_iter().filter(|counted| !before.contains(counted)) {
+            self.saw(Seen::Failed(failed.0, peer));
+        }
     }
 
     fn saw(&mut self, seen: Seen) {
         if self.seen.len() < SEEN_MAX {
-            self.seen.push_back(seen);
+            self.seen.push_back((Instant::now(), seen));
+        }
+    }
+
+    fn heard(&mut self, peer: PeerId, event: &FromHandler) {
+        self.used.insert(peer);
+        match event {
+            FromHandler::GetRecordRes { record, closer_peers, query_id } => {
+                let closer = closer_peers.iter().map(|closer| closer.node_id).collect();
+                self.saw(Seen::Answered { query: *query_id, peer, value: record.is_some(), closer });
+            }
+            FromHandler::QueryError { query_id, .. } => self.saw(Seen::Failed(*query_id, peer)),
+            _ => {}
+        }
+    }
+
+    fn told(&mut self, peer: PeerId, event: &ToHandler) {
+        self.used.insert(peer);
+        if let ToHandler::GetRecord { query_id, .. } = event {
+            self.saw(Seen::Asked(*query_id, peer));
         }
     }
 }
 
-/// Keeps the first bytes of what is written and then ends the printing.
-struct Prefix(String);
-
-impl Write for Prefix {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.push_str(text);
-        if self.0.len() < PREFIX_BYTES { Ok(()) } else { Err(fmt::Error) }
-    }
-}
-
-fn prefix(message: &impl Debug) -> String {
-    let mut prefix = Prefix(String::new());
-    let _ = write!(prefix, "{message:?}");
-    prefix.0
-}
-
 impl NetworkBehaviour for Traced {
-    type ConnectionHandler = <kad::Behaviour<kad::store::MemoryStore> as NetworkBehaviour>::ConnectionHandler;
-    type ToSwarm = kad::Event;
+    type ConnectionHandler = <Kademlia as NetworkBehaviour>::ConnectionHandler;
+    type ToSwarm = Said;
 
     fn handle_pending_inbound_connection(
         &mut self,
@@ -113,42 +172,39 @@ impl NetworkBehaviour for Traced {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if let FromSwarm::DialFailure(failure) = &event
-            && let Some(peer) = failure.peer_id
-        {
-            self.saw(Seen::Failed(peer));
+        match event {
+            FromSwarm::ConnectionClosed(closed) => {
+                self.pass_failure(closed.peer_id, event);
+                // Kademlia takes the peer for reachable, and would wait for what was asked on this one.
+                if closed.remaining_established > 0 {
+                    self.fail(closed.peer_id);
+                }
+            }
+            event => self.kad.on_swarm_event(event),
         }
-        self.kad.on_swarm_event(event);
     }
 
     fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
-        let name = prefix(&event);
-        if name.starts_with("GetRecordRes { record: Some") {
-            self.saw(Seen::AnsweredValue(peer));
-        } else if name.starts_with("GetRecordRes") {
-            self.saw(Seen::AnsweredCloser(peer));
-        } else if name.starts_with("QueryError") {
-            self.saw(Seen::Failed(peer));
-        }
+        self.heard(peer, &event);
         self.kad.on_connection_handler_event(peer, id, event);
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        let polled = self.kad.poll(cx);
-        match &polled {
-            Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, .. })
-                if prefix(event).starts_with("GetRecord {") =>
-            {
-                self.saw(Seen::Asked(*peer_id));
+        let polled = self.kad.poll(cx).map(|event| event.map_out(|event| Said::Kad(Box::new(event))));
+        match polled {
+            Poll::Ready(ToSwarm::Dial { opts }) => match opts.get_peer_id() {
+                Some(peer) => Poll::Ready(ToSwarm::GenerateEvent(Said::Wanted(peer))),
+                None => self.poll(cx),
+            },
+            Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler }) => {
+                self.told(peer_id, &event);
+                let handler = match (handler, self.preferred.get(&peer_id)) {
+                    (NotifyHandler::Any, Some(preferred)) => NotifyHandler::One(*preferred),
+                    (handler, _) => handler,
+                };
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler })
             }
-            // A peer that is not connected: the dial is denied, and the query goes on without it.
-            Poll::Ready(ToSwarm::Dial { opts }) => {
-                if let Some(peer) = opts.get_peer_id() {
-                    self.saw(Seen::Asked(peer));
-                }
-            }
-            _ => {}
+            polled => polled,
         }
-        polled
     }
 }
