@@ -156,6 +156,8 @@ pub struct Lookup {
     pub key: String,
     /// Its place in the Kademlia table: 32 bytes in hexadecimal.
     pub hash: String,
+    /// How long the chain of answers was that named closer nodes; 0 when nobody was asked.
+    pub rounds: u32,
     /// The nodes asked, in turn; none when the node knew by itself.
     pub hops: Vec<Hop>,
     /// What the mesh knows: an object with the leader and the replicas of a partition, say. Null when nobody knows the key.
@@ -173,9 +175,12 @@ pub struct Hop {
     pub node_id: Option<i64>,
     /// libp2p's identity, in base 58.
     pub peer_id: String,
+    /// 1 for a node that the asking one knew of; one more than that of the answer which first named it.
+    pub round: u32,
     /// How long its answer took, in milliseconds.
     pub ms: f64,
-    /// `closer`: it named nodes closer to the key; `value`: it knew; `timeout`: it did not answer.
+    /// `closer`: it named nodes closer to the key; `value`: it knew; `timeout`: it did not answer; `unawaited`: others had said
+    /// enough by then.
     pub result: String,
 }
 
@@ -186,6 +191,7 @@ pub struct Hop {
 ///
 /// assert_eq!(Key::Partition("orders", 7).to_string(), "partition/orders/7");
 /// assert_eq!(Key::Node(2).to_string(), "node/2");
+/// assert_eq!(Key::Group("orders-app").to_string(), "group/orders-app");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -195,6 +201,8 @@ pub enum Key<'a> {
     Shard(u32),
     /// A node, by Kafka's broker id.
     Node(u32),
+    /// A consumer group, by its id.
+    Group(&'a str),
 }
 
 impl fmt::Display for Key<'_> {
@@ -203,6 +211,7 @@ impl fmt::Display for Key<'_> {
             Key::Partition(topic, number) => write!(f, "partition/{topic}/{number}"),
             Key::Shard(number) => write!(f, "shard/{number}"),
             Key::Node(number) => write!(f, "node/{number}"),
+            Key::Group(id) => write!(f, "group/{id}"),
         }
     }
 }
@@ -278,7 +287,7 @@ impl Mesh {
     ///
     /// # fn main() -> Result<(), rafka::Error> {
     /// let found = rafka::Mesh::at("127.0.0.1:9092").lookup(Key::Partition("orders", 7))?;
-    /// println!("led by {:?}, known after {} hop(s)", found.leader(), found.hops.len());
+    /// println!("led by {:?}, known after {} round(s)", found.leader(), found.rounds);
     /// # Ok(())
     /// # }
     /// ```

@@ -366,6 +366,7 @@ impl Mesh {
                 self.connected.remove(peer);
                 self.clocks.forget(peer);
             }
+            Event::Parted { peer } => _ = self.connected.remove(peer),
             Event::Frame { class, frame, .. } => {
                 let counters = self.metrics.stream(wire::stream(*class));
                 counters.received.fetch_add(1, Relaxed);
@@ -405,7 +406,9 @@ impl Mesh {
         self.note(&event);
         let input = match event {
             Event::Connected { peer, .. } => Input::Connected { peer_id: peer.to_bytes() },
-            Event::Disconnected { peer } => Input::Disconnected { peer_id: peer.to_bytes() },
+            Event::Disconnected { peer } | Event::Parted { peer } => {
+                Input::Disconnected { peer_id: peer.to_bytes() }
+            }
             Event::Refused { .. } => return Ok(Step::Nothing),
             Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {
                 Some(Frame::Founding(message)) => Input::Message { from: peer.to_bytes(), message },
@@ -481,6 +484,10 @@ impl Mesh {
                 Event::Disconnected { peer } => {
                     self.founder.step(Input::Disconnected { peer_id: peer.to_bytes() });
                     worker.tell(PeerEvent::Disconnected(peer)).await
+                }
+                Event::Parted { peer } => {
+                    self.founder.step(Input::Disconnected { peer_id: peer.to_bytes() });
+                    worker.tell(PeerEvent::Parted(peer)).await
                 }
                 Event::Refused { .. } => true,
                 Event::Frame { peer, frame, .. } => match self.decode(peer, &frame) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use mesh::directory::{Hint, node_key, shard_key};
+use mesh::directory::{Hint, group_key, node_key, shard_key};
 use mesh::raft::NodeId;
 use mesh::transport::{HopResult, Transport};
 use serde_json::{Value, json};
@@ -221,7 +221,7 @@ impl Pages {
         let wanted = Wanted::parse(&text).ok_or_else(|| {
             Answer::error(
                 400,
-                "a key is partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER: /v1/lookup?key=shard/3",
+                "a key is partition/TOPIC/NUMBER, shard/NUMBER, node/NUMBER or group/ID: /v1/lookup?key=shard/3",
             )
         })?;
         let worker = self.worker()?;
@@ -239,17 +239,21 @@ impl Pages {
                     HopResult::Closer => "closer",
                     HopResult::Value => "value",
                     HopResult::Timeout => "timeout",
+                    HopResult::Unawaited => "unawaited",
                 };
                 let ms = (hop.took.as_secs_f64() * 10_000.0).round() / 10.0;
-                json!({ "node_id": peers.get(&hop.peer), "peer_id": hop.peer.to_string(), "ms": ms, "result": result })
+                json!({ "node_id": peers.get(&hop.peer), "peer_id": hop.peer.to_string(), "round": hop.round, "ms": ms, "result": result })
             })
             .collect();
+        let rounds = lookup.rounds();
         let (value, source) = match (lookup.value, own) {
             (Some(hint), _) => (hint_value(&hint), if lookup.local { "local" } else { "dht" }),
             (None, own) => (own, "local"),
         };
         let hash: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(json!({ "key": text, "hash": hash, "hops": hops, "value": value, "source": source }))
+        Ok(
+            json!({ "key": text, "hash": hash, "rounds": rounds, "hops": hops, "value": value, "source": source }),
+        )
     }
 }
 
@@ -298,10 +302,15 @@ enum Wanted {
     Partition(String, i32),
     Shard(ShardId),
     Node(i32),
+    Group(String),
 }
 
 impl Wanted {
     fn parse(text: &str) -> Option<Wanted> {
+        // A group's id may hold anything.
+        if let Some(group) = text.strip_prefix("group/") {
+            return (!group.is_empty()).then(|| Wanted::Group(group.to_owned()));
+        }
         match text.split('/').collect::<Vec<_>>().as_slice() {
             ["partition", topic, partition] if !topic.is_empty() => Some(Wanted::Partition(
                 (*topic).to_owned(),
@@ -326,6 +335,7 @@ impl Wanted {
                 });
                 return Some((node_key(number), value.unwrap_or(Value::Null)));
             }
+            Wanted::Group(group) => return Some((group_key(&group), Value::Null)),
             Wanted::Shard(shard) => PartitionKey::of_shard(shard),
             Wanted::Partition(topic, partition) => {
                 PartitionKey { topic: node.view().topic_named(&topic)?.id, partition }

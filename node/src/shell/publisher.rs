@@ -1,6 +1,10 @@
 //! Hints on their way into the directory: at most one per key waits, and they leave at a bounded rate.
+//!
+//! A node tells of what it leads, and of itself: at once when it begins to lead, within seconds when what a hint says is no longer so
+//! (a replica moved away from a dead node, an address changed), and again long before a hint expires. Nobody tells that it leads
+//! no more: who leads next does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +13,7 @@ use mesh::directory::{Hint, node_key, partition_key, shard_key};
 use mesh::transport::Transport;
 use storage::disk::file::FileDisk;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::clock::wall_ms;
 use super::metrics::Metrics;
@@ -22,6 +26,8 @@ use crate::core::metadata::PartitionKey;
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long a hint is worth something; published again well before.
 const HINT_MS: u64 = 3_600_000;
+/// When at the latest a hint is published again. Each at a time of its own, up to a quarter sooner.
+const REPUBLISH: Duration = Duration::from_secs(600);
 /// Hints that may wait; what does not fit is published with the next round of all.
 pub(super) const WAITING_MAX: usize = 100_000;
 
@@ -70,6 +76,41 @@ impl Hints {
     }
 }
 
+/// What this node told the directory last, and when each is to be told again.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    told: BTreeMap<[u8; 32], (Hint, Instant)>,
+}
+
+impl Ledger {
+    /// Takes down that a hint is on its way.
+    pub(super) fn note(&mut self, keyed: &Keyed, now: Instant) {
+        let (key, hint) = keyed;
+        let sooner = REPUBLISH * u32::from(key[0]) / (4 * 256);
+        self.told.insert(*key, (hint.clone(), now + REPUBLISH - sooner));
+    }
+
+    /// Of all that this node has to tell, what says something else than last time, or was told long ago. What is not in `all` is
+    /// forgotten.
+    pub(super) fn due(&mut self, all: Vec<Keyed>, now: Instant) -> Vec<Keyed> {
+        let is_due = |(key, hint): &Keyed| {
+            self.told.get(key).is_none_or(|(told, again)| {
+                *again <= now || Hint { expires_ms: told.expires_ms, ..hint.clone() } != *told
+            })
+        };
+        let due: Vec<Keyed> = all.iter().filter(|keyed| is_due(keyed)).cloned().collect();
+        let keys: BTreeSet<[u8; 32]> = all.into_iter().map(|(key, _)| key).collect();
+        self.told.retain(|key, _| keys.contains(key));
+        due.iter().for_each(|keyed| self.note(keyed, now));
+        due
+    }
+
+    /// Everything is to be told again: somebody new has an empty directory.
+    pub(super) fn forget(&mut self) {
+        self.told.clear();
+    }
+}
+
 /// Where the directory keeps a partition or shard.
 pub(super) fn key_of(key: PartitionKey) -> [u8; 32] {
     match key.as_shard() {
@@ -111,4 +152,36 @@ pub(super) fn hints_of(node: &Node<FileDisk>) -> Vec<Keyed> {
         hints.push((node_key(me.0), hint));
     }
     hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyed(n: u8, term: u32, replicas: &[i32], expires_ms: u64) -> Keyed {
+        let (epoch, leader, replicas) = (1, 1, replicas.to_vec());
+        ([n; 32], Hint { epoch, term, leader, expires_ms, replicas, addresses: vec!["a:1".into()] })
+    }
+
+    #[test]
+    fn what_changed_or_is_old_is_told_and_nothing_else() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        let all = |expires_ms| vec![keyed(0, 1, &[1, 2], expires_ms), keyed(255, 1, &[1, 2], expires_ms)];
+        assert_eq!(ledger.due(all(1), now), all(1), "all is new");
+        assert!(ledger.due(all(2), now).is_empty(), "that it would be good for longer is no news");
+        let moved = vec![keyed(0, 1, &[1, 3], 3), keyed(255, 1, &[1, 2], 3)];
+        assert_eq!(ledger.due(moved.clone(), now), moved[..1], "a replica moved");
+        let before = now + REPUBLISH * 3 / 4;
+        assert_eq!(
+            ledger.due(moved.clone(), before + REPUBLISH / 100),
+            moved[1..],
+            "each at a time of its own"
+        );
+        assert_eq!(ledger.due(moved.clone(), now + REPUBLISH), moved[..1]);
+        ledger.note(&keyed(7, 1, &[1], 1), now);
+        assert!(ledger.due(moved.clone(), now + REPUBLISH).is_empty());
+        assert!(!ledger.told.contains_key(&[7; 32]), "not led any more");
+        ledger.forget();
+        assert_eq!(ledger.due(moved.clone(), now + REPUBLISH), moved);
+    }
 }

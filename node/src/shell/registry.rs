@@ -41,6 +41,11 @@ impl Registry {
         self.nodes.get(peer).copied()
     }
 
+    /// How many nodes there are beside one of them.
+    pub(super) fn others(&self) -> usize {
+        self.peers.len().saturating_sub(1)
+    }
+
     /// Whom the transport may keep connected, and where they are.
     pub(super) fn allowed(&self) -> Vec<(PeerId, Vec<String>)> {
         self.addresses.iter().map(|(peer, address)| (*peer, vec![address.clone()])).collect()

@@ -20,7 +20,7 @@ use std::time::Duration;
 use libp2p::PeerId;
 use mesh::life::Life;
 use mesh::raft::NodeId;
-use mesh::transport::Transport;
+use mesh::transport::{FULL_MESH_OTHERS_MAX, Transport};
 use storage::disk::file::FileDisk;
 use storage::{Entry, ReadError, ReadJob};
 use tokio::runtime::Handle;
@@ -34,7 +34,7 @@ use super::disk::{Aside, DONE_MAX, DiskThreads, Done};
 use super::elections::Roles;
 use super::http::CONNECTIONS_MAX;
 use super::metrics::Metrics;
-use super::publisher::{Hints, WAITING_MAX, hint_of, hints_of};
+use super::publisher::{Hints, Keyed, Ledger, WAITING_MAX, hint_of, hints_of};
 use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
@@ -53,10 +53,10 @@ const TOGETHER_MAX: usize = 512;
 const COMMANDS_MAX: usize = 64;
 /// How often calls are looked through for clients that went away.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How often hints are published again, well before they expire.
-const REPUBLISH: Duration = Duration::from_secs(600);
+/// How often what this node told the directory is compared with what is so.
+const HINTS_LOOK: Duration = Duration::from_secs(5);
 /// After a peer connected: others may connect in the same moment.
-const REPUBLISH_SOON: Duration = Duration::from_secs(1);
+const HINTS_LOOK_SOON: Duration = Duration::from_secs(1);
 /// How long an inspection may wait for its turn.
 const INSPECTION: Duration = Duration::from_secs(2);
 /// How the core begins to say that shard 0 refused this node's registration.
@@ -73,6 +73,8 @@ pub(super) enum PeerEvent {
     Connected(PeerId),
     /// It is gone.
     Disconnected(PeerId),
+    /// Nothing was said for a while and the connection was given up; a message makes another one.
+    Parted(PeerId),
     /// It says which node it is; believed where the registry knows neither.
     Introduced(PeerId, NodeId),
     /// It said something.
@@ -248,7 +250,8 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         pending: BTreeMap::new(),
         next_request: 0,
         sweep_at: now + SWEEP,
-        republish_at: now + REPUBLISH_SOON,
+        told: Ledger::default(),
+        hints_look_at: now + HINTS_LOOK_SOON,
         view_dirty: true,
         registry_dirty: true,
     };
@@ -280,7 +283,9 @@ struct Worker {
     pending: BTreeMap<u64, Reply>,
     next_request: u64,
     sweep_at: Instant,
-    republish_at: Instant,
+    /// What the directory was told.
+    told: Ledger,
+    hints_look_at: Instant,
     /// The copy on disk is older than the node's view.
     view_dirty: bool,
     /// The transport and the clients have not been told of the newest registry.
@@ -329,7 +334,7 @@ impl Worker {
     /// Waits until something came in or is due, then takes what else is there, up to a bound for each queue.
     async fn wait(&mut self, round: &mut Round, calls_open: &mut bool) {
         let due = self.node.next_deadline().map(|at| self.clock.at(at));
-        let due = due.unwrap_or(self.sweep_at).min(self.sweep_at).min(self.republish_at);
+        let due = due.unwrap_or(self.sweep_at).min(self.sweep_at).min(self.hints_look_at);
         tokio::select! {
             biased;
             _ = self.ended.recv_many(&mut round.done, BATCH) => {}
@@ -389,8 +394,11 @@ impl Worker {
         match event {
             PeerEvent::Connected(peer) => {
                 self.connected.insert(peer);
-                // The newcomer's part of the directory is empty.
-                self.republish_at = self.republish_at.min(Instant::now() + REPUBLISH_SOON);
+                // The newcomer's part of the directory is empty. In a large mesh enough others have theirs, and connecting says little.
+                if self.registry.others() <= FULL_MESH_OTHERS_MAX {
+                    self.told.forget();
+                    self.hints_look_at = self.hints_look_at.min(Instant::now() + HINTS_LOOK_SOON);
+                }
                 if let Some(node) = self.registry.node(&peer) {
                     self.step(Input::Connected(node));
                 }
@@ -401,6 +409,10 @@ impl Worker {
                 if let Some(node) = self.registry.node(&peer) {
                     self.step(Input::Disconnected(node));
                 }
+            }
+            PeerEvent::Parted(peer) => {
+                self.connected.remove(&peer);
+                self.introduced.remove(&peer);
             }
             PeerEvent::Introduced(peer, node) => _ = self.introduced.insert(peer, node),
             PeerEvent::Messages(peer, life, messages) => match self.node_of(&peer) {
@@ -452,9 +464,9 @@ impl Worker {
                 self.view_dirty = self.disk.keep_view(self.node.view().encode()).is_err();
             }
         }
-        if now >= self.republish_at {
-            self.republish_at = now + REPUBLISH;
-            self.hints.put(hints_of(&self.node));
+        if now >= self.hints_look_at {
+            self.hints_look_at = now + HINTS_LOOK;
+            self.hints.put(self.told.due(hints_of(&self.node), now));
         }
         self.metrics.calls.store(self.pending.len() as u64, Relaxed);
     }
@@ -487,7 +499,11 @@ impl Worker {
                 Effect::Commit { worker, commit } => self.disk.commit(worker, commit),
                 Effect::Read { token, job } => self.disk.read(token, job),
                 Effect::Reclaim { worker, job } => self.disk.reclaim(worker, job),
-                Effect::Publish(info) => self.hints.put(hint_of(&self.node, &info).into_iter().collect()),
+                Effect::Publish(info) => {
+                    let hint: Vec<Keyed> = hint_of(&self.node, &info).into_iter().collect();
+                    hint.iter().for_each(|keyed| self.told.note(keyed, Instant::now()));
+                    self.hints.put(hint);
+                }
                 Effect::Failed(reason) => fail(&reason),
                 Effect::RegistryChanged => (self.registry_dirty, self.view_dirty) = (true, true),
                 Effect::Stopped => self.stopped.cancel(),
@@ -525,9 +541,8 @@ impl Worker {
     fn send_frame(&self, to: NodeId, stream: Stream, lane: u64, frame: Option<bytes::Bytes>) {
         let counters = self.metrics.stream(stream);
         let dropped = || _ = counters.dropped.fetch_add(1, Relaxed);
-        let Some(peer) = self.peer_of(to).filter(|peer| self.connected.contains(peer)) else {
-            return dropped();
-        };
+        // One that is not connected is connected by this in a large mesh, and in a small one at any moment.
+        let Some(peer) = self.peer_of(to) else { return dropped() };
         let Some(frame) = frame else {
             tracing::error!(node = to.0, "a message is longer than a frame may be and was dropped");
             return dropped();

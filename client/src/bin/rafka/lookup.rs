@@ -11,7 +11,7 @@ use serde_json::Value;
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct LookupArgs {
-    /// partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER
+    /// partition/TOPIC/NUMBER, shard/NUMBER, node/NUMBER or group/ID
     #[arg(value_parser = parse_key)]
     key: String,
 }
@@ -22,6 +22,7 @@ what came back: \"closer\" peers to ask next, the \"value\", or a \"timeout\".
 
   rafka lookup partition/orders/7
   rafka lookup shard/3 --http 10.0.0.2:9292
+  rafka lookup group/orders-app
   rafka lookup node/2 --json";
 
 /// Asks and prints.
@@ -35,11 +36,12 @@ pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError
     }
     output::line(&format!("key\t{}", lookup.key))?;
     output::line(&format!("hash\t{}", lookup.hash))?;
-    let mut table = Table::new(&["HOP", "NODE", "PEER", "MS", "RESULT"]);
+    let mut table = Table::new(&["HOP", "ROUND", "NODE", "PEER", "MS", "RESULT"]);
     for (at, hop) in lookup.hops.iter().enumerate() {
         let node = output::or_dash(hop.node_id);
         table.row(vec![
             (at + 1).into(),
+            hop.round.into(),
             node.into(),
             hop.peer_id.as_str().into(),
             format!("{:.1}", hop.ms).into(),
@@ -47,6 +49,7 @@ pub(crate) fn run(settings: &Settings, args: &LookupArgs) -> Result<(), CliError
         ]);
     }
     table.print(settings.paint)?;
+    output::line(&format!("rounds\t{}", lookup.rounds))?;
     if lookup.hops.is_empty() {
         output::note(&format!("no hop: answered by the node's own knowledge ({})", lookup.source));
     }
@@ -89,11 +92,15 @@ fn words(value: &Value) -> String {
 
 fn parse_key(text: &str) -> Result<String, String> {
     let number = |text: &str| text.parse::<u32>().is_ok();
+    // A group's id may hold anything.
+    if text.strip_prefix("group/").is_some_and(|id| !id.is_empty()) {
+        return Ok(text.to_owned());
+    }
     let parts: Vec<&str> = text.split('/').collect();
     match parts.as_slice() {
         ["partition", topic, partition] if !topic.is_empty() && number(partition) => Ok(text.to_owned()),
         ["shard" | "node", id] if number(id) => Ok(text.to_owned()),
-        _ => Err("a key is partition/TOPIC/NUMBER, shard/NUMBER or node/NUMBER".to_owned()),
+        _ => Err("a key is partition/TOPIC/NUMBER, shard/NUMBER, node/NUMBER or group/ID".to_owned()),
     }
 }
 
@@ -104,12 +111,20 @@ mod tests {
 
     #[test]
     fn keys_are_partitions_shards_and_nodes() {
-        for key in ["partition/orders/7", "shard/3", "node/2"] {
+        for key in ["partition/orders/7", "shard/3", "node/2", "group/a", "group/a/b 1"] {
             assert_eq!(parse_key(key).unwrap(), key);
         }
-        for key in
-            ["orders/7", "partition/orders", "partition//1", "shard/x", "node/-1", "", "partition/a/1/2"]
-        {
+        for key in [
+            "orders/7",
+            "group/",
+            "group",
+            "partition/orders",
+            "partition//1",
+            "shard/x",
+            "node/-1",
+            "",
+            "partition/a/1/2",
+        ] {
             assert!(parse_key(key).is_err(), "{key}");
         }
     }
