@@ -220,8 +220,9 @@ mod tests {
         for _ in 0..HELD_BYTES_IN_ALL_MAX / HELD_BYTES_MAX {
             held.keep(PeerId::random(), StreamClass::Rpc, 0, Bytes::from(vec![0; HELD_BYTES_MAX]));
         }
-        assert!(!held.keep(PeerId::random(), StreamClass::Rpc, 0, body(5)), "the bound of all");
+        assert!(held.keep(PeerId::random(), StreamClass::Rpc, 0, body(5)), "the last that fits");
+        assert!(!held.keep(PeerId::random(), StreamClass::Rpc, 0, body(6)), "the bound of all");
         held.release(&other, |_, _, _| {});
-        assert!(held.keep(PeerId::random(), StreamClass::Rpc, 0, body(5)));
+        assert!(held.keep(PeerId::random(), StreamClass::Rpc, 0, body(6)));
     }
 }

@@ -8,7 +8,7 @@
 //! tells Kademlia of a peer that will not be reached; one that is reached is asked by itself.
 
 use libp2p::core::{Endpoint, transport::PortUse};
-use libp2p::kad::{self, QueryId};
+use libp2p::kad::{self, QueryId, QueryInfo};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour, NotifyHandler,
     THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -101,6 +101,12 @@ impl Traced {
         }
     }
 
+    /// Whether a lookup or a publication runs. Kademlia also walks its table for its own sake when it fills, and dials to see
+    /// whether a full bucket has dead entries; the registry does better, and in a large mesh that would connect everyone.
+    fn asks_for_somebody(&self) -> bool {
+        self.kad.iter_queries().any(|query| !matches!(query.info(), QueryInfo::Bootstrap { .. }))
+    }
+
     fn saw(&mut self, seen: Seen) {
         if self.seen.len() < SEEN_MAX {
             self.seen.push_back((Instant::now(), seen));
@@ -190,21 +196,25 @@ impl NetworkBehaviour for Traced {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        let polled = self.kad.poll(cx).map(|event| event.map_out(|event| Said::Kad(Box::new(event))));
-        match polled {
-            Poll::Ready(ToSwarm::Dial { opts }) => match opts.get_peer_id() {
-                Some(peer) => Poll::Ready(ToSwarm::GenerateEvent(Said::Wanted(peer))),
-                None => self.poll(cx),
-            },
-            Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler }) => {
-                self.told(peer_id, &event);
-                let handler = match (handler, self.preferred.get(&peer_id)) {
-                    (NotifyHandler::Any, Some(preferred)) => NotifyHandler::One(*preferred),
-                    (handler, _) => handler,
-                };
-                Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler })
+        loop {
+            match self.kad.poll(cx) {
+                Poll::Ready(ToSwarm::Dial { opts }) => {
+                    let Some(peer) = opts.get_peer_id() else { continue };
+                    if self.asks_for_somebody() {
+                        return Poll::Ready(ToSwarm::GenerateEvent(Said::Wanted(peer)));
+                    }
+                    self.fail(peer);
+                }
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler }) => {
+                    self.told(peer_id, &event);
+                    let handler = match (handler, self.preferred.get(&peer_id)) {
+                        (NotifyHandler::Any, Some(preferred)) => NotifyHandler::One(*preferred),
+                        (handler, _) => handler,
+                    };
+                    return Poll::Ready(ToSwarm::NotifyHandler { peer_id, event, handler });
+                }
+                polled => return polled.map(|event| event.map_out(|event| Said::Kad(Box::new(event)))),
             }
-            polled => polled,
         }
     }
 }
