@@ -55,6 +55,12 @@ pub enum Mutant {
     NewcomerNotWatched,
     /// Retention takes entries that are not committed too.
     RetentionPastHighWatermark,
+    /// A member of an older generation may do what one of the present generation may.
+    GroupFencingSkipped,
+    /// A committed offset is acknowledged before it is in a committed entry.
+    OffsetAckedEarly,
+    /// A coordinator answers before it has read its partition.
+    CoordinatorServesUnloaded,
 }
 
 #[cfg(feature = "mutants")]

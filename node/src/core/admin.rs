@@ -6,6 +6,7 @@ use mesh::raft::{NodeId, Time};
 use storage::Disk;
 
 use super::error::ErrorCode;
+use super::groups::{OFFSETS_TOPIC, is_internal};
 use super::metadata::configs::TopicConfig;
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
@@ -100,6 +101,7 @@ impl<D: Disk> Node<D> {
             | Request::ListOffsets { .. }
             | Request::DeleteRecords { .. }
             | Request::ElectLeaders { .. }
+            | Request::Group(_)
             | Request::OffsetForLeaderEpoch { .. } => unreachable!("Node::request serves these itself"),
         }
     }
@@ -133,8 +135,8 @@ impl<D: Disk> Node<D> {
         if let Some(topic) = self.view.topic_ref(&wanted) {
             let (name, topic_id) = (topic.name.clone(), topic.id);
             let partitions = self.view.partitions(topic_id).map(|d| self.partition_metadata(d)).collect();
-            let error = ErrorCode::None;
-            return TopicMetadata { error, name: Some(name), topic_id, internal: false, partitions };
+            let (error, internal) = (ErrorCode::None, is_internal(&name));
+            return TopicMetadata { error, name: Some(name), topic_id, internal, partitions };
         }
         let (error, name, topic_id) = match wanted {
             TopicRef::Id(id) => (self.unknown_id(id), None, id),
@@ -285,6 +287,14 @@ impl<D: Disk> Node<D> {
         plan::plan_topic(topic, &self.view, &live, &self.config.defaults, random)
     }
 
+    /// The topic of consumer groups. Old records of it go by compaction, never by age.
+    pub(crate) fn plan_offsets_topic(&mut self) -> Result<Plan, Refusal> {
+        self.knows_lives()?;
+        let (live, random) = (self.up(), self.random());
+        let partitions = self.config.groups.offsets_partitions;
+        plan::plan_internal(OFFSETS_TOPIC, partitions, &self.view, &live, &self.config.defaults, random)
+    }
+
     /// Replicas are planned for lives of data directories. Planned from an old registry, most of them may be over, and nobody would
     /// ever create the partition (seed 1223: a node whose disk was wiped planned itself by its old life).
     fn knows_lives(&self) -> Result<(), Refusal> {
@@ -297,7 +307,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// 16 bytes from the node's seed: unique, not secret.
-    fn random(&mut self) -> [u8; 16] {
+    pub(crate) fn random(&mut self) -> [u8; 16] {
         self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.seed.to_le_bytes());

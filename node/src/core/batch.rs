@@ -1,10 +1,14 @@
-//! What the core reads of a v2 record batch in place (KIP-98 layout, big-endian).
+//! What the core reads of a v2 record batch in place, and the batches that it writes itself (KIP-98 layout, big-endian; the table is in
+//! [`kafka::batch`](crate::kafka::batch)).
 
 use bytes::Bytes;
 
 use super::request::ProducerStamp;
 
+const LENGTH_COUNTS_FROM: usize = 12;
+const CRC: usize = 17;
 const ATTRIBUTES: usize = 21;
+const LAST_OFFSET_DELTA: usize = 23;
 const BASE_TIMESTAMP: usize = 27;
 const RECORDS: usize = 61;
 const CODEC_MASK: i16 = 0b111;
@@ -52,6 +56,83 @@ pub(crate) fn first_record_at(batch: &[u8], timestamp_ms: i64, least: i64) -> Op
     None
 }
 
+/// A batch of records with a key and a value or none, uncompressed, all of one time. Base offset and leader epoch are written into the copy
+/// that leaves for a consumer.
+pub(crate) fn encode_records<'a>(
+    timestamp_ms: i64,
+    records: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> (Bytes, u32) {
+    let mut batch = vec![0; RECORDS];
+    let mut count = 0_u32;
+    let mut record = Vec::new();
+    for (key, value) in records {
+        record.clear();
+        // Attributes, and no distance to the batch's timestamp.
+        record.extend([0, 0]);
+        put_varint(&mut record, i64::from(count));
+        put_varint(&mut record, length(key.len()));
+        record.extend(key);
+        put_varint(&mut record, value.map_or(-1, |value| length(value.len())));
+        record.extend(value.unwrap_or_default());
+        // No headers.
+        record.push(0);
+        put_varint(&mut batch, length(record.len()));
+        batch.append(&mut record);
+        count += 1;
+    }
+    let mut put = |at: usize, bytes: &[u8]| batch[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16, &[2]);
+    put(LAST_OFFSET_DELTA, &count.saturating_sub(1).to_be_bytes());
+    put(BASE_TIMESTAMP, &timestamp_ms.to_be_bytes());
+    put(BASE_TIMESTAMP + 8, &timestamp_ms.to_be_bytes());
+    put(PRODUCER_ID, &[0xff; 14]);
+    put(RECORDS - 4, &count.to_be_bytes());
+    let bytes =
+        u32::try_from(batch.len() - LENGTH_COUNTS_FROM).expect("an append is below the bound of an entry");
+    batch[8..LENGTH_COUNTS_FROM].copy_from_slice(&bytes.to_be_bytes());
+    let crc = crc32c::crc32c(&batch[ATTRIBUTES..]);
+    batch[CRC..ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+    (batch.into(), count)
+}
+
+/// A record's key and value.
+pub(crate) type KeyValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// Keys and values of an uncompressed batch, up to where it is no sound one.
+pub(crate) fn records(batch: &[u8]) -> impl Iterator<Item = KeyValue<'_>> {
+    let mut rest = if is_compressed(batch) { &[] } else { batch.get(RECORDS..).unwrap_or_default() };
+    std::iter::from_fn(move || {
+        let size = usize::try_from(varint(&mut rest)?).ok()?;
+        let (record, next) = rest.split_at_checked(size)?;
+        rest = next;
+        let mut fields = record.get(1..)?;
+        let (_timestamp, _offset) = (varint(&mut fields)?, varint(&mut fields)?);
+        Some((bytes(&mut fields)?, bytes(&mut fields)?))
+    })
+}
+
+/// A byte string after its length, -1 for none; `None` when there are not that many.
+#[expect(clippy::option_option, reason = "the outer one says whether the bytes are sound")]
+fn bytes<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let Ok(size) = usize::try_from(varint(rest)?) else { return Some(None) };
+    let (bytes, tail) = rest.split_at_checked(size)?;
+    *rest = tail;
+    Some(Some(bytes))
+}
+
+fn length(bytes: usize) -> i64 {
+    i64::try_from(bytes).expect("an append is below the bound of an entry")
+}
+
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        out.push((rest & 0x7f).to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest.to_le_bytes()[0]);
+}
+
 /// A zigzag varint of at most ten bytes.
 fn varint(rest: &mut &[u8]) -> Option<i64> {
     let mut value = 0_u64;
@@ -96,11 +177,28 @@ mod tests {
         assert_eq!(first_record_at(&batch(1), 0, 0), None, "compressed");
     }
 
+    #[test]
+    fn batches_of_the_core_pass_the_checks_of_clients() {
+        let long = vec![7; 300];
+        let written = [(&b"k1"[..], Some(&b"v"[..])), (b"k2", None), (&long, Some(&long))];
+        let (batch, count) = encode_records(77, written.into_iter());
+        let checked = crate::kafka::batch::check(Some(batch.clone()), 9, batch.len()).unwrap();
+        assert_eq!(
+            (checked.record_count, checked.max_timestamp_ms, checked.producer, count),
+            (3, 77, None, 3)
+        );
+        let read: Vec<_> = records(&batch).collect();
+        assert_eq!(read, written.map(|(key, value)| (Some(key), value)).to_vec());
+        assert_eq!(first_record_at(&batch, 0, 2), Some((2, 77)));
+        assert_eq!(producer_stamp(&batch), None);
+    }
+
     quickcheck::quickcheck! {
         fn hostile_batches_are_no_panic(bytes: Vec<u8>, at: i64) -> bool {
             let mut hostile = batch(0);
             hostile.truncate(RECORDS);
             hostile.extend(bytes);
+            let _ = records(&hostile).count();
             first_record_at(&hostile, at, 0).is_none_or(|(_, timestamp)| timestamp >= at)
         }
     }

@@ -72,6 +72,9 @@ impl<D: Disk> Node<D> {
             Ok(log) => log,
             Err(error) => return self.decide_deletion(waiter, error, -1),
         };
+        if self.holds_groups(log) {
+            return self.decide_deletion(waiter, ErrorCode::InvalidTopic, -1);
+        }
         let replica = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref());
         // Until an entry of its term commits a new leader does not know what it may delete.
         let Some(high_watermark) = replica.and_then(|replica| replica.high_watermark()) else {

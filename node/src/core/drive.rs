@@ -175,6 +175,7 @@ impl<D: Disk> Node<D> {
         partition.applied = partition.applied.max(commit);
         self.checkpoint_if_due(log);
         self.after_apply(log);
+        self.groups_committed(log);
         self.answer_committed(log);
         self.wake_fetches(log);
     }
@@ -252,12 +253,14 @@ impl<D: Disk> Node<D> {
             self.fail_deletions(on_start);
             self.fail_parked(parked);
             self.shard_led(log, false);
+            self.groups_deposed(log);
         }
         if let Some(term) = term
             && before != Some(term)
         {
             self.unsettled.insert(key);
             self.shard_led(log, true);
+            self.groups_led(log);
         }
         self.announce(log);
         if let Some(replica) = self.partitions.get(&log).and_then(|partition| partition.replica.as_ref())

@@ -207,6 +207,7 @@ impl<D: Disk> Node<D> {
         match self.reads.remove(&token) {
             Some(Reading::Replica(log)) => self.replica_loaded(log, result),
             Some(Reading::Fetch { call, part }) => self.fetch_loaded(call, part, result),
+            Some(Reading::Groups(log)) => self.groups_read(log, token, result),
             Some(Reading::Scrub) => self.scrubbed(result),
             None => {}
         }

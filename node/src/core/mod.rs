@@ -5,17 +5,19 @@
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
 //! `produce` and `fetch` (the data path), [`metadata`] (the shards' state machines), `shards` (leading a shard),
-//! `lifecycle` (which replicas a node has), `scrub` (whether what is stored can still be read).
+//! `lifecycle` (which replicas a node has), [`groups`] and `coordination` (consumer groups), `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
 mod batch;
 mod company;
+mod coordination;
 mod deletions;
 mod drive;
 mod elections;
 pub mod error;
 mod fetch;
+pub mod groups;
 mod lifecycle;
 pub mod message;
 pub mod metadata;

@@ -13,6 +13,7 @@ use storage::{Commit, Disk, LogId, Recovered, Sequence, Store, Write};
 
 use super::company::Company;
 use super::fetch::FetchCall;
+use super::groups::GroupConfig;
 use super::lifecycle::{FOUNDED, log_meta};
 use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::configs::{BrokerSettings, Defaults};
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub prefer_after_ms: u64,
     /// How fast stored replicas are read back in the background.
     pub scrub: ScrubConfig,
+    /// Bounds and delays of consumer groups.
+    pub groups: GroupConfig,
 }
 
 impl Default for NodeConfig {
@@ -88,6 +91,7 @@ impl Default for NodeConfig {
             moves_at_once: 32,
             prefer_after_ms: 30_000,
             scrub: ScrubConfig::default(),
+            groups: GroupConfig::default(),
         }
     }
 }
@@ -136,6 +140,7 @@ pub(crate) enum Timer {
     Reconcile,
     Retention,
     Scrub,
+    Groups(LogId),
     Stop,
 }
 
@@ -146,12 +151,14 @@ pub(crate) enum Call {
     Admin(super::admin::AdminCall),
     Deletion(super::deletions::DeletionCall),
     Election(super::elections::ElectionCall),
+    Group(super::coordination::GroupCall),
 }
 
 /// For whom a disk read is.
 pub(crate) enum Reading {
     Replica(LogId),
     Fetch { call: RequestId, part: usize },
+    Groups(LogId),
     Scrub,
 }
 
@@ -221,6 +228,10 @@ pub struct Node<D: Disk> {
     pub(crate) balance_at: Time,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
+    /// Of the partitions of groups that this node leads.
+    pub(crate) coordinators: BTreeMap<LogId, super::coordination::Lead>,
+    /// When the topic of groups may be asked for again.
+    pub(crate) offsets_topic_at: Time,
     pub(crate) scrub: Scrub,
     pub(crate) out: Vec<Effect<D>>,
 }
@@ -294,6 +305,8 @@ impl<D: Disk> Node<D> {
             absences: Default::default(),
             balance_at: now.mono,
             creations: BTreeSet::new(),
+            coordinators: BTreeMap::new(),
+            offsets_topic_at: now.mono,
             scrub,
             out: Vec::new(),
         };
@@ -471,6 +484,7 @@ impl<D: Disk> Node<D> {
             Request::ElectLeaders { election, partitions, timeout_ms } => {
                 self.elect_leaders(id, election, partitions, timeout_ms);
             }
+            Request::Group(request) => self.groups(id, request),
             admin => self.admin(id, admin),
         }
     }
@@ -579,6 +593,7 @@ impl<D: Disk> Node<D> {
                 Timer::Reconcile => self.reconcile(),
                 Timer::Retention => self.retention(),
                 Timer::Scrub => self.scrub_due(),
+                Timer::Groups(log) => self.groups_due(log),
                 Timer::Stop => self.stop_due(),
             }
         }
@@ -591,7 +606,8 @@ impl<D: Disk> Node<D> {
             Some(Call::Admin(_)) => self.admin_due(id),
             Some(Call::Deletion(_)) => self.deletion_due(id),
             Some(Call::Election(_)) => self.finish_election(id),
-            None => {}
+            // A coordinator has timers of its own.
+            Some(Call::Group(_)) | None => {}
         }
     }
 
@@ -602,7 +618,8 @@ impl<D: Disk> Node<D> {
             Some(Call::Admin(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
             Some(Call::Deletion(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
             Some(Call::Election(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),
-            None => {}
+            // A member that does not hear its answer is one all the same, until its session ends.
+            Some(Call::Group(_)) | None => {}
         }
     }
 

@@ -18,6 +18,7 @@ use super::request::{Acks, ProducePartition};
 
 /// What may wait for one partition: as many batches of the usual `max.message.bytes` as one connection may have under way.
 const PARKED_BYTES_MAX: usize = 64 << 20;
+const INTERNAL: &str = "only coordinators of groups write to this topic";
 pub(crate) const TOO_MUCH_WAITS: &str = "too many bytes wait for followers";
 
 struct Batch {
@@ -48,7 +49,7 @@ impl Parked {
 }
 
 impl Partition {
-    fn has_room_for(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         self.replica.as_ref().is_some_and(|replica| replica.has_room_for(bytes))
     }
 }
@@ -63,6 +64,9 @@ impl<D: Disk> Node<D> {
     ) -> Result<(), (ErrorCode, Option<String>)> {
         let log = self.led(&part.topic, part.partition).map_err(|error| (error, None))?;
         let batch = Batch { waiter, acks, part };
+        if self.holds_groups(log) {
+            return Err((ErrorCode::InvalidTopic, Some(INTERNAL.into())));
+        }
         let Some(partition) = self.partitions.get_mut(&log) else {
             return Err((ErrorCode::NotLeaderOrFollower, None));
         };

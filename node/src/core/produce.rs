@@ -243,6 +243,7 @@ impl<D: Disk> Node<D> {
         self.fail_deletions(waiting);
         let parked = std::mem::take(&mut partition.parked);
         self.fail_parked(parked);
+        self.groups_deposed(partition.log);
     }
 
     pub(crate) fn produce_due(&mut self, id: RequestId) {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
+use super::groups::api::{GroupRequest, GroupResponse};
 use super::metadata::{NodeState, Registration};
 
 /// Ties a response to its request; unique within one process.
@@ -89,6 +90,8 @@ pub enum Request {
     DescribeLogDirs {
         partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
     },
+    /// About consumer groups.
+    Group(GroupRequest),
     /// Not Kafka's: a node asks a member to enter it into the registry.
     RegisterNode(Registration),
     /// Not Kafka's: what an operator decides about the mesh.
@@ -299,6 +302,8 @@ pub enum Response {
         partitions: Vec<ElectResult>,
     },
     DescribeLogDirs(LogDir),
+    /// About consumer groups.
+    Group(GroupResponse),
     /// `node` is -1 on error.
     RegisterNode {
         error: ErrorCode,

@@ -501,6 +501,7 @@ impl<D: Disk> Node<D> {
             Confirming::Refusal { waiter, error } => self.refusal_confirmed(waiter, error, index.is_some()),
             Confirming::Fetch(id) => self.fetch_confirmed(id, index.is_some()),
             Confirming::Deletion(waiter) => self.deletion_confirmed(waiter, index.is_some()),
+            Confirming::Group { from, request } => self.group_confirmed(log, from, request, index.is_some()),
         }
     }
 
@@ -555,6 +556,13 @@ pub(crate) enum Confirming {
     Fetch(RequestId),
     /// Records shall be deleted beyond the high watermark: the same.
     Deletion(Waiter),
+    /// Offsets of a group are asked for: the same.
+    Group {
+        /// Part of the call.
+        from: Waiter,
+        /// What is asked.
+        request: super::groups::api::GroupRequest,
+    },
 }
 
 /// A question about replicas that waits for its linearizable read.

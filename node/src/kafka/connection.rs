@@ -36,6 +36,7 @@ use super::metrics::{Closed, Flight, Metrics};
 use super::room::Answered;
 use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_with_sessions, encode_response};
 use crate::core::error::ErrorCode;
+use crate::core::groups::api::GroupRequest;
 use crate::core::request::{Request, Response};
 
 mod admission;
@@ -392,6 +393,10 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                     let response = reserve(&self.bytes, (*max_bytes).min(self.bytes_max - held)).await?;
                     permits._connection.merge(response);
                 }
+                if let Request::Group(GroupRequest::Join(join)) = &mut request {
+                    // As Kafka writes it.
+                    join.client_host = format!("/{}", self.client.address.ip());
+                }
                 if *header.client_id != *self.client.client_id {
                     self.client.client_id = Arc::from(header.client_id.as_str());
                 }
@@ -515,6 +520,7 @@ fn errors(response: &Response) -> u64 {
         Response::CreatePartitions { topics } => count(topics, |topic| topic.error),
         Response::DeleteRecords { partitions } => count(partitions, |part| part.error),
         Response::ElectLeaders { partitions } => count(partitions, |part| part.error),
+        Response::Group(answer) => count(&answer.errors(), |error| *error),
         Response::DescribeLogDirs(_) => 0,
     }
 }

@@ -131,6 +131,7 @@ fn weight(response: &Response) -> usize {
             let of = |entry: &ConfigEntry| 64 + entry.name.len() + entry.documentation.len();
             resources.iter().flat_map(|resource| &resource.entries).map(of).sum()
         }
+        Response::Group(answer) => answer.weight(),
         Response::DescribeLogDirs(dir) => dir.replicas.len() * 128,
         // No longer than their requests, which are bounded themselves.
         _ => 0,

@@ -110,12 +110,128 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(8, 32767, Fixed(1)),
         ],
     },
+    // OffsetCommitRequest
+    Schema {
+        key: 8,
+        flexible: 8,
+        fields: &[
+            field(0, 32767, Text),
+            field(1, 32767, Fixed(4)),
+            field(1, 32767, Text),
+            field(7, 32767, Text),
+            field(2, 4, Fixed(8)),
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 9, Text),
+                    field(10, 32767, Fixed(16)),
+                    field(
+                        0,
+                        32767,
+                        Array(&Struct(&[
+                            field(0, 32767, Fixed(4)),
+                            field(0, 32767, Fixed(8)),
+                            field(6, 32767, Fixed(4)),
+                            field(0, 32767, Text),
+                        ])),
+                    ),
+                ])),
+            ),
+        ],
+    },
+    // OffsetFetchRequest
+    Schema {
+        key: 9,
+        flexible: 6,
+        fields: &[
+            field(0, 7, Text),
+            field(0, 7, Array(&Struct(&[field(0, 7, Text), field(0, 7, Array(&Fixed(4)))]))),
+            field(
+                8,
+                32767,
+                Array(&Struct(&[
+                    field(8, 32767, Text),
+                    field(9, 32767, Text),
+                    field(9, 32767, Fixed(4)),
+                    field(
+                        8,
+                        32767,
+                        Array(&Struct(&[
+                            field(8, 9, Text),
+                            field(10, 32767, Fixed(16)),
+                            field(8, 32767, Array(&Fixed(4))),
+                        ])),
+                    ),
+                ])),
+            ),
+            field(7, 32767, Fixed(1)),
+        ],
+    },
     // FindCoordinatorRequest
     Schema {
         key: 10,
         flexible: 3,
         fields: &[field(0, 3, Text), field(1, 32767, Fixed(1)), field(4, 32767, Array(&Text))],
     },
+    // JoinGroupRequest
+    Schema {
+        key: 11,
+        flexible: 6,
+        fields: &[
+            field(0, 32767, Text),
+            field(0, 32767, Fixed(4)),
+            field(1, 32767, Fixed(4)),
+            field(0, 32767, Text),
+            field(5, 32767, Text),
+            field(0, 32767, Text),
+            field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Blob)]))),
+            field(8, 32767, Text),
+        ],
+    },
+    // HeartbeatRequest
+    Schema {
+        key: 12,
+        flexible: 4,
+        fields: &[
+            field(0, 32767, Text),
+            field(0, 32767, Fixed(4)),
+            field(0, 32767, Text),
+            field(3, 32767, Text),
+        ],
+    },
+    // LeaveGroupRequest
+    Schema {
+        key: 13,
+        flexible: 4,
+        fields: &[
+            field(0, 32767, Text),
+            field(0, 2, Text),
+            field(
+                3,
+                32767,
+                Array(&Struct(&[field(3, 32767, Text), field(3, 32767, Text), field(5, 32767, Text)])),
+            ),
+        ],
+    },
+    // SyncGroupRequest
+    Schema {
+        key: 14,
+        flexible: 4,
+        fields: &[
+            field(0, 32767, Text),
+            field(0, 32767, Fixed(4)),
+            field(0, 32767, Text),
+            field(3, 32767, Text),
+            field(5, 32767, Text),
+            field(5, 32767, Text),
+            field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Blob)]))),
+        ],
+    },
+    // DescribeGroupsRequest
+    Schema { key: 15, flexible: 5, fields: &[field(0, 32767, Array(&Text)), field(3, 32767, Fixed(1))] },
+    // ListGroupsRequest
+    Schema { key: 16, flexible: 3, fields: &[field(4, 32767, Array(&Text)), field(5, 32767, Array(&Text))] },
     // ApiVersionsRequest
     Schema { key: 18, flexible: 3, fields: &[field(3, 32767, Text), field(3, 32767, Text)] },
     // CreateTopicsRequest
@@ -251,6 +367,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(0, 32767, Fixed(1)),
         ],
     },
+    // DeleteGroupsRequest
+    Schema { key: 42, flexible: 2, fields: &[field(0, 32767, Array(&Text))] },
     // ElectLeadersRequest
     Schema {
         key: 43,
@@ -259,6 +377,22 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(1, 32767, Fixed(1)),
             field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Array(&Fixed(4)))]))),
             field(0, 32767, Fixed(4)),
+        ],
+    },
+    // OffsetDeleteRequest
+    Schema {
+        key: 47,
+        flexible: 32767,
+        fields: &[
+            field(0, 32767, Text),
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Text),
+                    field(0, 32767, Array(&Struct(&[field(0, 32767, Fixed(4))]))),
+                ])),
+            ),
         ],
     },
     // DescribeClusterRequest

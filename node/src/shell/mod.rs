@@ -563,6 +563,7 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         stop_ms: config.stop_ms,
         workers: config.workers,
         dead_after_ms: config.dead_after_ms,
+        groups: config.groups.clone(),
         moves_at_once: config.moves_at_once,
         prefer_after_ms: config.leader_return_ms,
         scrub: ScrubConfig {

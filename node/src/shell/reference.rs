@@ -17,7 +17,7 @@ Made by `rafka-node reference > docs/configuration.md`; a test fails when this p
 Every flag `--some-key` is also the variable `RAFKA_SOME_KEY` and the key `some-key` of the TOML file that `--config` names. The first
 of these that has a value wins: the flag, the variable, the file, the default. An unknown key or a value that is not allowed is refused at the
 start, with its name and what may stand there. `rafka-node --help` prints the same. Values that must agree on all nodes are those of
-*Topics*, *Advanced* and the token.
+*Topics*, *Groups*, *Advanced* and the token.
 
 ```toml
 # /etc/rafka/node.toml, for: rafka-node --config /etc/rafka/node.toml

@@ -78,6 +78,44 @@ pub fn plan_topic(
     random: [u8; 16],
 ) -> Result<Plan, Refusal> {
     check_name(&request.name)?;
+    plan_named(request, view, live, defaults, random)
+}
+
+/// The same for a topic of the broker's own, whose old records go by compaction and never by age.
+///
+/// # Errors
+///
+/// [`Refusal`], with Kafka's error code.
+pub fn plan_internal(
+    name: &str,
+    partitions: i32,
+    view: &View,
+    live: &BTreeSet<NodeId>,
+    defaults: &Defaults,
+    random: [u8; 16],
+) -> Result<Plan, Refusal> {
+    let configs = [("retention.ms", "-1"), ("segment.bytes", "104857600")];
+    let request = CreateTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: -1,
+        assignment: Vec::new(),
+        configs: configs.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))).to_vec(),
+    };
+    let mut plan = plan_named(&request, view, live, defaults, random)?;
+    if let Command::CreateTopic { configs, .. } = &mut plan.command {
+        configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    }
+    Ok(plan)
+}
+
+fn plan_named(
+    request: &CreateTopic,
+    view: &View,
+    live: &BTreeSet<NodeId>,
+    defaults: &Defaults,
+    random: [u8; 16],
+) -> Result<Plan, Refusal> {
     check_collision(&request.name, view)?;
     let set = configs::check_topic(&request.configs)
         .map_err(|message| Refusal::new(ErrorCode::InvalidConfig, message))?;

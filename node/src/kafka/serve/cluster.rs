@@ -1,4 +1,4 @@
-//! ApiVersions 0-4, FindCoordinator 0-6, InitProducerId 0-5, DescribeConfigs 1-4, DescribeCluster 0-2.
+//! ApiVersions 0-4, InitProducerId 0-5, DescribeConfigs 1-4, DescribeCluster 0-2.
 
 use bytes::Bytes;
 use kafka_protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -9,8 +9,6 @@ use kafka_protocol::messages::describe_configs_request::{DescribeConfigsRequest,
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
 };
-use kafka_protocol::messages::find_coordinator_request::FindCoordinatorRequest;
-use kafka_protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 use kafka_protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
 use kafka_protocol::messages::{BrokerId, ProducerId};
@@ -22,8 +20,6 @@ use crate::core::request::{
     Broker, ConfigEntry, ConfigResource, ConfigResult, MetadataResult, MetadataTopics, Request, Response,
 };
 
-const NO_GROUPS: &str = "consumer groups are not served yet: assign partitions by hand";
-const NO_TRANSACTIONS: &str = "transactions are not served yet: produce without a transactional.id";
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 const SOURCE_TOPIC: i8 = 1;
@@ -53,31 +49,6 @@ fn api_version(api: Api) -> ApiVersion {
         .with_api_key(api.key())
         .with_min_version(api.first_advertised())
         .with_max_version(api.versions().1)
-}
-
-pub(super) fn find_coordinator(body: Body<'_>) -> Result<Step, CloseReason> {
-    let request: FindCoordinatorRequest = body.decode()?;
-    let version = body.version();
-    let code = ErrorCode::CoordinatorNotAvailable.code();
-    let reason = StrBytes::from_static_str(if request.key_type == 1 { NO_TRANSACTIONS } else { NO_GROUPS });
-    let message = if version >= 4 {
-        let coordinators = request.coordinator_keys.into_iter().map(|key| {
-            Coordinator::default()
-                .with_key(key)
-                .with_node_id(BrokerId(-1))
-                .with_port(-1)
-                .with_error_code(code)
-                .with_error_message(Some(reason.clone()))
-        });
-        FindCoordinatorResponse::default().with_coordinators(coordinators.collect())
-    } else {
-        FindCoordinatorResponse::default()
-            .with_error_code(code)
-            .with_error_message(Some(reason).filter(|_| version >= 1))
-            .with_node_id(BrokerId(-1))
-            .with_port(-1)
-    };
-    Ok(Step::Frame(response(body.header, version, &message)?))
 }
 
 pub(super) fn decode_init_producer_id(body: Body<'_>) -> Result<Step, CloseReason> {

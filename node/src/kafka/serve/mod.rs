@@ -7,6 +7,9 @@
 mod api;
 mod cluster;
 mod fetch;
+mod group_admin;
+mod group_offsets;
+mod groups;
 mod growth;
 mod guide;
 mod offsets;
@@ -32,6 +35,7 @@ use super::bounds::{self, BoundsError, Schema};
 use super::limits::Limits;
 use super::sessions::{Opening, Sessions, Ticket};
 use crate::core::error::ErrorCode;
+use crate::core::groups::api::GroupResponse;
 use crate::core::request::{
     Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult, DeleteTopicResult, EpochResult,
     FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult, ProduceResult, Request, Response,
@@ -220,7 +224,17 @@ fn decode(
         Api::InitProducerId => cluster::decode_init_producer_id(body)?,
         Api::DescribeConfigs => cluster::decode_describe_configs(body)?,
         Api::DescribeCluster => cluster::decode_describe_cluster(body)?,
-        Api::FindCoordinator => cluster::find_coordinator(body)?,
+        Api::FindCoordinator => groups::find_coordinator(body)?,
+        Api::OffsetCommit => group_offsets::decode_commit(body)?,
+        Api::OffsetFetch => group_offsets::decode_fetch(body)?,
+        Api::OffsetDelete => group_offsets::decode_delete(body)?,
+        Api::JoinGroup => groups::decode_join(body)?,
+        Api::Heartbeat => groups::decode_heartbeat(body)?,
+        Api::LeaveGroup => groups::decode_leave(body)?,
+        Api::SyncGroup => groups::decode_sync(body)?,
+        Api::DescribeGroups => group_admin::decode_describe(body)?,
+        Api::ListGroups => group_admin::decode_list(body)?,
+        Api::DeleteGroups => group_admin::decode_delete(body)?,
         Api::ApiVersions => cluster::api_versions(body)?,
     };
     Ok(match step {
@@ -394,7 +408,39 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
         (Api::InitProducerId, Response::InitProducerId { error, producer_id, producer_epoch }, _) => {
             cluster::encode_init_producer_id(header, error, producer_id, producer_epoch)
         }
+        (_, Response::Group(answer), _) => encode_group(header, answer, brokers),
         (api, ..) => Err(EncodeError::Mismatch { api }),
+    }
+}
+
+fn encode_group(header: &Header, answer: GroupResponse, brokers: &[Broker]) -> Result<Bytes, EncodeError> {
+    match (header.api, answer) {
+        (Api::FindCoordinator, GroupResponse::FindCoordinator { coordinators }) => {
+            groups::encode_coordinators(header, coordinators, brokers)
+        }
+        (Api::JoinGroup, GroupResponse::Join(joined)) => groups::encode_join(header, joined),
+        (Api::SyncGroup, GroupResponse::Sync(synced)) => groups::encode_sync(header, synced),
+        (Api::Heartbeat, GroupResponse::Heartbeat(error)) => groups::encode_heartbeat(header, error),
+        (Api::LeaveGroup, GroupResponse::Leave { error, members }) => {
+            groups::encode_leave(header, error, members)
+        }
+        (Api::OffsetCommit, GroupResponse::CommitOffsets { partitions }) => {
+            group_offsets::encode_commit(header, partitions)
+        }
+        (Api::OffsetFetch, GroupResponse::FetchOffsets { groups }) => {
+            group_offsets::encode_fetch(header, groups)
+        }
+        (Api::OffsetDelete, GroupResponse::DeleteOffsets { error, partitions }) => {
+            group_offsets::encode_delete(header, error, partitions)
+        }
+        (Api::DescribeGroups, GroupResponse::Describe { groups }) => {
+            group_admin::encode_describe(header, groups)
+        }
+        (Api::ListGroups, GroupResponse::List { error, groups }) => {
+            group_admin::encode_list(header, error, groups)
+        }
+        (Api::DeleteGroups, GroupResponse::Delete { groups }) => group_admin::encode_delete(header, groups),
+        (api, _) => Err(EncodeError::Mismatch { api }),
     }
 }
 

@@ -13,6 +13,8 @@ use crate::kafka::batch::tests::{sound, with};
 
 #[path = "everyday.rs"]
 mod everyday;
+#[path = "group_tests.rs"]
+mod groups_in_every_version;
 #[path = "hostile.rs"]
 mod hostile;
 
@@ -626,24 +628,6 @@ fn describe_cluster_in_every_version() {
 }
 
 #[test]
-fn find_coordinator_is_honest_in_every_version() {
-    for version in versions(Api::FindCoordinator) {
-        let key = StrBytes::from_static_str("group");
-        let body = match version {
-            4.. => FindCoordinatorRequest::default().with_coordinator_keys(vec![key]),
-            _ => FindCoordinatorRequest::default().with_key(key),
-        };
-        let response = at_once(version, &body);
-        let (code, message) = match version {
-            4.. => (response.coordinators[0].error_code, response.coordinators[0].error_message.clone()),
-            _ => (response.error_code, response.error_message),
-        };
-        assert_eq!(code, ErrorCode::CoordinatorNotAvailable.code());
-        assert_eq!(message.is_some_and(|text| text.contains("not served yet")), version >= 1);
-    }
-}
-
-#[test]
 fn api_versions_are_the_truth() {
     for version in versions(Api::ApiVersions) {
         let response = at_once(version, &ApiVersionsRequest::default());
@@ -681,7 +665,7 @@ fn versions_that_are_not_served() {
             assert!(matches!(decoded, Decoded::Close(CloseReason::Version { .. })), "{api:?} {version}");
         }
     }
-    for key in [-1, 11, 9_999] {
+    for key in [-1, 68, 9_999] {
         let decoded = decode_request(bare(key, 0), &limits);
         assert!(matches!(decoded, Decoded::Close(CloseReason::UnknownApi { .. })), "{key}");
     }
