@@ -89,6 +89,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Seen, &'static str> {
     Ok(Seen { id, stamp: (stamp.id >= 0).then_some(stamp), count, crc })
 }
 
+/// Number of records of a batch, whoever made it.
+pub(crate) fn count(bytes: &[u8]) -> u32 {
+    field(bytes, 57).map_or(1, u32::from_be_bytes)
+}
+
 /// Digest of what a broker must not change: all but base offset, length and leader epoch.
 pub(crate) fn digest(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes.get(16..).unwrap_or_default())

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use mesh::raft::{EntryKind, Index, Term};
+use node::core::groups::is_internal;
 use node::core::metadata::{Founding, PartitionKey};
 
 use super::descriptors::Descriptors;
@@ -111,6 +112,11 @@ impl Ledger {
         self.logs[group.at()].key
     }
 
+    /// Whether a group is a partition that the nodes themselves write to.
+    pub(crate) fn is_internal(&self, group: Group) -> bool {
+        self.descriptors.topic_name(self.key(group).topic).is_some_and(is_internal)
+    }
+
     /// All groups met so far.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (PartitionKey, Group)> + '_ {
         self.groups.iter().map(|(key, group)| (*key, *group))
@@ -189,7 +195,7 @@ impl Ledger {
             return if *known == shown { Ok(None) } else { Err(self.changed(fact, index, known, &shown)) };
         }
         self.follows(fact, index, &shown)?;
-        let seen = if shown.is_records() {
+        let seen = if shown.is_records() && !self.is_internal(group) {
             let broken = |why| Violation {
                 check: NAME,
                 what: format!(

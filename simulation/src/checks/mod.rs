@@ -7,6 +7,7 @@ mod changes;
 mod created;
 mod deletions;
 mod descriptors;
+mod groups;
 mod leaders;
 mod ledger;
 mod majority;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 
 use mesh::raft::{Index, LogStart, Membership, ReplicaId, Term};
 use node::core::Standing;
+use node::core::groups::api::{GroupRequest, GroupResponse};
 use node::core::message::PeerMessage;
-use node::core::request::{Acks, StoredBatch};
+use node::core::request::{Acks, RequestId, StoredBatch};
 
 use crate::batch::{BatchId, Seen};
 
@@ -190,6 +192,19 @@ pub(crate) trait Check {
         Ok(())
     }
 
+    /// A request about consumer groups reaches a node.
+    fn group_asked(&mut self, _id: RequestId, _request: &GroupRequest) {}
+
+    /// A node answers it.
+    fn group_answered(
+        &mut self,
+        _id: RequestId,
+        _request: &GroupRequest,
+        _response: &GroupResponse,
+    ) -> Verdict {
+        Ok(())
+    }
+
     /// A log was read from its start to its end after everything healed: `read` in order, from `log_start` to `end`.
     fn full_read(&mut self, _ledger: &Ledger, _group: Group, _log_start: i64, _end: i64) -> Verdict {
         Ok(())
@@ -202,6 +217,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(changes::Changes::default()),
         Box::new(created::Created),
         Box::new(deletions::Deletions),
+        Box::new(groups::Groups::default()),
         Box::new(leaders::Leaders::default()),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),

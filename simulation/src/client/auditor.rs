@@ -96,7 +96,7 @@ impl Auditor {
             Response::Fetch { partitions } => match partitions.first() {
                 Some(part) if part.error == ErrorCode::None => {
                     if let Some(last) = part.batches.last() {
-                        let count = crate::batch::read(&last.bytes).map_or(1, |seen| seen.count);
+                        let count = crate::batch::count(&last.bytes);
                         task.next = last.base_offset + i64::from(count);
                     }
                 }

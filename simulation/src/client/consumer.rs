@@ -113,7 +113,7 @@ impl Consumer {
                 position.start = result.log_start_offset;
                 position.end = result.high_watermark;
                 if let Some(last) = result.batches.last() {
-                    let count = crate::batch::read(&last.bytes).map_or(1, |seen| seen.count);
+                    let count = crate::batch::count(&last.bytes);
                     position.next = Some(last.base_offset + i64::from(count));
                 }
             }

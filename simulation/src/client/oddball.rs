@@ -298,6 +298,7 @@ fn errors(response: &Response) -> Vec<ErrorCode> {
         Response::CreatePartitions { topics } => topics.iter().map(|topic| topic.error).collect(),
         Response::DeleteRecords { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::ElectLeaders { partitions } => partitions.iter().map(|part| part.error).collect(),
+        Response::Group(answer) => answer.errors(),
         Response::DescribeLogDirs(_) => Vec::new(),
     }
 }

@@ -7,6 +7,7 @@
 mod clients;
 mod crashes;
 mod elections;
+mod groups;
 mod logs;
 mod membership;
 mod moves;
@@ -199,6 +200,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(topics::Topics::default()),
         Box::new(workers::Workers),
         Box::new(clients::Clients::default()),
+        Box::new(groups::Groups::default()),
     ]
 }
 

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use node::core::NodeConfig;
 use storage::StoreConfig;
 
-use crate::client::{ConsumerProfile, ProducerProfile};
+use crate::client::{ConsumerProfile, MemberProfile, ProducerProfile};
 use crate::fault::{self, Class, Fault, Planned};
 use crate::network::LinkProfile;
 use crate::queue::{Micros, SECOND};
@@ -18,6 +18,7 @@ use crate::random::Random;
 mod churn;
 mod damage;
 mod elastic;
+mod groups;
 mod mixed;
 mod outages;
 mod pieces;
@@ -27,8 +28,16 @@ mod steady;
 use pieces::Needs;
 
 /// The scenarios by name. The first is the default, and the one in which mutants must be caught.
-pub const KINDS: [Kind; 7] =
-    [mixed::KIND, steady::KIND, elastic::KIND, churn::KIND, outages::KIND, splits::KIND, damage::KIND];
+pub const KINDS: [Kind; 8] = [
+    mixed::KIND,
+    steady::KIND,
+    elastic::KIND,
+    churn::KIND,
+    groups::KIND,
+    outages::KIND,
+    splits::KIND,
+    damage::KIND,
+];
 
 /// A named scenario: what the general draw chooses from, and what is changed after it.
 #[derive(Clone, Copy)]
@@ -160,6 +169,8 @@ pub(crate) struct Scenario {
     pub(crate) topic_churn: Option<Micros>,
     pub(crate) producers: Vec<ProducerProfile>,
     pub(crate) consumers: Vec<ConsumerProfile>,
+    /// Of consumer groups.
+    pub(crate) members: Vec<MemberProfile>,
     /// How often somebody asks for what makes no sense.
     pub(crate) odd: Option<Micros>,
     /// Whether somebody deletes records and gives topics more partitions.
@@ -210,6 +221,7 @@ impl Scenario {
             joins,
             producers: pieces::producers(random),
             consumers: pieces::consumers(random),
+            members: Vec::new(),
             odd: pieces::odd(&mut Random::of(seed, "odd"), &mut traits),
             care: pieces::care(&mut Random::of(seed, "care"), damage, &mut traits),
             operator: pieces::operator(&mut Random::of(seed, "operator"), &mut traits),
@@ -217,6 +229,12 @@ impl Scenario {
             faults,
             traits,
         };
+        let groups = &mut Random::of(seed, "groups");
+        if groups.percent(30) {
+            scenario.members = pieces::members(groups);
+            pieces::groups(groups, &mut scenario.node);
+            scenario.traits.push(format!("{} members of groups", scenario.members.len()));
+        }
         (kind.bend)(&mut scenario, &mut Random::of(seed, kind.name));
         scenario
     }

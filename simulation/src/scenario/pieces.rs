@@ -6,7 +6,7 @@ use node::core::request::Acks;
 use storage::StoreConfig;
 
 use super::{CALM, Care, ClockProfile, Directory, DiskProfile, STABLE, TopicPlan};
-use crate::client::{ConsumerProfile, ProducerProfile};
+use crate::client::{ConsumerProfile, MemberProfile, ProducerProfile};
 use crate::network::LinkProfile;
 use crate::queue::{MS, Micros, SECOND};
 use crate::random::Random;
@@ -266,4 +266,26 @@ pub(super) fn consumers(random: &mut Random) -> Vec<ConsumerProfile> {
         seek_percent: *random.pick(&[2, 10, 30]),
     };
     (0..count).map(|_| one()).collect()
+}
+
+/// Members of one or two groups, some of them static.
+pub(super) fn members(random: &mut Random) -> Vec<MemberProfile> {
+    let (groups, count) = (random.within(1, 2), random.within(2, 6));
+    let unsteady_percent = *random.pick(&[1, 4, 10]);
+    let one = |n: u64| MemberProfile {
+        group: format!("group-{}", n % groups),
+        instance: random.percent(30).then(|| format!("instance-{n}")),
+        interval: count * *random.pick(&[40, 80, 200]) * MS,
+        session_timeout_ms: *random.pick(&[1_000, 3_000, 6_000]),
+        rebalance_timeout_ms: *random.pick(&[1_000, 4_000]),
+        unsteady_percent,
+    };
+    (0..count).map(one).collect()
+}
+
+/// How their coordinators are set.
+pub(super) fn groups(random: &mut Random, node: &mut NodeConfig) {
+    node.groups.offsets_partitions = *random.pick(&[1, 2, 3]);
+    node.groups.initial_rebalance_delay_ms = *random.pick(&[0, 100, 1_000]);
+    node.groups.session_timeout_min_ms = 100;
 }

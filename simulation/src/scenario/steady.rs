@@ -28,6 +28,7 @@ fn slow_down(scenario: &mut Scenario) {
     let segment_bytes = 1 << 20;
     scenario.store = StoreConfig { salt: scenario.store.salt, segment_bytes, ..StoreConfig::default() };
     scenario.topic_churn = None;
+    scenario.members.clear();
     scenario.odd = None;
     scenario.care = None;
     scenario.operator = None;

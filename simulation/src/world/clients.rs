@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId};
 use node::core::Input;
 use node::core::error::ErrorCode;
+use node::core::groups::api::GroupRequest;
 use node::core::metadata::{PartitionKey, Registration};
 use node::core::request::{Acks, Request, RequestId, Response, TopicId, TopicRef};
 
@@ -15,7 +16,7 @@ use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
 use crate::client::{
-    Actor, Admin, Caretaker, Consumer, Joiner, Oddball, Operator, Outgoing, Port, Producer, host_of,
+    Actor, Admin, Caretaker, Consumer, Joiner, Member, Oddball, Operator, Outgoing, Port, Producer, host_of,
 };
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
@@ -44,6 +45,9 @@ impl Client {
         }
         for profile in &scenario.consumers {
             actors.push(Box::new(Consumer::new(profile.clone(), start)));
+        }
+        for profile in &scenario.members {
+            actors.push(Box::new(Member::new(profile.clone(), start)));
         }
         if let Some(interval) = scenario.odd {
             actors.push(Box::new(Oddball::new(interval, start + 1_000 * MS)));
@@ -76,6 +80,7 @@ enum Asked {
         parts: Vec<(i64, bool)>,
     },
     Delete,
+    Group(Box<GroupRequest>),
     /// A machine wants in; what it will be told.
     Join {
         registration: Registration,
@@ -105,6 +110,7 @@ impl Asked {
                 Self::List { parts: partitions.iter().map(|p| (p.timestamp, sure(&p.topic))).collect() }
             }
             Request::DeleteRecords { .. } => Self::Delete,
+            Request::Group(request) => Self::Group(Box::new(request.clone())),
             Request::RegisterNode(registration) => {
                 Self::Join { registration: registration.clone(), admitted: None }
             }
@@ -215,6 +221,9 @@ impl World {
         pending.state = State::AtNode;
         pending.life = self.hosts[host].life;
         let Some(request) = pending.request.take() else { return Ok(()) };
+        if let Request::Group(request) = &request {
+            self.checks.iter_mut().for_each(|check| check.group_asked(id, request));
+        }
         self.step(host, Input::Request { id, request })
     }
 
@@ -317,6 +326,11 @@ impl World {
             self.tell(Some(host), || text);
         }
         self.coverage.see(self.now, &Fact::Answered { id, response: &response });
+        if let (Asked::Group(request), Response::Group(answer)) = (&pending.asked, &response) {
+            for check in &mut self.checks {
+                check.group_answered(id, request, answer)?;
+            }
+        }
         self.judge(host, &pending.asked, &response)?;
         if let (Asked::Join { admitted, .. }, Response::RegisterNode { error: ErrorCode::None, node, .. }) =
             (&mut pending.asked, &response)
