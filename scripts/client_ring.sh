@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real clients against three real nodes: kcat, confluent-kafka (Python) and Kafka's own Java tools, without groups. Records from
+# Real clients against three real nodes: kcat, confluent-kafka (Python) and Kafka's own Java tools, with and without groups. Records from
 # 0 bytes to 5 MB, every codec, null keys and values, headers, fetches from inside a batch; wrong nodes asked, wrong directories refused.
 #
 #   scripts/client_ring.sh [PART OF A CASE'S NAME..]

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import ElectionType
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
+import groups
 import mesh
 import wire
 import workload
@@ -532,6 +533,10 @@ def _(ring):
     ring.send(topic, [(0, None, b"more", None)])
     target.start(stopped)
     target.ready(stopped)
+
+
+for name, check in groups.CHECKS.items():
+    case(name)(lambda ring, check=check: check(ring, same))
 
 
 def refused(target, i, words, data_dir, arguments, ports=None):
