@@ -1,5 +1,7 @@
 //! One Raft step of one replica, and carrying out what it wants: writes, messages, commits, changes of role.
 
+use std::sync::Arc;
+
 use mesh::raft::{self, Effects, EntryKind, Index, Input, Message, ReplicaId, Role, WriteBatch};
 use storage::{Disk, LogId, Sequence, Write, WriteError};
 
@@ -267,7 +269,8 @@ impl<D: Disk> Node<D> {
             && let Some(leader) = replica.leader()
         {
             let term = replica.term();
-            self.learn_leader(LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new() });
+            let info = LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new() };
+            self.learn_leader(info.into());
         }
         self.wake_fetches(log);
     }
@@ -276,9 +279,14 @@ impl<D: Disk> Node<D> {
     pub(crate) fn announce(&mut self, log: LogId) {
         let Some(info) = self.leader_info(log) else { return };
         self.out.push(Effect::Publish(info.clone()));
-        for to in self.peers() {
-            let message = PeerMessage::Leaders(vec![info.clone()]);
-            self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+        let info = Arc::new(info);
+        if self.is_large() {
+            self.gather_lead(log);
+        } else {
+            for to in self.peers() {
+                let message = PeerMessage::Leaders(vec![info.clone()]);
+                self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
+            }
         }
         self.learn_leader(info);
     }
@@ -292,15 +300,14 @@ impl<D: Disk> Node<D> {
     }
 
     /// Merges a hint about a leader: the newer term wins, a leader's own word over hearsay.
-    pub(crate) fn learn_leader(&mut self, info: LeaderInfo) {
+    pub(crate) fn learn_leader(&mut self, info: Arc<LeaderInfo>) {
         let known = self.leaders.get(&info.key).map(|known| (known.term, known.leader));
         let moved = known.is_none_or(|known| known < (info.term, info.leader));
         let shard = info.key.as_shard().filter(|_| moved);
-        match self.leaders.get_mut(&info.key) {
+        match self.leaders.get(&info.key) {
             Some(known) if known.term > info.term => {}
             Some(known) if known.term == info.term && info.in_sync.is_empty() => {}
-            Some(known) => *known = info,
-            None => _ = self.leaders.insert(info.key, info),
+            Some(_) | None => self.leaders.insert(info),
         }
         if let Some(shard) = shard {
             self.resend_to(shard);

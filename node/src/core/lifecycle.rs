@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh::liveness;
 use mesh::raft::{EntryKind, HardState, Index, Input, Membership, NodeId, ReplicaEpoch, ReplicaId, Term};
 use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
-use super::message::{PeerMessage, Stream};
+use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::lifecycle::{
     Action, LocalReplica, Report, Standing, decide, is_as_desired, next_change, replaced,
 };
@@ -94,7 +95,10 @@ impl<D: Disk> Node<D> {
     /// The regular look, for what was lost on the way or never told: at whatever is not yet as it should be, and at a share of the rest.
     pub(crate) fn reconcile(&mut self) {
         self.set_timer(after_ms(self.now.mono, self.config.reconcile_ms), Timer::Reconcile);
-        ShardId::all().for_each(|shard| self.poll_shard(shard));
+        match self.is_large() {
+            true => self.compare_notes(),
+            false => ShardId::all().for_each(|shard| self.poll_shard(shard)),
+        }
         let mut keys = self.unsettled.clone();
         keys.extend(self.next_share());
         self.reconcile_keys(keys);
@@ -115,13 +119,14 @@ impl<D: Disk> Node<D> {
 
     /// The next of all partitions that are here, or should be. Who leads the replicas among them is told again.
     fn next_share(&mut self) -> BTreeSet<PartitionKey> {
-        let mut keys: BTreeSet<PartitionKey> = self.by_key.keys().copied().collect();
-        keys.extend(self.view.desired_on(self.identity.node).map(|descriptor| descriptor.key));
-        let most = (keys.len() / LOOKS_PER_ROUND).max(SHARE_MIN);
-        let share: BTreeSet<PartitionKey> = match self.looked_at {
-            Some(last) => keys.range((Bound::Excluded(last), Bound::Unbounded)).take(most).copied().collect(),
-            None => keys.into_iter().take(most).collect(),
-        };
+        let most = (self.by_key.len() / LOOKS_PER_ROUND).max(SHARE_MIN);
+        let from = self.looked_at.map_or(Bound::Unbounded, Bound::Excluded);
+        let here = self.by_key.range((from, Bound::Unbounded)).map(|(key, _)| *key).take(most);
+        let wanted = self.view.mine_after(self.looked_at).take(most);
+        let mut share: BTreeSet<PartitionKey> = here.chain(wanted).collect();
+        while share.len() > most {
+            share.pop_last();
+        }
         self.looked_at = share.last().copied().filter(|_| share.len() == most);
         self.announce_again(&share);
         share
@@ -487,7 +492,17 @@ impl<D: Disk> Node<D> {
     }
 
     fn announce_again(&mut self, keys: &BTreeSet<PartitionKey>) {
-        let infos: Vec<_> = keys.iter().filter_map(|key| self.leader_info(*self.by_key.get(key)?)).collect();
+        let infos = keys.iter().filter_map(|key| self.leader_info(*self.by_key.get(key)?)).map(Arc::new);
+        let infos: Vec<Arc<LeaderInfo>> = infos.collect();
+        if self.is_large() {
+            // What was lost is found by comparing; here is only what changed without a word.
+            let changed = |info: &Arc<LeaderInfo>| self.leaders.get(&info.key) != Some(&**info);
+            for info in infos.into_iter().filter(changed).collect::<Vec<_>>() {
+                self.by_key.get(&info.key).copied().into_iter().for_each(|log| self.gather_lead(log));
+                self.learn_leader(info);
+            }
+            return;
+        }
         if infos.is_empty() {
             return;
         }
@@ -500,7 +515,11 @@ impl<D: Disk> Node<D> {
 
     /// A peer is live: it may be new, and know nothing yet.
     pub(crate) fn announce_all_to(&mut self, to: NodeId) {
-        let infos: Vec<_> = self.partitions.keys().filter_map(|log| self.leader_info(*log)).collect();
+        if self.is_large() {
+            return;
+        }
+        let infos = self.partitions.keys().filter_map(|log| self.leader_info(*log)).map(Arc::new);
+        let infos: Vec<Arc<LeaderInfo>> = infos.collect();
         if !infos.is_empty() {
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message: PeerMessage::Leaders(infos) });
         }

@@ -1,5 +1,7 @@
 //! What nodes say to each other. Encoded with bincode between nodes of neighbouring versions only; nothing of it is stored.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mesh::life::Life;
 use mesh::liveness::Heartbeat;
@@ -7,7 +9,7 @@ use mesh::raft::{Message, NodeId, ReplicaId, Term};
 use serde::{Deserialize, Serialize};
 
 use super::metadata::lifecycle::Report;
-use super::metadata::{Outcome, PartitionKey};
+use super::metadata::{EncodedUpdate, Outcome, PartitionKey};
 
 /// The stream a message travels on, by urgency: control is never behind bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ pub enum PeerMessage {
     /// Node-level liveness.
     Heartbeat(Heartbeat),
     /// Who leads what, as far as the sender leads it itself.
-    Leaders(Vec<LeaderInfo>),
+    Leaders(#[serde(with = "shared")] Vec<Arc<LeaderInfo>>),
     /// "This is what I know of your shard": asks its leader for what is newer.
     ShardPoll {
         /// Shard number.
@@ -45,8 +47,8 @@ pub enum PeerMessage {
         /// Version the sender holds, 0 for none.
         version: u64,
     },
-    /// What changed in a shard: an encoded [`ShardUpdate`](super::metadata::ShardUpdate).
-    ShardUpdate(Bytes),
+    /// What changed in a shard.
+    ShardUpdate(EncodedUpdate),
     /// A command for a metadata shard, sent to the node believed to lead it.
     Forward {
         /// Chosen by the sender.
@@ -95,6 +97,85 @@ pub enum PeerMessage {
     },
     /// A message of [`mesh::swim`], whose bytes it checks itself.
     Swim(Bytes),
+    /// News for the receiver, which passes them on to these. See [`gossip`](super::gossip) for this and what follows.
+    PassOn {
+        /// What is new.
+        news: News,
+        /// Who shall have it too.
+        to: Vec<NodeId>,
+    },
+    /// What the sender knows.
+    Notes {
+        /// The version of each shard.
+        versions: Vec<u64>,
+        /// A sum over the leaders of each shard's partitions, and how many of them it knows.
+        leaders: Vec<(u64, u32)>,
+    },
+    /// Some of these versions are newer than those of the receiver.
+    Known {
+        /// The version of each shard.
+        versions: Vec<u64>,
+    },
+    /// The sums over a shard's leaders differ: here is one for each of 64 buckets of them.
+    LeaderBuckets {
+        /// Shard number.
+        shard: u32,
+        /// A sum for each bucket.
+        buckets: Vec<u64>,
+    },
+    /// What the sender knows of the buckets that differ: asks for what is newer.
+    LeadersOf {
+        /// Shard number.
+        shard: u32,
+        /// A bit for each bucket.
+        buckets: u64,
+        /// All that the sender knows of them.
+        #[serde(with = "shared")]
+        known: Vec<Arc<LeaderInfo>>,
+    },
+    /// A process that was not told of a shard by its leader asks it for what is newer than this, or for the word that nothing is.
+    ShardAsk {
+        /// Shard number.
+        shard: u32,
+        /// Version the sender holds, 0 for none.
+        version: u64,
+    },
+    /// That word.
+    ShardCurrent {
+        /// Shard number.
+        shard: u32,
+        /// The newest version.
+        version: u64,
+    },
+}
+
+/// What is passed on from node to node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum News {
+    /// Who leads what, by the leaders' own word.
+    Leaders(#[serde(with = "shared")] Vec<Arc<LeaderInfo>>),
+    /// What changed in a shard.
+    Shard(EncodedUpdate),
+}
+
+/// Shared values as if each were the message's own.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        all: &[Arc<T>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(all.iter().map(|one| &**one))
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Arc<T>>, D::Error> {
+        Ok(Vec::<T>::deserialize(deserializer)?.into_iter().map(Arc::new).collect())
+    }
 }
 
 /// Who leads a partition.

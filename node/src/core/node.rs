@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use mesh::life::{Life, Lives};
 use mesh::liveness::Liveness;
 use mesh::raft::{
@@ -13,14 +12,14 @@ use storage::{Commit, Disk, LogId, Recovered, Sequence, Store, Write};
 
 use super::company::Company;
 use super::fetch::FetchCall;
+use super::gossip::Gossip;
 use super::groups::GroupConfig;
+use super::leaders::Leaders;
 use super::lifecycle::{FOUNDED, log_meta};
 use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::configs::{BrokerSettings, Defaults};
 use super::metadata::lifecycle::Standing;
-use super::metadata::{
-    FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, SHARDS, ShardId, ShardUpdate, View,
-};
+use super::metadata::{FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, SHARDS, ShardId, View};
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
 use super::request::{Request, RequestId, Response};
@@ -69,6 +68,8 @@ pub struct NodeConfig {
     pub scrub: ScrubConfig,
     /// Bounds and delays of consumer groups.
     pub groups: GroupConfig,
+    /// In a mesh of up to so many nodes each tells its news to all others itself; in a larger one they are passed on.
+    pub direct_nodes_max: usize,
 }
 
 impl Default for NodeConfig {
@@ -92,6 +93,7 @@ impl Default for NodeConfig {
             prefer_after_ms: 30_000,
             scrub: ScrubConfig::default(),
             groups: GroupConfig::default(),
+            direct_nodes_max: 32,
         }
     }
 }
@@ -105,8 +107,8 @@ pub struct Setup {
     pub registration: Registration,
     /// Recorded once.
     pub founding: Founding,
-    /// The copy of the metadata view that the shell keeps on disk; one that does not decode is ignored.
-    pub view: Option<Bytes>,
+    /// The copy of the metadata view that the shell keeps on disk, if there is one that decodes.
+    pub view: Option<View>,
     /// Of all random choices (election jitter).
     pub seed: u64,
 }
@@ -138,6 +140,7 @@ pub(crate) enum Timer {
     Liveness,
     Swim,
     Reconcile,
+    News,
     Retention,
     Scrub,
     Groups(LogId),
@@ -188,7 +191,8 @@ pub struct Node<D: Disk> {
     /// Of this process, see [`Life`].
     session: u64,
     /// Who leads what: newest term wins.
-    pub(crate) leaders: BTreeMap<PartitionKey, LeaderInfo>,
+    pub(crate) leaders: Leaders,
+    pub(crate) gossip: Gossip,
     pub(crate) shard_leads: BTreeMap<ShardId, ShardLead>,
     pub(crate) forwarding: Forwarding,
     pub(crate) calls: BTreeMap<RequestId, Call>,
@@ -255,8 +259,8 @@ impl<D: Disk> Node<D> {
         let pace =
             SwimConfig { interval_us: config.liveness.interval_us, timeout_us: config.liveness.timeout_us };
         let swim = Swim::new(node, incarnation, boot, pace, setup.seed.rotate_left(16), now.mono);
-        let view = setup.view.and_then(|bytes| View::decode(&bytes).ok());
-        let view = view.unwrap_or_else(|| View::founded(&setup.founding));
+        let mut view = setup.view.unwrap_or_else(|| View::founded(&setup.founding));
+        view.belongs_to(node);
         let workers = Workers::new(stores, workers);
         let next_log = workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
         let scrub = Scrub::new(now.mono, &config.scrub, setup.seed, next_log);
@@ -277,7 +281,8 @@ impl<D: Disk> Node<D> {
             company: Company::default(),
             lives: Lives::default(),
             session: setup.seed.rotate_left(32),
-            leaders: BTreeMap::new(),
+            leaders: Leaders::default(),
+            gossip: Gossip::default(),
             shard_leads: BTreeMap::new(),
             forwarding: Forwarding::new(setup.identity, boot),
             calls: BTreeMap::new(),
@@ -513,10 +518,7 @@ impl<D: Disk> Node<D> {
             PeerMessage::Swim(bytes) => self.swim_input(mesh::swim::Input::Message { from, bytes }),
             PeerMessage::Leaders(infos) => infos.into_iter().for_each(|info| self.learn_leader(info)),
             PeerMessage::ShardPoll { shard, version } => self.shard_poll(from, shard, version),
-            PeerMessage::ShardUpdate(bytes) => match ShardUpdate::decode(&bytes) {
-                Ok(update) => self.shard_told(from, update),
-                Err(error) => tracing::warn!(%error, from = from.0, "a shard update does not decode"),
-            },
+            PeerMessage::ShardUpdate(update) => self.shard_told(from, &update),
             PeerMessage::Forward { correlation, shard, command } => {
                 self.forwarded(from, correlation, shard, command)
             }
@@ -525,6 +527,15 @@ impl<D: Disk> Node<D> {
             PeerMessage::AskFate { shard, replicas } => self.fate_asked(from, shard, replicas),
             PeerMessage::Fate { wanted, unwanted } => self.fate_told(wanted, unwanted),
             PeerMessage::HandOver { key, to } => self.hand_over_to(key, to),
+            PeerMessage::PassOn { news, to } => self.passed_on(from, news, to),
+            PeerMessage::Notes { versions, leaders } => self.shown_notes(from, &versions, &leaders),
+            PeerMessage::Known { versions } => self.told_versions(&versions),
+            PeerMessage::LeaderBuckets { shard, buckets } => self.shown_buckets(from, shard, &buckets),
+            PeerMessage::LeadersOf { shard, buckets, known } => {
+                self.told_leaders_of(from, shard, buckets, known);
+            }
+            PeerMessage::ShardAsk { shard, version } => self.shard_asked(from, shard, version),
+            PeerMessage::ShardCurrent { shard, version } => self.shard_current(from, shard, version),
         }
     }
 
@@ -591,6 +602,7 @@ impl<D: Disk> Node<D> {
                 Timer::Liveness => self.liveness_input(mesh::liveness::Input::Tick),
                 Timer::Swim => self.swim_due(),
                 Timer::Reconcile => self.reconcile(),
+                Timer::News => self.tell_news(),
                 Timer::Retention => self.retention(),
                 Timer::Scrub => self.scrub_due(),
                 Timer::Groups(log) => self.groups_due(log),

@@ -11,7 +11,7 @@ use storage::{Disk, LogId};
 use super::error::ErrorCode;
 use super::message::{ForwardReply, PeerMessage, Stream};
 use super::metadata::lifecycle::{Repairs, Report};
-use super::metadata::{Command, Merge, Outcome, PartitionKey, ShardId, ShardUpdate};
+use super::metadata::{Command, EncodedUpdate, Merge, Outcome, PartitionKey, ShardId, ShardUpdate};
 use super::node::Node;
 use super::partition::{Applied, Partition, Pending, Waiter};
 use super::request::RequestId;
@@ -260,7 +260,7 @@ impl<D: Disk> Node<D> {
             return;
         };
         let update = shard.update_since(self.view.version(shard.id()));
-        self.shard_update(update);
+        self.shard_update(&update);
     }
 
     /// After a batch of commits: the leader of a shard tells every node what changed.
@@ -270,16 +270,27 @@ impl<D: Disk> Node<D> {
         let (id, version) = (shard.id(), shard.version());
         // A shard that never took a command is known from its leader's first commit on.
         self.hear_own_shard(id);
-        let Some(partition) = self.partitions.get(&log) else { return };
-        let Applied::Shard(shard) = &partition.state else { return };
-        let Some(lead) = self.shard_leads.get_mut(&id).filter(|lead| lead.told < version) else { return };
-        let update = shard.update_since(lead.told);
-        lead.told = version;
-        let bytes: Bytes = update.encode().into();
+        if self.shard_leads.get(&id).is_none_or(|lead| lead.told >= version) {
+            return;
+        }
+        if self.is_large() {
+            return self.gather_shard(id);
+        }
+        let Some(update) = self.news_of_shard(id) else { return };
         for to in self.peers() {
-            let message = PeerMessage::ShardUpdate(bytes.clone());
+            let message = PeerMessage::ShardUpdate(update.clone());
             self.out.push(Effect::Send { to, stream: Stream::Rpc, message });
         }
+    }
+
+    /// What changed in a shard that is led here since it was told last.
+    pub(crate) fn news_of_shard(&mut self, id: ShardId) -> Option<EncodedUpdate> {
+        let log = self.by_key.get(&PartitionKey::of_shard(id))?;
+        let Applied::Shard(shard) = &self.partitions.get(log)?.state else { return None };
+        let lead = self.shard_leads.get_mut(&id).filter(|lead| lead.told < shard.version())?;
+        let update = shard.update_since(lead.told);
+        lead.told = shard.version();
+        Some(EncodedUpdate::of(update))
     }
 
     /// What a shard that this node leads says to the node itself, once it is known to be current.
@@ -337,26 +348,34 @@ impl<D: Disk> Node<D> {
             None => news(self.view.version(id)).then(|| self.view.update_of(id)).flatten(),
         };
         if let Some(update) = update {
-            let message = PeerMessage::ShardUpdate(update.encode().into());
+            let message = PeerMessage::ShardUpdate(EncodedUpdate::of(update));
             self.out.push(Effect::Send { to: from, stream: Stream::Rpc, message });
         }
     }
 
     /// News of a shard from another node.
-    pub(crate) fn shard_told(&mut self, from: NodeId, update: ShardUpdate) {
+    pub(crate) fn shard_told(&mut self, from: NodeId, update: &EncodedUpdate) {
+        let update = match update.decode() {
+            Ok(update) => update,
+            Err(error) => return tracing::warn!(%error, from = from.0, "a shard update does not decode"),
+        };
         let shard = update.shard;
         let by_leader = self.leader_of(PartitionKey::of_shard(shard)) == Some(from);
-        if self.shard_update(update) && by_leader {
+        if self.shard_update(&update) && by_leader {
             self.heard.insert(shard);
         }
     }
 
     /// News of a shard, from whoever holds it: only committed state is in it, and older news change nothing. Says whether the view
     /// has all of it now.
-    fn shard_update(&mut self, update: ShardUpdate) -> bool {
+    fn shard_update(&mut self, update: &ShardUpdate) -> bool {
         let shard = update.shard;
-        match self.view.merge(update) {
-            Merge::Changed { partitions, nodes, .. } => {
+        let by_key = &self.by_key;
+        match self.view.merge_shared(update, |key| by_key.contains_key(&key)) {
+            Merge::Changed { partitions, nodes, topics } => {
+                for topic in topics.into_iter().filter(|topic| self.view.topic(*topic).is_none()) {
+                    self.leaders.remove_topic(topic);
+                }
                 if nodes {
                     self.registry_changed();
                 }

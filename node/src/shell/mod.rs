@@ -66,9 +66,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::core::metadata::Registration;
 use crate::core::metadata::configs::{BrokerSettings, Defaults};
 use crate::core::metadata::endpoint::{endpoints, registered};
+use crate::core::metadata::{Registration, View};
 use crate::core::{Identity, Node, NodeConfig, ScrubConfig, Setup};
 use crate::kafka::NodeHandle;
 use crate::kafka::connection::{Admission, Shared, serve_listener};
@@ -528,7 +528,8 @@ fn setup(
         weight: config.weight,
     };
     let founding = founding_of(&member.record);
-    Ok(Setup { identity, registration, founding, view: member.view.clone(), seed: data_dir::random()? })
+    let view = member.view.as_deref().and_then(|bytes| View::decode(bytes).ok());
+    Ok(Setup { identity, registration, founding, view, seed: data_dir::random()? })
 }
 
 fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeConfig {

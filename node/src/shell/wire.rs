@@ -99,7 +99,8 @@ fn payload_bytes(message: &PeerMessage) -> usize {
             entries.iter().map(|entry| entry.payload.len() + ENTRY_BYTES).sum()
         }
         PeerMessage::Raft { message: raft::Message::Reset { checkpoint, .. }, .. } => checkpoint.1.len(),
-        PeerMessage::ShardUpdate(bytes) | PeerMessage::Forward { command: bytes, .. } => bytes.len(),
+        PeerMessage::ShardUpdate(update) => update.encoded_len(),
+        PeerMessage::Forward { command, .. } => command.len(),
         _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId};
-use node::core::metadata::{Founder, Founding, Registration};
+use node::core::metadata::{Founder, Founding, Registration, View};
 use node::core::{Effect, Identity, Node, NodeConfig, Now, ScrubConfig, Setup};
 use storage::fake::FakeDisk;
 use storage::index::memory::MemoryIndex;
@@ -58,6 +58,7 @@ pub(crate) fn open(
         weight: 1,
     };
     let identity = Identity { node: NodeId(node), incarnation: LIFE };
+    let view = view.as_deref().and_then(|bytes| View::decode(bytes).ok());
     let setup = Setup { identity, registration, founding, view, seed };
     let scrub = ScrubConfig { every_ms: SCRUB_MS, ..ScrubConfig::default() };
     let config = NodeConfig { scrub, ..NodeConfig::default() };

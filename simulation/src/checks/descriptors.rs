@@ -65,7 +65,7 @@ impl Descriptors {
         for change in shard.update_since(before).changes {
             match change {
                 Change::Descriptor(descriptor) => self.name(&descriptor)?,
-                Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name),
+                Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name.clone()),
                 Change::TopicDeleted(_) | Change::Node(_) | Change::Paused(_) => {}
             }
         }

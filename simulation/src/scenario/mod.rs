@@ -18,6 +18,7 @@ use crate::random::Random;
 mod churn;
 mod damage;
 mod elastic;
+mod gossip;
 mod groups;
 mod mixed;
 mod outages;
@@ -28,7 +29,7 @@ mod steady;
 use pieces::Needs;
 
 /// The scenarios by name. The first is the default, and the one in which mutants must be caught.
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     mixed::KIND,
     steady::KIND,
     elastic::KIND,
@@ -37,6 +38,7 @@ pub const KINDS: [Kind; 8] = [
     outages::KIND,
     splits::KIND,
     damage::KIND,
+    gossip::KIND,
 ];
 
 /// A named scenario: what the general draw chooses from, and what is changed after it.

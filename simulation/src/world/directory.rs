@@ -66,7 +66,7 @@ impl World {
         let mut said = Vec::new();
         for _ in 0..count {
             if !self.hints.is_empty() {
-                said.push(self.hint_chance.pick(&self.hints).clone());
+                said.push(self.hint_chance.pick(&self.hints).clone().into());
             }
         }
         let from = self.hint_chance.position(self.hosts.len());

@@ -1,7 +1,7 @@
 //! Steps a node and performs what it wants done.
 
 use mesh::raft::Message;
-use node::core::message::PeerMessage;
+use node::core::message::{News, PeerMessage};
 use node::core::metadata::lifecycle::Report;
 use node::core::{Effect, Input, OLD_COPY};
 use storage::fake::FakeDisk;
@@ -162,7 +162,7 @@ impl World {
         }
         let Some(peer) = self.host_of(to).filter(|peer| *peer != host) else { return Ok(bytes) };
         let life = self.hosts[host].node.as_ref().map(|node| node.life()).unwrap_or_default();
-        let message = Box::new((life, message));
+        let message = Box::new((life, as_received(message)));
         if self.intercept(host, peer, &message) {
             return Ok(bytes);
         }
@@ -262,6 +262,17 @@ impl World {
         self.kill(host, false);
         self.start_later(host, time);
         Ok(())
+    }
+}
+
+/// What travels is bytes: nothing that the sender holds is shared with the receiver.
+fn as_received(message: PeerMessage) -> PeerMessage {
+    match message {
+        PeerMessage::ShardUpdate(update) => PeerMessage::ShardUpdate(update.bare()),
+        PeerMessage::PassOn { news: News::Shard(update), to } => {
+            PeerMessage::PassOn { news: News::Shard(update.bare()), to }
+        }
+        other => other,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId, Time};
-use node::core::metadata::{Founder, Founding, PartitionKey, Registration};
+use node::core::metadata::{Founder, Founding, PartitionKey, Registration, View};
 use node::core::request::RequestId;
 use node::core::workers::needed;
 use node::core::{Effect, Identity, Now};
@@ -234,7 +234,7 @@ impl Host {
             identity: Identity { node: id, incarnation: self.incarnation },
             registration,
             founding: founding.clone(),
-            view: self.view.clone(),
+            view: self.view.as_deref().and_then(|bytes| View::decode(bytes).ok()),
             seed,
         };
         let config = NodeConfig { workers: self.workers, ..config.clone() };

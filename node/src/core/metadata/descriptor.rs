@@ -243,6 +243,9 @@ impl Descriptor {
         if !fenced.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(DecodeError::Invalid);
         }
+        if !(0..TOPIC_PARTITIONS_MAX).contains(&key.partition) {
+            return Err(DecodeError::Invalid);
+        }
         let fenced = fenced.into_iter().collect();
         Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()? })
     }

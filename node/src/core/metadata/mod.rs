@@ -13,7 +13,7 @@
 //! - [`command`]: [`Command`] with `encode`/`decode`; byte table there.
 //! - [`shard`]: [`Shard`]: `founded(shard, &founding)`, `apply(index, &payload) -> Outcome`, `version()`,
 //!   `snapshot()`, `restore(&bytes)`, `update_since(version)`, `confirms_removal(key, triple)`.
-//! - [`update`]: [`ShardUpdate`] (from a shard's replica to any node) with `encode`/`decode`.
+//! - [`update`]: [`ShardUpdate`] (from a shard's replica to any node) with `encode`/`decode`; [`EncodedUpdate`] on its way.
 //! - [`view`]: [`View`]: what a node knows of all shards: `merge(update) -> Merge`, lookups by name, id, key,
 //!   node.
 //! - [`configs`]: topic and broker configs: validation, typed [`configs::TopicConfig`], DescribeConfigs
@@ -49,5 +49,5 @@ pub use descriptor::{
 };
 pub use endpoint::endpoints;
 pub use shard::{Outcome, Shard};
-pub use update::{Change, ShardUpdate};
+pub use update::{Change, EncodedUpdate, ShardUpdate};
 pub use view::{Merge, View};

@@ -4,6 +4,7 @@
 //! time, draws a number or depends on the order of a hash map.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use mesh::raft::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -85,11 +86,11 @@ pub struct Shard {
     id: ShardId,
     version: u64,
     cluster_id: String,
-    topics: BTreeMap<TopicId, Versioned<Topic>>,
+    topics: BTreeMap<TopicId, Versioned<Arc<Topic>>>,
     /// Follows from `topics`.
     names: BTreeMap<String, TopicId>,
-    descriptors: BTreeMap<PartitionKey, Versioned<Descriptor>>,
-    nodes: BTreeMap<NodeId, Versioned<NodeInfo>>,
+    descriptors: BTreeMap<PartitionKey, Versioned<Arc<Descriptor>>>,
+    nodes: BTreeMap<NodeId, Versioned<Arc<NodeInfo>>>,
     next_node: i32,
     /// The latest deletions, oldest first, with their versions.
     deleted: VecDeque<(u64, TopicId)>,
@@ -123,10 +124,10 @@ impl Shard {
                     state: NodeState::Active,
                 };
                 shard.next_node = shard.next_node.max(info.node.0.saturating_add(1));
-                shard.nodes.insert(info.node, Versioned { changed: 0, value: info });
+                shard.nodes.insert(info.node, Versioned { changed: 0, value: info.into() });
             }
             for descriptor in founding.shards() {
-                shard.descriptors.insert(descriptor.key, Versioned { changed: 0, value: descriptor });
+                shard.descriptors.insert(descriptor.key, Versioned { changed: 0, value: descriptor.into() });
             }
         }
         shard
@@ -163,7 +164,7 @@ impl Shard {
 
     /// A topic by id.
     pub fn topic(&self, id: TopicId) -> Option<&Topic> {
-        self.topics.get(&id).map(|topic| &topic.value)
+        self.topics.get(&id).map(|topic| &*topic.value)
     }
 
     /// A topic by name.
@@ -173,17 +174,17 @@ impl Shard {
 
     /// A partition's desired replicas.
     pub fn descriptor(&self, key: PartitionKey) -> Option<&Descriptor> {
-        self.descriptors.get(&key).map(|descriptor| &descriptor.value)
+        self.descriptors.get(&key).map(|descriptor| &*descriptor.value)
     }
 
     /// All descriptors, by key.
     pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
-        self.descriptors.values().map(|descriptor| &descriptor.value)
+        self.descriptors.values().map(|descriptor| &*descriptor.value)
     }
 
     /// The registered nodes; only shard 0 has any.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values().map(|node| &node.value)
+        self.nodes.values().map(|node| &*node.value)
     }
 
     /// Whether a node may delete the data of this triple. Ask the shard's leader, as of a linearizable read:
@@ -243,7 +244,7 @@ impl Shard {
         }
         let known = self.nodes.values().find(|node| node.value.peer_id == registration.peer_id);
         match known.map(|node| node.value.clone()) {
-            Some(info) => self.register_known(info, registration),
+            Some(info) => self.register_known(Arc::unwrap_or_clone(info), registration),
             None => self.register_new(registration),
         }
     }
@@ -296,7 +297,7 @@ impl Shard {
             };
             return refused(ErrorCode::InvalidRequest, message);
         }
-        let present = |node: &&Versioned<NodeInfo>| node.value.state != NodeState::Removed;
+        let present = |node: &&Versioned<Arc<NodeInfo>>| node.value.state != NodeState::Removed;
         let owner = self.nodes.values().filter(present).find(|node| node.value.mesh == registration.mesh);
         if let Some(owner) = owner {
             let message = format!(
@@ -327,8 +328,8 @@ impl Shard {
     }
 
     fn put_node(&mut self, info: NodeInfo) {
-        if self.nodes.get(&info.node).is_none_or(|before| before.value != info) {
-            self.nodes.insert(info.node, Versioned { changed: self.version, value: info });
+        if self.nodes.get(&info.node).is_none_or(|before| *before.value != info) {
+            self.nodes.insert(info.node, Versioned { changed: self.version, value: info.into() });
         }
     }
 
@@ -378,14 +379,14 @@ impl Shard {
         let count = i32::try_from(partitions.len()).expect("may_create bounds the partitions");
         for (partition, replicas) in (0..count).zip(partitions) {
             let key = PartitionKey { topic: id, partition };
-            let value = Descriptor::founded(key, replicas, term_floor);
+            let value = Descriptor::founded(key, replicas, term_floor).into();
             self.descriptors.insert(key, Versioned { changed, value });
         }
         self.floors.remove(&name);
         self.names.insert(name.clone(), id);
         let term_ceiling = term_floor + TERM_SLACK;
         let value = Topic { name, id, partitions: count, configs, term_floor, term_ceiling };
-        self.topics.insert(id, Versioned { changed, value });
+        self.topics.insert(id, Versioned { changed, value: value.into() });
         Outcome::Done
     }
 
@@ -430,11 +431,11 @@ impl Shard {
         let changed = self.version;
         for (partition, replicas) in (from..total).zip(partitions) {
             let key = PartitionKey { topic: id, partition };
-            let value = Descriptor::founded(key, replicas, term_floor);
+            let value = Descriptor::founded(key, replicas, term_floor).into();
             self.descriptors.insert(key, Versioned { changed, value });
         }
         if let Some(topic) = self.topics.get_mut(&id) {
-            topic.value.partitions = total;
+            Arc::make_mut(&mut topic.value).partitions = total;
             topic.changed = changed;
         }
         Outcome::Done
@@ -462,7 +463,7 @@ impl Shard {
             self.descriptors.remove(&key);
         }
         self.names.remove(&topic.value.name);
-        self.floors.insert(topic.value.name, topic.value.term_ceiling);
+        self.floors.insert(topic.value.name.clone(), topic.value.term_ceiling);
         if self.floors.len() > FLOORS_MAX {
             let highest = self.floors.values().copied().max().unwrap_or(0);
             self.floor_of_rest = self.floor_of_rest.max(highest);
@@ -483,8 +484,9 @@ impl Shard {
             if let Some(descriptor) = self.descriptors.get_mut(&PartitionKey { topic, partition }) {
                 known = true;
                 if descriptor.value.creating {
-                    descriptor.value.creating = false;
-                    descriptor.value.epoch += 1;
+                    let value = Arc::make_mut(&mut descriptor.value);
+                    value.creating = false;
+                    value.epoch += 1;
                     descriptor.changed = self.version;
                 }
             }
@@ -495,7 +497,7 @@ impl Shard {
     fn replace(&mut self, key: PartitionKey, old: ReplicaId, new: ReplicaId) -> Outcome {
         let known = self.nodes.get(&new.node).map(|node| node.value.incarnation);
         let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
-        let descriptor = &mut versioned.value;
+        let descriptor = &versioned.value;
         if descriptor.replicas.contains(&new) && !descriptor.replicas.contains(&old) {
             return Outcome::Done;
         }
@@ -529,17 +531,17 @@ impl Shard {
         }
         let mut replicas = descriptor.replicas.clone();
         replicas[at] = new;
-        descriptor.assign(replicas);
+        Arc::make_mut(&mut versioned.value).assign(replicas);
         versioned.changed = self.version;
         Outcome::Done
     }
 
     fn finish(&mut self, key: PartitionKey, old: ReplicaId) -> Outcome {
         let Some(descriptor) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
-        let before = descriptor.value.leaving.len();
-        descriptor.value.leaving.retain(|&replica| replica != old);
-        if descriptor.value.leaving.len() != before {
-            descriptor.value.epoch += 1;
+        if descriptor.value.leaving.contains(&old) {
+            let value = Arc::make_mut(&mut descriptor.value);
+            value.leaving.retain(|&replica| replica != old);
+            value.epoch += 1;
             descriptor.changed = self.version;
         }
         Outcome::Done
@@ -566,7 +568,7 @@ impl Shard {
         if ceiling > topic.value.term_ceiling
             && term > topic.value.term_ceiling.saturating_sub(TERM_SLACK / 2)
         {
-            topic.value.term_ceiling = ceiling;
+            Arc::make_mut(&mut topic.value).term_ceiling = ceiling;
             topic.changed = self.version;
         }
         Outcome::Done

@@ -13,23 +13,28 @@
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
 //! 6 balancing paused bool.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::bytes::{Reader, Writer};
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
 
-/// One changed thing, as it is now.
+/// One changed thing, as it is now. It is shared, not copied: every view of a process may hold it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A topic was created, or changed.
-    Topic(Topic),
+    Topic(Arc<Topic>),
     /// A topic was deleted, and its descriptors with it.
     TopicDeleted(TopicId),
     /// A descriptor is new, or changed.
-    Descriptor(Descriptor),
+    Descriptor(Arc<Descriptor>),
     /// A node registered, or changed.
-    Node(NodeInfo),
+    Node(Arc<NodeInfo>),
     /// Whether replicas are not moved for balance.
     Paused(bool),
 }
@@ -119,17 +124,84 @@ impl ShardUpdate {
         }
         let (from, version, cluster_id) = (r.u64()?, r.u64()?, r.text()?);
         let changes = r.list(1, |r| match r.u8()? {
-            1 => Ok(Change::Topic(Topic::read(r)?)),
+            1 => Ok(Change::Topic(Topic::read(r)?.into())),
             2 => Ok(Change::TopicDeleted(TopicId(r.array()?))),
-            3 => Ok(Change::Descriptor(Descriptor::read(r)?)),
-            4 => Ok(Change::Node(NodeInfo::read(r)?)),
+            3 => Ok(Change::Descriptor(Descriptor::read(r)?.into())),
+            4 => Ok(Change::Node(NodeInfo::read(r)?.into())),
             5 => {
                 let node = NodeInfo::read(r)?;
-                Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }))
+                Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }.into()))
             }
             6 => Ok(Change::Paused(r.bool()?)),
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })
+    }
+}
+
+/// A [`ShardUpdate`] on its way between nodes: the bytes that travel, and with them, as long as they do not leave the process, what
+/// they say. So it is encoded once for all who get it, and what one process sends to itself or holds twice is held once.
+#[derive(Clone, Debug)]
+pub struct EncodedUpdate {
+    bytes: Bytes,
+    update: Option<Arc<ShardUpdate>>,
+}
+
+impl EncodedUpdate {
+    /// Encodes it.
+    pub fn of(update: ShardUpdate) -> Self {
+        Self { bytes: update.encode().into(), update: Some(Arc::new(update)) }
+    }
+
+    /// How many bytes travel.
+    pub fn encoded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes alone, as another process gets them.
+    pub fn bare(&self) -> Self {
+        Self { bytes: self.bytes.clone(), update: None }
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the bytes are, an error and never a panic.
+    pub fn decode(&self) -> Result<Arc<ShardUpdate>, DecodeError> {
+        match &self.update {
+            Some(update) => Ok(update.clone()),
+            None => ShardUpdate::decode(&self.bytes).map(Arc::new),
+        }
+    }
+}
+
+impl From<Bytes> for EncodedUpdate {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, update: None }
+    }
+}
+
+impl From<Vec<u8>> for EncodedUpdate {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl PartialEq for EncodedUpdate {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Serialize for EncodedUpdate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bytes.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EncodedUpdate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Bytes::deserialize(deserializer).map(Self::from)
     }
 }

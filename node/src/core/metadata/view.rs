@@ -2,13 +2,15 @@
 //! past: versions of a shard only rise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
 use super::descriptor::{
     DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
-    Topic,
+    TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::shard::Shard;
 use super::update::{Change, ShardUpdate};
@@ -23,7 +25,7 @@ pub enum Merge {
     Current,
     /// These things changed, came or went.
     Changed {
-        /// Partitions whose descriptor is another one now, or gone.
+        /// Partitions whose descriptor is another one now, or gone: of those that concern the node whose view it is.
         partitions: BTreeSet<PartitionKey>,
         /// Topics that are another now, or gone.
         topics: BTreeSet<TopicId>,
@@ -35,17 +37,37 @@ pub enum Merge {
 }
 
 /// Topics, descriptors and nodes as last known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// What is in it is shared with whoever told it, and with every copy: a partition costs a view one pointer besides its descriptor,
+/// so that a copy is cheap and a process may hold a thousand views of a hundred thousand partitions.
+#[derive(Clone, Debug, Default)]
 pub struct View {
     cluster_id: String,
     versions: BTreeMap<ShardId, u64>,
-    topics: BTreeMap<TopicId, Topic>,
+    topics: BTreeMap<TopicId, Arc<Topic>>,
     names: BTreeMap<String, TopicId>,
-    descriptors: BTreeMap<PartitionKey, Descriptor>,
-    by_node: BTreeMap<NodeId, BTreeSet<PartitionKey>>,
-    nodes: BTreeMap<NodeId, NodeInfo>,
+    /// By topic and number of the partition; without holes at the end.
+    descriptors: BTreeMap<TopicId, Vec<Option<Arc<Descriptor>>>>,
+    nodes: BTreeMap<NodeId, Arc<NodeInfo>>,
     paused: bool,
+    /// Whose view it is, and the partitions that want a replica there.
+    owner: Option<(NodeId, BTreeSet<PartitionKey>)>,
 }
+
+/// What is known, whoever knows it.
+impl PartialEq for View {
+    fn eq(&self, other: &Self) -> bool {
+        let known = |view: &Self| (view.cluster_id.clone(), view.paused);
+        known(self) == known(other)
+            && self.versions == other.versions
+            && self.topics == other.topics
+            && self.names == other.names
+            && self.descriptors == other.descriptors
+            && self.nodes == other.nodes
+    }
+}
+
+impl Eq for View {}
 
 impl View {
     /// What a founder knows before any shard spoke: the founders and where the shards are.
@@ -55,8 +77,20 @@ impl View {
         view
     }
 
+    /// From now on it is the view of this node: changes of what others hold are not told, and what is here is found quickly.
+    pub fn belongs_to(&mut self, node: NodeId) {
+        let mine = self.desired_on(node).map(|descriptor| descriptor.key).collect();
+        self.owner = Some((node, mine));
+    }
+
     /// Takes what a replica of a shard sent.
     pub fn merge(&mut self, update: ShardUpdate) -> Merge {
+        self.merge_shared(&update, |_| false)
+    }
+
+    /// Takes what a replica of a shard sent, and keeps what is in it without copying. Partitions that `concerns` names are told in
+    /// any case when they change.
+    pub fn merge_shared(&mut self, update: &ShardUpdate, concerns: impl Fn(PartitionKey) -> bool) -> Merge {
         let known = self.versions.get(&update.shard).copied();
         if known.is_some_and(|known| update.version <= known) {
             return Merge::Current;
@@ -64,23 +98,24 @@ impl View {
         if update.from != 0 && known.is_none_or(|known| known < update.from) {
             return Merge::Gap;
         }
-        let mut touched = Touched::default();
+        let mut touched =
+            Touched { partitions: BTreeSet::new(), topics: BTreeSet::new(), nodes: false, concerns };
         if update.from == 0 {
-            self.drop_missing(&update, &mut touched);
+            self.drop_missing(update, &mut touched);
         }
         if update.shard == ShardId(0) {
-            self.cluster_id = update.cluster_id;
+            self.cluster_id.clone_from(&update.cluster_id);
         }
-        for change in update.changes {
+        for change in &update.changes {
             self.take(change, &mut touched);
         }
         self.versions.insert(update.shard, update.version);
-        let Touched { partitions, topics, nodes } = touched;
+        let Touched { partitions, topics, nodes, .. } = touched;
         Merge::Changed { partitions, topics, nodes }
     }
 
     /// With a full update, what it does not mention is gone. Nodes are never removed.
-    fn drop_missing(&mut self, update: &ShardUpdate, touched: &mut Touched) {
+    fn drop_missing(&mut self, update: &ShardUpdate, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
         let mut kept = BTreeSet::new();
         for change in &update.changes {
             if let Change::Topic(topic) = change {
@@ -98,62 +133,81 @@ impl View {
         }
     }
 
-    fn take(&mut self, change: Change, touched: &mut Touched) {
+    fn take(&mut self, change: &Change, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
         match change {
             Change::Topic(topic) => {
-                if self.topics.get(&topic.id) != Some(&topic) {
+                if self.topics.get(&topic.id) != Some(topic) {
                     touched.topics.insert(topic.id);
                     self.names.insert(topic.name.clone(), topic.id);
-                    self.topics.insert(topic.id, topic);
+                    self.topics.insert(topic.id, topic.clone());
                 }
             }
-            Change::TopicDeleted(id) => self.drop_topic(id, touched),
-            Change::Descriptor(descriptor) => {
-                let key = descriptor.key;
-                if self.descriptors.get(&key) != Some(&descriptor) {
-                    touched.partitions.insert(key);
-                    self.drop_descriptor(key);
-                    for replica in &descriptor.replicas {
-                        self.by_node.entry(replica.node).or_default().insert(key);
-                    }
-                    self.descriptors.insert(key, descriptor);
-                }
-            }
-            Change::Paused(paused) => self.paused = paused,
+            Change::TopicDeleted(id) => self.drop_topic(*id, touched),
+            Change::Descriptor(descriptor) => self.take_descriptor(descriptor, touched),
+            Change::Paused(paused) => self.paused = *paused,
             Change::Node(node) => {
-                if self.nodes.get(&node.node) != Some(&node) {
+                if self.nodes.get(&node.node) != Some(node) {
                     touched.nodes = true;
-                    self.nodes.insert(node.node, node);
+                    self.nodes.insert(node.node, node.clone());
                 }
             }
         }
     }
 
-    fn drop_topic(&mut self, id: TopicId, touched: &mut Touched) {
+    fn take_descriptor(
+        &mut self,
+        descriptor: &Arc<Descriptor>,
+        touched: &mut Touched<impl Fn(PartitionKey) -> bool>,
+    ) {
+        let key = descriptor.key;
+        // The decoder lets no other pass.
+        let Some(number) = number_of(key) else { return };
+        let of_topic = self.descriptors.entry(key.topic).or_default();
+        if of_topic.len() <= number {
+            of_topic.resize(number + 1, None);
+        }
+        let before = of_topic[number].replace(descriptor.clone());
+        if before.as_ref() != Some(descriptor) {
+            self.changed(key, before.as_deref(), Some(descriptor), touched);
+        }
+    }
+
+    /// A descriptor came, changed or went: whom it concerns.
+    fn changed(
+        &mut self,
+        key: PartitionKey,
+        before: Option<&Descriptor>,
+        now: Option<&Descriptor>,
+        touched: &mut Touched<impl Fn(PartitionKey) -> bool>,
+    ) {
+        let Some((owner, mine)) = &mut self.owner else {
+            touched.partitions.insert(key);
+            return;
+        };
+        let wanted = now.is_some_and(|now| now.replica_on(*owner).is_some());
+        match wanted {
+            true => mine.insert(key),
+            false => mine.remove(&key),
+        };
+        let named = |descriptor: &Descriptor| {
+            let mut all = descriptor.replicas.iter().chain(&descriptor.leaving);
+            all.any(|replica| replica.node == *owner)
+        };
+        if before.is_some_and(named) || now.is_some_and(named) || (touched.concerns)(key) {
+            touched.partitions.insert(key);
+        }
+    }
+
+    fn drop_topic(&mut self, id: TopicId, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
         let Some(topic) = self.topics.remove(&id) else { return };
         touched.topics.insert(id);
         // The name may be a successor's by now.
         if self.names.get(&topic.name) == Some(&id) {
             self.names.remove(&topic.name);
         }
-        for key in topic.keys() {
-            if self.drop_descriptor(key) {
-                touched.partitions.insert(key);
-            }
+        for descriptor in self.descriptors.remove(&id).into_iter().flatten().flatten() {
+            self.changed(descriptor.key, Some(&descriptor), None, touched);
         }
-    }
-
-    fn drop_descriptor(&mut self, key: PartitionKey) -> bool {
-        let Some(descriptor) = self.descriptors.remove(&key) else { return false };
-        for replica in &descriptor.replicas {
-            if let Some(keys) = self.by_node.get_mut(&replica.node) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.by_node.remove(&replica.node);
-                }
-            }
-        }
-        true
     }
 
     /// The cluster's id; empty until shard 0 is known.
@@ -178,7 +232,7 @@ impl View {
 
     /// A topic by id.
     pub fn topic(&self, id: TopicId) -> Option<&Topic> {
-        self.topics.get(&id)
+        self.topics.get(&id).map(|topic| &**topic)
     }
 
     /// A topic by name.
@@ -196,12 +250,12 @@ impl View {
 
     /// All topics of users, by name.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        self.names.values().filter_map(|id| self.topics.get(id))
+        self.names.values().filter_map(|id| self.topic(*id))
     }
 
     /// A partition's desired replicas.
     pub fn descriptor(&self, key: PartitionKey) -> Option<&Descriptor> {
-        self.descriptors.get(&key)
+        self.descriptors.get(&key.topic)?.get(number_of(key)?)?.as_deref()
     }
 
     /// Where a metadata shard is.
@@ -211,15 +265,25 @@ impl View {
 
     /// The descriptors of a topic's partitions in order.
     pub fn partitions(&self, topic: TopicId) -> impl Iterator<Item = &Descriptor> {
-        let first = PartitionKey { topic, partition: i32::MIN };
-        let last = PartitionKey { topic, partition: i32::MAX };
-        self.descriptors.range(first..=last).map(|(_, descriptor)| descriptor)
+        self.descriptors.get(&topic).into_iter().flatten().flatten().map(|descriptor| &**descriptor)
     }
 
-    /// All partitions, shards included, that want a replica on `node`.
-    pub fn desired_on(&self, node: NodeId) -> impl Iterator<Item = &Descriptor> {
-        let keys = self.by_node.get(&node).into_iter().flatten();
-        keys.filter_map(|key| self.descriptors.get(key))
+    /// All partitions, shards included, that want a replica on `node`. Found at once for the node whose view it is; for any other
+    /// everything is looked at.
+    pub fn desired_on(&self, node: NodeId) -> Box<dyn Iterator<Item = &Descriptor> + '_> {
+        match &self.owner {
+            Some((owner, mine)) if *owner == node => {
+                Box::new(mine.iter().filter_map(|key| self.descriptor(*key)))
+            }
+            _ => Box::new(self.descriptors().filter(move |descriptor| descriptor.replica_on(node).is_some())),
+        }
+    }
+
+    /// The partitions, shards included, that want a replica on the node whose view it is, from `after` on and without it.
+    pub fn mine_after(&self, after: Option<PartitionKey>) -> impl Iterator<Item = PartitionKey> + '_ {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mine = self.owner.iter().flat_map(move |(_, mine)| mine.range((from, Bound::Unbounded)));
+        mine.copied()
     }
 
     /// The nodes that share a partition with `node`, without it.
@@ -230,17 +294,22 @@ impl View {
 
     /// A node that was ever registered.
     pub fn node(&self, node: NodeId) -> Option<&NodeInfo> {
-        self.nodes.get(&node)
+        self.nodes.get(&node).map(|info| &**info)
     }
 
     /// The nodes of the mesh by id, also those that are away.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values().filter(|node| node.state != NodeState::Removed)
+        self.nodes.values().map(|info| &**info).filter(|node| node.state != NodeState::Removed)
+    }
+
+    /// How many nodes were ever registered.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
     }
 
     /// All desired replicas of all partitions, shards included.
     pub fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
-        self.descriptors.values()
+        self.descriptors.values().flatten().flatten().map(|descriptor| &**descriptor)
     }
 
     /// Whether replicas shall not be moved for balance.
@@ -250,9 +319,14 @@ impl View {
 
     /// How many replicas of users' partitions each node is desired to hold.
     pub fn replica_counts(&self) -> BTreeMap<NodeId, usize> {
-        let users =
-            |keys: &BTreeSet<PartitionKey>| keys.iter().filter(|key| key.topic != METADATA_TOPIC).count();
-        self.by_node.iter().map(|(&node, keys)| (node, users(keys))).collect()
+        let mut counts = BTreeMap::new();
+        for descriptor in self.descriptors() {
+            for replica in &descriptor.replicas {
+                *counts.entry(replica.node).or_default() +=
+                    usize::from(descriptor.key.topic != METADATA_TOPIC);
+            }
+        }
+        counts
     }
 
     /// One shard as a full update, to tell a node that knows less.
@@ -267,7 +341,8 @@ impl View {
         }
         let topics = self.topics.values().filter(|topic| ShardId::of_topic(topic.id) == shard);
         changes.extend(topics.cloned().map(Change::Topic));
-        let descriptors = self.descriptors.values().filter(|descriptor| descriptor.key.home() == shard);
+        let homes = self.descriptors.iter().filter(|(topic, _)| ShardId::of_topic(**topic) == shard);
+        let descriptors = homes.flat_map(|(_, of_topic)| of_topic).flatten();
         changes.extend(descriptors.cloned().map(Change::Descriptor));
         Some(ShardUpdate { shard, from: 0, version, cluster_id, changes })
     }
@@ -304,11 +379,17 @@ impl View {
     }
 }
 
-#[derive(Default)]
-struct Touched {
+/// What an update touched, and which partitions are told although the owner's replicas are not among them.
+struct Touched<F> {
     partitions: BTreeSet<PartitionKey>,
     topics: BTreeSet<TopicId>,
     nodes: bool,
+    concerns: F,
+}
+
+/// Where a partition is in its topic's list.
+fn number_of(key: PartitionKey) -> Option<usize> {
+    usize::try_from(key.partition).ok().filter(|_| key.partition < TOPIC_PARTITIONS_MAX)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The commands that move replicas and decide about nodes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mesh::raft::{Incarnation, NodeId, ReplicaEpoch, ReplicaId};
 
 use super::super::bytes::all_distinct;
-use super::super::descriptor::{Descriptor, METADATA_TOPIC, NodeState, PartitionKey, ShardId};
+use super::super::descriptor::{Descriptor, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId};
 use super::{LEAVING_MAX, Outcome, REPLICAS_MAX, Shard, refused};
 use crate::core::error::ErrorCode;
 
@@ -26,7 +27,7 @@ impl Shard {
     }
 
     pub(super) fn set_state(&mut self, node: NodeId, incarnation: Incarnation, state: NodeState) -> Outcome {
-        let Some(mut info) = self.nodes.get(&node).map(|known| known.value.clone()) else {
+        let Some(mut info) = self.nodes.get(&node).map(|known| NodeInfo::clone(&known.value)) else {
             return refused(ErrorCode::BrokerIdNotRegistered, format!("there is no node {}", node.0));
         };
         if info.state == state {
@@ -61,14 +62,14 @@ impl Shard {
         let lives: BTreeMap<NodeId, Incarnation> =
             self.nodes.values().map(|node| (node.value.node, node.value.incarnation)).collect();
         let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
-        let descriptor = &mut versioned.value;
+        let descriptor = &versioned.value;
         if descriptor.replicas == replicas {
             return Outcome::Done;
         }
         if let Err(outcome) = may_reassign(descriptor, &replicas, &lives) {
             return outcome;
         }
-        descriptor.assign(replicas);
+        Arc::make_mut(&mut versioned.value).assign(replicas);
         versioned.changed = self.version;
         Outcome::Done
     }

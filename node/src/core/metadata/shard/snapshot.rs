@@ -20,6 +20,7 @@
 //! | balancing | u64 version, paused bool |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::super::bytes::{Reader, Writer};
 use super::super::descriptor::{
@@ -70,7 +71,7 @@ impl Shard {
             w.u32(floor);
         }
         let others: Vec<&NodeInfo> =
-            self.nodes.values().map(|node| &node.value).filter(|node| !node.is_active()).collect();
+            self.nodes.values().map(|node| &*node.value).filter(|node| !node.is_active()).collect();
         w.count(others.len());
         for node in others {
             w.node(node.node);
@@ -113,7 +114,8 @@ impl Shard {
         shard.floors = r.list(8, |r| Ok((r.text()?, r.u32()?)))?.into_iter().collect();
         if format != FORMAT_WITHOUT_STATES {
             for (node, state) in r.list(5, |r| Ok((r.node()?, NodeState::of_byte(r.u8()?)?)))? {
-                shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.state = state;
+                let node = shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?;
+                Arc::make_mut(&mut node.value).state = state;
             }
             shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
         }
@@ -128,8 +130,8 @@ fn by_key<K: Ord, T>(
     r: &mut Reader<'_>,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
     key: impl Fn(&T) -> K,
-) -> Result<BTreeMap<K, Versioned<T>>, DecodeError> {
-    let items = r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: read(r)? }))?;
+) -> Result<BTreeMap<K, Versioned<Arc<T>>>, DecodeError> {
+    let items = r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: Arc::new(read(r)?) }))?;
     if !items.is_sorted_by(|a, b| key(&a.value) < key(&b.value)) {
         return Err(DecodeError::Invalid);
     }
