@@ -311,7 +311,7 @@ pub fn get(mesh: &Mesh, path: &str) -> Result<Value, Error> {
 }
 
 /// Asks for something to be done; nodes want to know who asks.
-fn post(mesh: &Mesh, path: &str, operator: &str) -> Result<(), Error> {
+pub(crate) fn post(mesh: &Mesh, path: &str, operator: &str) -> Result<(), Error> {
     let request = agent(mesh).post(format!("http://{}{path}", mesh.http_address()));
     read(mesh, request.header("X-Rafka-Operator", operator).send_empty()).map(|_done| ())
 }

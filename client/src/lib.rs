@@ -98,9 +98,10 @@
 //!
 //! # Reading order
 //!
-//! [`Mesh`], [`Error`], [`kafka`] (librdkafka, tuned), [`topic`], [`reader`], [`http`] (a node's own port), [`doctor`], [`verify`].
+//! [`Mesh`], [`Error`], [`kafka`] (librdkafka, tuned), [`topic`], [`reader`], [`http`] (a node's own port), [`configs`], [`doctor`], [`verify`].
 
 mod clock;
+pub mod configs;
 pub mod doctor;
 mod error;
 pub mod http;

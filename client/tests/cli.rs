@@ -33,6 +33,9 @@ fn exit_codes_tell_wrong_usage_from_nobody_there() {
         (&["topic", "list", "-X", "no.such.property=1"], 2, "no.such.property"),
         (&["produce", "t", "-X", "acks=2", "--bootstrap", "127.0.0.1:1"], 2, "0, 1 or all"),
         (&["topic", "list", "-X", "bootstrap.servers=a:1"], 2, "--bootstrap"),
+        (&["config", "get", "topics/a"], 2, "broker/NUMBER"),
+        (&["config", "set", "cluster"], 2, "KEY=VALUE"),
+        (&["config", "get", "cluster", "--http", "127.0.0.1:1"], 3, "--http HOST:PORT"),
         (&["no-such-command"], 2, "no-such-command"),
     ] {
         let (status, out, err) = output(rafka(home.path()).args(arguments));

@@ -1,6 +1,8 @@
 //! The everyday requests beyond writing and reading, at the node core: deletion of records, more partitions, preferred leaders,
 //! offsets by time, epochs; and a client that writes faster than its batches are replicated.
 
+#[path = "everyday/configs.rs"]
+mod configs;
 mod founders;
 #[path = "everyday/scrub.rs"]
 mod scrub;

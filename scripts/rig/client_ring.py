@@ -12,7 +12,8 @@ import traceback
 
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import ElectionType
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource, NewPartitions, NewTopic, OffsetSpec)
 
 import groups
 import mesh
@@ -314,6 +315,63 @@ def _(ring):
     same("max.message.bytes", "123456", found["max.message.bytes"].value)
     cluster = ring.admin.describe_cluster().result(30)
     same("nodes", NODES, len(cluster.nodes))
+
+
+@case("topic and broker configs are altered by a client library, and are in force at once")
+def _(ring):
+    topic = ring.topic()
+    entry = lambda name, value, what=AlterConfigOpType.SET: ConfigEntry(name, value, incremental_operation=what)
+
+    def alter(kind, name, *entries):
+        resource = ConfigResource(kind, name, incremental_configs=list(entries))
+        ring.admin.incremental_alter_configs([resource])[resource].result(30)
+
+    def found(key):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        config = ring.admin.describe_configs([resource])[resource].result(30)[key]
+        return config.value, ConfigSource(config.source).name
+
+    of_topic = ConfigResource.Type.TOPIC
+    alter(of_topic, topic, entry("max.message.bytes", "2000"), entry("retention.ms", "3600000"))
+    mesh.wait_until("the leader knows it", 10, lambda: found("retention.ms") == ("3600000", "DYNAMIC_TOPIC_CONFIG"), 0.1)
+    expect_error("MSG_SIZE_TOO_LARGE", lambda: ring.send(topic, [(0, None, os.urandom(3000), None)]))
+    alter(of_topic, topic, entry("max.message.bytes", None, AlterConfigOpType.DELETE))
+    same("records after that", [0], ring.send(topic, [(0, None, os.urandom(3000), None)]))
+    expect_error("INVALID_CONFIG", lambda: alter(of_topic, topic, entry("retention.ms", "soon")))
+    alter(of_topic, topic, entry("message.timestamp.type", "LogAppendTime"))
+    mesh.wait_until("records get the leader's time", 10, lambda: _append_time(ring, topic), 0.2)
+    for kept, codec in (("zstd", 4), ("lz4", 3), ("snappy", 2), ("gzip", 1), ("uncompressed", 0)):
+        topic = ring.topic(1, {"compression.type": kept})
+        values = [b"%s %d " % (kept.encode(), n) + b"x" * 200 for n in range(300)]
+        ring.send(topic, [(0, None, value, None) for value in values], **{"compression.type": "gzip" if kept != "gzip" else "lz4"})
+        same(f"values kept as {kept}", values, [m.value() for m in ring.read(topic, 0, 0, len(values))])
+        same(f"codecs kept as {kept}", {codec}, {h[5] & 7 for h in wire.stored_batches(ring.bootstrap, topic, 0)})
+
+
+def _append_time(ring, topic):
+    before = int(time.time() * 1000) - 60_000
+    producer = Producer({"bootstrap.servers": ring.bootstrap, **workload.QUIET})
+    producer.produce(topic, b"old", partition=0, timestamp=1_000_000)
+    producer.flush(30)
+    end = workload.ends(ring.bootstrap, topic, 1)[0]
+    return ring.read(topic, 0, end - 1, 1)[0].timestamp()[1] > before
+
+
+@case("Kafka's configs tool alters and describes topics, brokers and all brokers")
+def _(ring):
+    topic, server = ring.topic(), ["--bootstrap-server", ring.bootstrap]
+    for entity, key, value in (
+        (["--entity-type", "topics", "--entity-name", topic], "retention.ms", "7200000"),
+        (["--entity-type", "brokers", "--entity-name", "1"], "log.retention.ms", "8200000"),
+        (["--entity-type", "brokers", "--entity-default"], "message.max.bytes", "2100000"),
+    ):
+        ring.java("configs", *server, *entity, "--alter", "--add-config", f"{key}={value}")
+        told = lambda: ring.java("configs", *server, *entity, "--describe")
+        mesh.wait_until(f"{key} is told", 20, lambda: f"{key}={value}" in told(), 0.5)
+        ring.java("configs", *server, *entity, "--alter", "--delete-config", key)
+        mesh.wait_until(f"{key} is taken back", 20, lambda: f"{key}={value}" not in told(), 0.5)
+    text = ring.java("configs", *server, "--entity-type", "topics", "--entity-name", topic, "--describe", "--all")
+    assert "synonyms={DEFAULT_CONFIG:log.retention.ms=604800000}" in text or "retention.ms=604800000" in text, text[:800]
 
 
 @case("a topic gets more partitions, which take records; fewer are refused")

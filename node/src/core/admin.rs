@@ -5,27 +5,27 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use mesh::raft::{NodeId, Time};
 use storage::Disk;
 
+use super::after_ms;
+use super::configs::{Altering, altered};
 use super::error::ErrorCode;
 use super::groups::{OFFSETS_TOPIC, is_internal};
-use super::metadata::configs::TopicConfig;
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, configs, endpoints};
+use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
-    Broker, ConfigResource, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult,
-    GrowTopic, LogDir, LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId,
-    Response, TopicId, TopicMetadata, TopicRef,
+    Broker, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
+    LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId,
+    TopicMetadata, TopicRef,
 };
 use super::shards::Purpose;
-use super::{after_ms, request::ConfigResult};
 use crate::mutant::{self, Mutant};
 
 /// Producer ids that a node asks a shard for at once.
 const PRODUCER_ID_BLOCK: u32 = 1_000;
 
 /// How long an InitProducerId or a registration waits for a shard, in milliseconds.
-const SHARD_WAIT_MS: u64 = 10_000;
+pub(crate) const SHARD_WAIT_MS: u64 = 10_000;
 
 /// A request about topics or nodes that waits for a shard.
 pub(crate) struct AdminCall {
@@ -37,6 +37,7 @@ enum Waiting {
     Create(Vec<Creating>),
     Grow(Vec<Growing>),
     Delete(Vec<(DeleteTopicResult, bool)>),
+    Alter(Vec<Altering>),
     Register,
     Decide,
 }
@@ -54,7 +55,7 @@ struct Growing {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum CreateStep {
+pub(crate) enum CreateStep {
     /// The shard has not answered.
     Asked,
     /// The shard created it; its partitions are not led yet.
@@ -86,6 +87,9 @@ impl<D: Disk> Node<D> {
                 let resources =
                     resources.into_iter().map(|resource| self.describe_config(resource)).collect();
                 self.respond(id, Response::DescribeConfigs { resources });
+            }
+            Request::AlterConfigs { resources, validate_only } => {
+                self.alter_configs(id, resources, validate_only);
             }
             Request::CreatePartitions { topics, validate_only, timeout_ms } => {
                 self.create_partitions(id, topics, validate_only, timeout_ms);
@@ -238,6 +242,16 @@ impl<D: Disk> Node<D> {
         self.finish_admin(id);
     }
 
+    pub(crate) fn begin_alteration(
+        &mut self,
+        id: RequestId,
+        deadline: Time,
+        altering: Vec<Altering>,
+        commands: Vec<(usize, ShardId, Command)>,
+    ) {
+        self.begin_creation(id, AdminCall { deadline, kind: Waiting::Alter(altering) }, commands);
+    }
+
     fn create_partitions(
         &mut self,
         id: RequestId,
@@ -375,6 +389,11 @@ impl<D: Disk> Node<D> {
                 topic.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
                 (topic.result.error, topic.result.message) = (error, message);
             }
+            Waiting::Alter(resources) => {
+                let one = &mut resources[at];
+                one.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
+                (one.result.error, one.result.message) = (error, message);
+            }
             Waiting::Delete(topics) => {
                 topics[at].0.error = error;
                 topics[at].0.message = message;
@@ -422,6 +441,14 @@ impl<D: Disk> Node<D> {
                 }
                 topics.iter().any(|topic| topic.step != CreateStep::Done)
             }
+            Waiting::Alter(resources) => {
+                for one in resources.iter_mut().filter(|one| one.step == CreateStep::Created) {
+                    if self.is_in_force(one.command.as_ref()) {
+                        one.step = CreateStep::Done;
+                    }
+                }
+                resources.iter().any(|one| one.step != CreateStep::Done)
+            }
             Waiting::Delete(topics) => topics.iter().any(|(_, open)| *open),
             Waiting::Register | Waiting::Decide => true,
         };
@@ -446,6 +473,7 @@ impl<D: Disk> Node<D> {
             Waiting::Delete(topics) => {
                 Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
             }
+            Waiting::Alter(resources) => altered(resources),
             Waiting::Decide => {
                 let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
                 Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
@@ -471,6 +499,13 @@ impl<D: Disk> Node<D> {
                     topic.result.error = ErrorCode::RequestTimedOut;
                 }
             }
+            Waiting::Alter(resources) => {
+                for one in resources.iter_mut().filter(|one| one.step == CreateStep::Asked) {
+                    one.result.error = ErrorCode::RequestTimedOut;
+                    one.result.message =
+                        Some("its metadata shard did not answer in time; try again".to_owned());
+                }
+            }
             Waiting::Delete(topics) => {
                 for (result, _) in topics.iter_mut().filter(|(_, open)| *open) {
                     result.error = ErrorCode::RequestTimedOut;
@@ -479,13 +514,6 @@ impl<D: Disk> Node<D> {
             Waiting::Register | Waiting::Decide => {}
         }
         self.answer_admin(id, call);
-    }
-
-    /// The configs of a topic in force.
-    pub(crate) fn topic_config(&self, topic: TopicId) -> TopicConfig {
-        let unset = std::collections::BTreeMap::new();
-        let set = self.view.topic(topic).map_or(&unset, |topic| &topic.configs);
-        TopicConfig::new(set, &self.config.defaults)
     }
 
     /// The key of a partition as a client names it, or the error Kafka has for it.
@@ -568,27 +596,6 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn describe_config(&self, resource: ConfigResource) -> ConfigResult {
-        match resource {
-            ConfigResource::Topic { name, keys } => {
-                let topic = self.view.topic_named(&name);
-                let error = topic.is_none().then(|| self.absent(&name));
-                let entries = topic.map(|topic| {
-                    configs::describe_topic(&topic.configs, &self.config.defaults, keys.as_deref())
-                });
-                result_of(2, name, error, entries)
-            }
-            ConfigResource::Broker { name, keys } => {
-                let mine = name == self.identity.node.0.to_string() || name.is_empty();
-                let error = (!mine).then_some(ErrorCode::InvalidRequest);
-                let entries = mine.then(|| {
-                    configs::describe_broker(&self.config.settings, &self.config.defaults, keys.as_deref())
-                });
-                result_of(4, name, error, entries)
-            }
-        }
-    }
-
     /// What of users' partitions is stored here. Partitions that are not here are left out, as Kafka does.
     fn describe_log_dir(&self, wanted: Option<BTreeMap<String, BTreeSet<i32>>>) -> LogDir {
         let asked = |name: &str, partition: i32| {
@@ -620,7 +627,7 @@ impl<D: Disk> Node<D> {
         LogDir { path: self.config.settings.data_dir.clone(), usable_bytes, replicas }
     }
 
-    fn absent(&self, name: &str) -> ErrorCode {
+    pub(crate) fn absent(&self, name: &str) -> ErrorCode {
         let known = self.heard.contains(&ShardId::of_name(name));
         if known { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::LeaderNotAvailable }
     }
@@ -687,15 +694,4 @@ fn refusal_of(outcome: Outcome) -> (ErrorCode, Option<String>) {
         Outcome::Refused { error, message } => (error, Some(message)),
         Outcome::Done | Outcome::Registered { .. } | Outcome::ProducerIds { .. } => (ErrorCode::None, None),
     }
-}
-
-fn result_of(
-    resource_type: i8,
-    name: String,
-    error: Option<ErrorCode>,
-    entries: Option<Vec<super::request::ConfigEntry>>,
-) -> ConfigResult {
-    let error = error.unwrap_or(ErrorCode::None);
-    let message = (error != ErrorCode::None).then(|| error.text().to_string());
-    ConfigResult { error, message, resource_type, name, entries: entries.unwrap_or_default() }
 }

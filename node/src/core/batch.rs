@@ -10,6 +10,8 @@ const CRC: usize = 17;
 const ATTRIBUTES: usize = 21;
 const LAST_OFFSET_DELTA: usize = 23;
 const BASE_TIMESTAMP: usize = 27;
+const MAX_TIMESTAMP: usize = 35;
+const LOG_APPEND_TIME: i16 = 1 << 3;
 const RECORDS: usize = 61;
 const CODEC_MASK: i16 = 0b111;
 const PRODUCER_ID: usize = 43;
@@ -34,10 +36,22 @@ pub(crate) fn is_compressed(batch: &[u8]) -> bool {
     attributes.is_some_and(|attributes| i16::from_be_bytes(*attributes) & CODEC_MASK != 0)
 }
 
+/// The time that all records of a batch have because its leader gave it to them.
+pub(crate) fn append_time(batch: &[u8]) -> Option<i64> {
+    let attributes = i16::from_be_bytes(*batch.get(ATTRIBUTES..)?.first_chunk()?);
+    let max_timestamp = i64::from_be_bytes(*batch.get(MAX_TIMESTAMP..)?.first_chunk()?);
+    (attributes & LOG_APPEND_TIME != 0).then_some(max_timestamp)
+}
+
 /// The first record at or after a time that is not below `least` in its batch: its offset there and its timestamp. `None`
 /// when there is none, and for a compressed batch.
 pub(crate) fn first_record_at(batch: &[u8], timestamp_ms: i64, least: i64) -> Option<(i64, i64)> {
     let base = i64::from_be_bytes(batch.get(BASE_TIMESTAMP..BASE_TIMESTAMP + 8)?.try_into().ok()?);
+    if let Some(appended) = append_time(batch) {
+        let last = i64::from(i32::from_be_bytes(*batch.get(LAST_OFFSET_DELTA..)?.first_chunk()?));
+        let least = least.max(0);
+        return (appended >= timestamp_ms && least <= last).then_some((least, appended));
+    }
     if is_compressed(batch) {
         return None;
     }
@@ -175,6 +189,14 @@ mod tests {
         assert_eq!(first_record_at(&batch(0), 1_301, 0), None);
         assert_eq!(first_record_at(&batch(0), 0, 3), None);
         assert_eq!(first_record_at(&batch(1), 0, 0), None, "compressed");
+        for codec in [0, 1] {
+            let mut appended = batch(8 | codec);
+            appended[LAST_OFFSET_DELTA + 3] = 2;
+            appended[MAX_TIMESTAMP..MAX_TIMESTAMP + 8].copy_from_slice(&7_000_i64.to_be_bytes());
+            assert_eq!(first_record_at(&appended, 7_000, 1), Some((1, 7_000)));
+            assert_eq!(first_record_at(&appended, 7_001, 0), None);
+            assert_eq!(first_record_at(&appended, 0, 3), None);
+        }
     }
 
     #[test]

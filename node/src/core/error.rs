@@ -87,4 +87,5 @@ codes! {
     InconsistentTopicId = 103, "The topic id does not belong to this name.";
     FetchSessionTopicIdError = 106, "The fetch session began with topic names and goes on with ids, or the other way round.";
     UnsupportedEndpointType = 115, "There are no controllers to ask for.";
+    InvalidTimestamp = 32, "A record's timestamp is too far from the leader's time.";
 }

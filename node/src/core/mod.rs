@@ -4,13 +4,14 @@
 //! completions back. No clock, socket, thread or random source is in here; the disk is reached through [`storage::Store`].
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
-//! `produce` and `fetch` (the data path), [`metadata`] (the shards' state machines), `shards` (leading a shard),
+//! `produce`, `stamp` and `fetch` (the data path), `configs` (what is set), [`metadata`] (the shards' state machines), `shards` (leading a shard),
 //! `lifecycle` (which replicas a node has), [`groups`] and `coordination` (consumer groups), `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
-mod batch;
+pub(crate) mod batch;
 mod company;
+mod configs;
 mod coordination;
 mod deletions;
 mod drive;
@@ -35,6 +36,7 @@ mod reclaim;
 pub mod request;
 mod scrub;
 mod shards;
+mod stamp;
 mod stop;
 pub mod workers;
 

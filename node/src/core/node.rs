@@ -237,6 +237,8 @@ pub struct Node<D: Disk> {
     /// When the topic of groups may be asked for again.
     pub(crate) offsets_topic_at: Time,
     pub(crate) scrub: Scrub,
+    /// Rises when what is set for topics or nodes changes.
+    pub(crate) configs_version: u64,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -313,6 +315,7 @@ impl<D: Disk> Node<D> {
             coordinators: BTreeMap::new(),
             offsets_topic_at: now.mono,
             scrub,
+            configs_version: 1,
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.workers.logs().collect();

@@ -20,6 +20,7 @@ use super::partition::{Applied, Partition, Waiter};
 use super::producers::Verdict;
 use super::request::{Acks, LeaderHint, ProducePartition, ProduceResult, RequestId, Response, TopicRef};
 use super::shards::Confirming;
+use super::stamp;
 use crate::mutant::{self, Mutant};
 
 /// A produce request in progress.
@@ -86,13 +87,17 @@ impl<D: Disk> Node<D> {
                 }
             }
         }
-        let timestamp_ms = part.batch.max_timestamp_ms;
-        let proposal = Proposal {
-            kind: EntryKind::Records,
-            record_count: part.batch.record_count,
-            timestamp_ms,
-            payload: part.batch.bytes,
+        let now_ms = self.now.wall_ms;
+        let (timestamp_ms, payload) = if limits.log_append_time {
+            self.note_append_time(waiter, now_ms);
+            (now_ms, stamp::append_time(&part.batch.bytes, now_ms))
+        } else {
+            let refused = |message| (ErrorCode::InvalidTimestamp, Some(message));
+            stamp::check(&part.batch, &limits, now_ms).map_err(refused)?;
+            (part.batch.max_timestamp_ms, part.batch.bytes)
         };
+        let record_count = part.batch.record_count;
+        let proposal = Proposal { kind: EntryKind::Records, record_count, timestamp_ms, payload };
         self.propose_batch(log, waiter, acks, proposal)
     }
 
@@ -260,6 +265,12 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    fn note_append_time(&mut self, waiter: Waiter, at_ms: i64) {
+        if let Some(Call::Produce(call)) = self.calls.get_mut(&waiter.call) {
+            call.results[waiter.part].log_append_time_ms = at_ms;
+        }
+    }
+
     fn succeed(&mut self, waiter: Waiter) {
         let Some(Call::Produce(call)) = self.calls.get(&waiter.call) else { return };
         let base_offset = call.results[waiter.part].base_offset;
@@ -285,8 +296,18 @@ impl<D: Disk> Node<D> {
         let log_start_offset = if error == ErrorCode::None { self.log_start(&topic, partition) } else { -1 };
         let Some(Call::Produce(call)) = self.calls.get_mut(&waiter.call) else { return };
         call.open[waiter.part] = false;
-        call.results[waiter.part] =
-            ProduceResult { topic, partition, error, base_offset, log_start_offset, leader, message };
+        let stamped = call.results[waiter.part].log_append_time_ms;
+        let log_append_time_ms = if error == ErrorCode::None { stamped } else { -1 };
+        call.results[waiter.part] = ProduceResult {
+            topic,
+            partition,
+            error,
+            base_offset,
+            log_append_time_ms,
+            log_start_offset,
+            leader,
+            message,
+        };
         if call.open.iter().any(|open| *open) {
             return;
         }
@@ -331,6 +352,7 @@ fn undecided(topic: &TopicRef, partition: i32) -> ProduceResult {
         partition,
         error: ErrorCode::RequestTimedOut,
         base_offset: -1,
+        log_append_time_ms: -1,
         log_start_offset: -1,
         leader: None,
         message: None,

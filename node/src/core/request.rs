@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
 use super::groups::api::{GroupRequest, GroupResponse};
+use super::metadata::configs::Edit;
 use super::metadata::{NodeState, Registration};
 
 /// Ties a response to its request; unique within one process.
@@ -70,6 +71,10 @@ pub enum Request {
     },
     DescribeConfigs {
         resources: Vec<ConfigResource>,
+    },
+    AlterConfigs {
+        resources: Vec<AlterResource>,
+        validate_only: bool,
     },
     CreatePartitions {
         topics: Vec<GrowTopic>,
@@ -254,11 +259,24 @@ pub enum ConfigResource {
         name: String,
         keys: Option<Vec<String>>,
     },
-    /// A broker by its id as text; other than the asked node is refused.
+    /// A broker by its id as text; other than the asked node is refused. Without a name: what is set for all brokers.
     Broker {
         name: String,
         keys: Option<Vec<String>>,
     },
+}
+
+/// Whose configs are altered, and how.
+#[derive(Clone, Debug)]
+pub struct AlterResource {
+    /// Kafka's resource type: 2 topic, 4 broker.
+    pub resource_type: i8,
+    /// A topic's name, or a broker's id as text; empty for all brokers.
+    pub name: String,
+    /// What is not named is as if nobody had said anything (AlterConfigs, not IncrementalAlterConfigs).
+    pub replace: bool,
+    /// The changes, not checked yet.
+    pub edits: Vec<Edit>,
 }
 
 /// The answer to a [`Request`], variant by variant.
@@ -291,6 +309,9 @@ pub enum Response {
     },
     DescribeConfigs {
         resources: Vec<ConfigResult>,
+    },
+    AlterConfigs {
+        resources: Vec<AlterResult>,
     },
     CreatePartitions {
         topics: Vec<GrowResult>,
@@ -326,6 +347,8 @@ pub struct ProduceResult {
     pub error: ErrorCode,
     /// -1 on error.
     pub base_offset: i64,
+    /// When the leader appended it, of a topic whose records get that time; else -1.
+    pub log_append_time_ms: i64,
     /// -1 on error.
     pub log_start_offset: i64,
     /// With NOT_LEADER_OR_FOLLOWER: who leads as far as this node knows (KIP-951).
@@ -538,6 +561,64 @@ pub struct ConfigResult {
     pub entries: Vec<ConfigEntry>,
 }
 
+/// One resource of an answer to AlterConfigs.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct AlterResult {
+    pub error: ErrorCode,
+    pub message: Option<String>,
+    pub resource_type: i8,
+    pub name: String,
+}
+
+/// Where a config's value is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigSource {
+    /// For the topic.
+    Topic,
+    /// For one node.
+    Node,
+    /// For all nodes.
+    Cluster,
+    /// By the node's flags.
+    Static,
+    /// Nowhere.
+    Default,
+}
+
+impl ConfigSource {
+    /// Kafka's number of it.
+    pub const fn code(self) -> i8 {
+        match self {
+            Self::Topic => 1,
+            Self::Node => 2,
+            Self::Cluster => 3,
+            Self::Static => 4,
+            Self::Default => 5,
+        }
+    }
+
+    /// A word for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Node => "node",
+            Self::Cluster => "cluster",
+            Self::Static => "flag",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// One value of a config, and where it is set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "obvious")]
+pub struct ConfigSynonym {
+    pub name: String,
+    pub value: String,
+    pub source: ConfigSource,
+}
+
 /// One config key with its value and where it comes from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigEntry {
@@ -545,10 +626,14 @@ pub struct ConfigEntry {
     pub name: String,
     /// Its value as text.
     pub value: Option<String>,
-    /// Whether it was set, rather than a default.
-    pub is_default: bool,
+    /// Where it is set.
+    pub source: ConfigSource,
+    /// It cannot be altered over Kafka.
+    pub read_only: bool,
     /// Kafka's config type (1 boolean, 2 string, 3 int, 4 short, 5 long, 6 double, 7 list).
     pub kind: i8,
     /// One sentence for people.
     pub documentation: String,
+    /// All values that it has anywhere, the one in force first.
+    pub synonyms: Vec<ConfigSynonym>,
 }

@@ -372,7 +372,8 @@ impl<D: Disk> Node<D> {
         let shard = update.shard;
         let by_key = &self.by_key;
         match self.view.merge_shared(update, |key| by_key.contains_key(&key)) {
-            Merge::Changed { partitions, nodes, topics } => {
+            Merge::Changed { partitions, nodes, topics, configs } => {
+                self.configs_version += u64::from(configs);
                 for topic in topics.into_iter().filter(|topic| self.view.topic(*topic).is_none()) {
                     self.leaders.remove_topic(topic);
                 }

@@ -22,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,7 @@ use super::handle::{ClientContext, NodeHandle, Stopped};
 use super::limits::Limits;
 use super::listeners::localize;
 use super::metrics::{Closed, Flight, Metrics};
+use super::repack;
 use super::room::Answered;
 use super::serve::{Api, CloseReason, Decoded, EncodeError, Header, decode_with_sessions, encode_response};
 use crate::core::error::ErrorCode;
@@ -384,7 +386,8 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                 span = self.span(&header, held);
                 (header.api, self.shared.metrics.requested(header.api), Answer::Ready(frame))
             }
-            Decoded::Request { header, mut request } => {
+            Decoded::Request { header, request } => {
+                let (header, mut request) = self.prepared(header, request).await?;
                 let flight = self.shared.metrics.requested(header.api);
                 span = self.span(&header, held);
                 if let Request::Fetch { max_bytes, .. } = &mut request {
@@ -401,12 +404,45 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
                     self.client.client_id = Arc::from(header.client_id.as_str());
                 }
                 let waiting = debug_span!(target: REQUESTS, parent: &span, "answer");
-                let reply = self.shared.handle.send(request, self.client.clone()).await?;
-                (header.api, flight, Answer::Pending(header, reply, waiting))
+                let api = header.api;
+                let answer = match request {
+                    Request::Produce { partitions, .. } if partitions.is_empty() => refused(header)?,
+                    request => {
+                        let reply = self.shared.handle.send(request, self.client.clone()).await?;
+                        Answer::Pending(header, reply, waiting)
+                    }
+                };
+                (api, flight, answer)
             }
         };
         place.send(Box::new(Slot { api, started, answer, span, _flight: flight, _permits: permits }));
         Ok(())
+    }
+
+    /// Has the batches of topics that want it looked into, on a thread that may take its time. What was sent behind them waits, so that
+    /// batches keep their order.
+    async fn prepared(&self, mut header: Header, request: Request) -> Result<(Header, Request), End> {
+        let rules = self.shared.handle.rules();
+        let wanted = match &request {
+            Request::Produce { partitions, .. } if !rules.is_empty() => {
+                partitions.iter().any(|part| rules.find(&part.topic).is_some())
+            }
+            _ => false,
+        };
+        if !wanted {
+            return Ok((header, request));
+        }
+        let permit = self.shared.handle.repacking().await?;
+        let prepared = spawn_blocking(move || {
+            let now_ms = rules.wall_ms();
+            let request = header.prepare(request, |topic, batch| match rules.find(topic) {
+                Some(rule) => repack::prepare(batch, rule, now_ms),
+                None => Ok(batch),
+            });
+            drop(permit);
+            (header, request)
+        });
+        prepared.await.map_err(|_panicked_or_stopped| End::Dropped)
     }
 
     /// Of a request until its response is written; for `shell::otlp`.
@@ -426,6 +462,15 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
             client.address = %self.client.address,
         )
     }
+}
+
+/// The answer to a produce request all of whose batches are refused.
+fn refused(header: Header) -> Result<Answer, End> {
+    if header.is_silent() {
+        return Err(CloseReason::SilentProduce.into());
+    }
+    let response = Response::Produce { partitions: Vec::new() };
+    Ok(Answer::Ready(encode_response(header, response, &[])?))
 }
 
 /// Waits until a connection may hold `bytes` more.
@@ -517,6 +562,7 @@ fn errors(response: &Response) -> u64 {
         Response::CreateTopics { topics } => count(topics, |topic| topic.error),
         Response::DeleteTopics { topics } => count(topics, |topic| topic.error),
         Response::DescribeConfigs { resources } => count(resources, |resource| resource.error),
+        Response::AlterConfigs { resources } => count(resources, |resource| resource.error),
         Response::CreatePartitions { topics } => count(topics, |topic| topic.error),
         Response::DeleteRecords { partitions } => count(partitions, |part| part.error),
         Response::ElectLeaders { partitions } => count(partitions, |part| part.error),

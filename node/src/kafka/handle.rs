@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::listeners::Brokers;
+use super::repack::Rules;
 use super::room::{Answered, Reply, Room};
 use super::sessions::Sessions;
 use crate::core::request::Request;
@@ -51,6 +52,8 @@ pub struct NodeHandle {
     bytes_max: u32,
     room: Room,
     brokers: watch::Receiver<Arc<Brokers>>,
+    rules: watch::Receiver<Arc<Rules>>,
+    repacking: Arc<Semaphore>,
     sessions: Arc<Sessions>,
 }
 
@@ -76,7 +79,12 @@ pub struct Inbox {
     pub calls: mpsc::Receiver<Call>,
     /// The nodes as clients reach them, kept up to date by the shell: a redirect names the new leader's address (KIP-951).
     pub brokers: watch::Sender<Arc<Brokers>>,
+    /// The topics whose batches are looked into before they come here, kept up to date by the shell.
+    pub rules: watch::Sender<Arc<Rules>>,
 }
+
+/// Requests whose batches are unpacked at a time: each takes up to three times [`UNPACKED_BYTES_MAX`](super::repack) of memory.
+const REPACKING_MAX: usize = 2;
 
 impl NodeHandle {
     /// A queue of at most `calls_max` calls whose requests hold at most `bytes_max` bytes together, and their responses at most
@@ -84,13 +92,24 @@ impl NodeHandle {
     pub fn new(calls_max: usize, bytes_max: u32, responses_max: u32) -> (NodeHandle, Inbox) {
         let (sender, calls) = mpsc::channel(calls_max.max(1));
         let (brokers, watched) = watch::channel(Arc::default());
+        let (rules, ruled) = watch::channel(Arc::default());
+        let repacking = Arc::new(Semaphore::new(REPACKING_MAX));
         let bytes_max = bytes_max.max(1);
         // usize is at least 32 bits wide wherever tokio runs.
         let bytes = Arc::new(Semaphore::new(bytes_max as usize));
         let sessions = Sessions::new(RandomState::new().hash_one(0));
         let room = Room::new(responses_max);
-        let handle = NodeHandle { calls: sender, bytes, bytes_max, room, brokers: watched, sessions };
-        (handle, Inbox { calls, brokers })
+        let handle = NodeHandle {
+            calls: sender,
+            bytes,
+            bytes_max,
+            room,
+            brokers: watched,
+            rules: ruled,
+            repacking,
+            sessions,
+        };
+        (handle, Inbox { calls, brokers, rules })
     }
 
     /// Waits until a request that holds `held` bytes may hold `bytes` more; the permit gives them back when dropped. One request larger
@@ -116,6 +135,19 @@ impl NodeHandle {
         let (reply, answer) = Reply::new(self.room.clone());
         self.calls.send(Call { request, client, reply }).await.map_err(|_closed| Stopped)?;
         Ok(answer)
+    }
+
+    /// The topics whose batches are looked into, as last told by the shell.
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.borrow())
+    }
+
+    /// Waits until a request's batches may be unpacked.
+    ///
+    /// # Errors
+    /// [`Stopped`], which does not happen while the node takes calls.
+    pub async fn repacking(&self) -> Result<OwnedSemaphorePermit, Stopped> {
+        Arc::clone(&self.repacking).acquire_owned().await.map_err(|_closed| Stopped)
     }
 
     /// The memory for responses that clients have not read.

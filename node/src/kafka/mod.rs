@@ -6,8 +6,8 @@
 //! names), [`metrics`].
 //!
 //! Invariants: no byte of a client panics; a request costs no more memory than its frame and, at worst, some tens of
-//! megabytes besides ([`bounds::ITEMS_MAX`]); record batches are kept as they came (one may be looked
-//! through for a timestamp, see `unpack`); responses leave
+//! megabytes besides ([`bounds::ITEMS_MAX`]); record batches are kept as they came, but of topics that
+//! want it otherwise ([`repack`]; one may be looked through for a timestamp, see `unpack`); responses leave
 //! in the order of their requests; only [`connection`] knows tokio's sockets and clock.
 
 pub mod batch;
@@ -17,6 +17,7 @@ pub mod handle;
 pub mod limits;
 pub mod listeners;
 pub mod metrics;
+pub mod repack;
 pub mod room;
 pub mod serve;
 pub mod sessions;

@@ -128,7 +128,9 @@ fn weight(response: &Response) -> usize {
             brokers.len() * 128 + topics.iter().map(topic_weight).sum::<usize>()
         }
         Response::DescribeConfigs { resources } => {
-            let of = |entry: &ConfigEntry| 64 + entry.name.len() + entry.documentation.len();
+            let of = |entry: &ConfigEntry| {
+                64 + entry.name.len() + entry.documentation.len() + 64 * entry.synonyms.len()
+            };
             resources.iter().flat_map(|resource| &resource.entries).map(of).sum()
         }
         Response::Group(answer) => answer.weight(),

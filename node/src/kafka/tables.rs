@@ -339,6 +339,23 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(3, 32767, Fixed(1)),
         ],
     },
+    // AlterConfigsRequest
+    Schema {
+        key: 33,
+        flexible: 2,
+        fields: &[
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Fixed(1)),
+                    field(0, 32767, Text),
+                    field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Text)]))),
+                ])),
+            ),
+            field(0, 32767, Fixed(1)),
+        ],
+    },
     // DescribeLogDirsRequest
     Schema {
         key: 35,
@@ -379,6 +396,31 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(0, 32767, Fixed(4)),
         ],
     },
+    // IncrementalAlterConfigsRequest
+    Schema {
+        key: 44,
+        flexible: 1,
+        fields: &[
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Fixed(1)),
+                    field(0, 32767, Text),
+                    field(
+                        0,
+                        32767,
+                        Array(&Struct(&[
+                            field(0, 32767, Text),
+                            field(0, 32767, Fixed(1)),
+                            field(0, 32767, Text),
+                        ])),
+                    ),
+                ])),
+            ),
+            field(0, 32767, Fixed(1)),
+        ],
+    },
     // OffsetDeleteRequest
     Schema {
         key: 47,
@@ -401,6 +443,8 @@ pub(super) const SCHEMAS: &[Schema] = &[
         flexible: 0,
         fields: &[field(0, 32767, Fixed(1)), field(1, 32767, Fixed(1)), field(2, 32767, Fixed(1))],
     },
+    // ListConfigResourcesRequest
+    Schema { key: 74, flexible: 0, fields: &[field(1, 32767, Array(&Fixed(1)))] },
     // DescribeTopicPartitionsRequest
     Schema {
         key: 75,

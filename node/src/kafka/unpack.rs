@@ -1,7 +1,6 @@
-//! Looking through compressed batches for the record that a timestamp asks for.
+//! Unpacking compressed batches: looking for the record that a timestamp asks for, or as a whole for [`repack`](super::repack).
 //!
-//! Nothing else needs a compressed record. A batch is unpacked as a stream, of which only record heads are looked at and nothing is
-//! kept, by whoever writes the response and not by the node's thread; bounded by [`UNPACKED_BYTES_MAX`] for one response.
+//! To look for a record a batch is unpacked as a stream, of which only record heads are looked at and nothing is kept, by whoever writes the response and not by the node's thread; bounded by [`UNPACKED_BYTES_MAX`] for one response.
 //! Where that is used up, or the bytes are no such stream, the answer stays at the beginning of the batch: never too late.
 //!
 //! | codec | stream |
@@ -13,6 +12,7 @@
 
 use std::io::{self, BufReader, Read};
 
+use crate::core::batch::{append_time, first_record_at};
 use crate::core::request::Search;
 
 /// Bytes that are unpacked for one response, at most.
@@ -38,6 +38,9 @@ pub(super) fn find(search: &Search, left: &mut u64) -> Option<(i64, i64)> {
 }
 
 fn find_in(batch: &[u8], at_ms: i64, least: i64, left: &mut u64) -> Option<(i64, i64)> {
+    if append_time(batch).is_some() {
+        return first_record_at(batch, at_ms, least);
+    }
     let attributes = i16::from_be_bytes(field(batch, ATTRIBUTES)?);
     let wanted = Wanted {
         at_ms,
@@ -61,6 +64,27 @@ fn find_in(batch: &[u8], at_ms: i64, least: i64, left: &mut u64) -> Option<(i64,
     }
 }
 
+/// All records of a batch, unpacked; `None` when they take more than `max` bytes then, or are no such stream.
+pub(super) fn whole(batch: &[u8], max: u64) -> Option<Vec<u8>> {
+    fn read(stream: impl Read, max: u64) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        stream.take(max.saturating_add(1)).read_to_end(&mut out).ok()?;
+        (u64::try_from(out.len()).ok()? <= max).then_some(out)
+    }
+    let attributes = i16::from_be_bytes(field(batch, ATTRIBUTES)?);
+    let mut body = batch.get(RECORDS..)?;
+    match attributes & 0b111 {
+        0 => read(body, max),
+        1 => read(flate2::read::MultiGzDecoder::new(body), max),
+        2 => snappy(body, max),
+        3 => read(lz4_flex::frame::FrameDecoder::new(body), max),
+        4 if zstd_window(body)? <= ZSTD_WINDOW_MAX => {
+            read(ruzstd::decoding::StreamingDecoder::new(&mut body).ok()?, max)
+        }
+        _ => None,
+    }
+}
+
 fn field<const N: usize>(batch: &[u8], at: usize) -> Option<[u8; N]> {
     batch.get(at..)?.first_chunk::<N>().copied()
 }
@@ -74,7 +98,7 @@ struct Wanted {
 
 impl Wanted {
     fn scan<R: Read>(&self, records: R, left: &mut u64) -> Option<(i64, i64)> {
-        let mut stream = Stream { inner: BufReader::new(records), left };
+        let mut stream = Stream::new(records, left);
         (0..self.count).find_map(|_| self.record(&mut stream).transpose())?.ok()
     }
 
@@ -101,12 +125,27 @@ fn malformed() -> io::Error {
 }
 
 /// A stream of which so many bytes may be read.
-struct Stream<'a, R> {
+pub(super) struct Stream<'a, R> {
     inner: BufReader<R>,
     left: &'a mut u64,
 }
 
-impl<R: Read> Stream<'_, R> {
+impl<'a, R: Read> Stream<'a, R> {
+    /// Of `records`, of which no more than `left` bytes are read.
+    pub(super) fn new(records: R, left: &'a mut u64) -> Self {
+        Stream { inner: BufReader::new(records), left }
+    }
+
+    /// How much later than its batch's base timestamp the next record is, in milliseconds; the stream is behind it then.
+    pub(super) fn timestamp_delta(&mut self) -> io::Result<i64> {
+        let length = u64::try_from(self.varint()?).map_err(|_negative| malformed())?;
+        let before = *self.left;
+        self.byte()?;
+        let delta = self.varint()?;
+        self.skip(length.checked_sub(before - *self.left).ok_or_else(malformed)?)?;
+        Ok(delta)
+    }
+
     fn spend(&mut self, bytes: u64) -> io::Result<()> {
         *self.left = self.left.checked_sub(bytes).ok_or_else(malformed)?;
         Ok(())
@@ -193,7 +232,7 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use bytes::Bytes;
@@ -203,7 +242,7 @@ mod tests {
 
     const CODECS: [u8; 5] = [0, 1, 2, 3, 4];
 
-    fn zigzag(value: i64, out: &mut Vec<u8>) {
+    pub(in crate::kafka) fn zigzag(value: i64, out: &mut Vec<u8>) {
         let mut value = (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned();
         while value >= 0x80 {
             out.push(value.to_le_bytes()[0] | 0x80);
@@ -262,6 +301,19 @@ mod tests {
         out[RECORD_COUNT..RECORD_COUNT + 4].copy_from_slice(&count.to_be_bytes());
         out.extend(body);
         out.into()
+    }
+
+    /// A whole batch of such records, as a client sends it.
+    pub(in crate::kafka) fn packed_records(codec: u8, count: u32, value_bytes: usize) -> Vec<u8> {
+        let mut out = batch(codec, count, pack(codec, &records(count, value_bytes))).to_vec();
+        let length = u32::try_from(out.len() - 12).unwrap();
+        out[8..12].copy_from_slice(&length.to_be_bytes());
+        out[16] = 2;
+        out[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+        out[43..57].fill(0xff);
+        let crc = crc32c::crc32c(&out[ATTRIBUTES..]);
+        out[17..21].copy_from_slice(&crc.to_be_bytes());
+        out
     }
 
     fn search(at_ms: i64, from: i64, bytes: Vec<Bytes>) -> Search {

@@ -175,7 +175,16 @@ fn operator(head: &[u8]) -> Option<&str> {
 
 /// The value of a query's field, with its percent encoding undone; nothing when it is absent or not UTF-8.
 pub(super) fn field(query: &str, name: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    fields(query, name).next().flatten()
+}
+
+/// The values of all fields of that name; nothing in place of one that is not UTF-8.
+pub(super) fn fields<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Option<String>> + 'a {
+    let values = query.split('&').filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.map(decoded)
+}
+
+fn decoded(value: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();
     while let Some(byte) = rest.next() {

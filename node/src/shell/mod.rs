@@ -17,6 +17,7 @@
 mod advice;
 mod clock;
 pub mod config;
+mod configs;
 pub mod data_dir;
 mod digest;
 mod disk;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::ShellNode;
+use super::configs;
 use super::digest;
 use super::figures;
 use super::http::{Answer, field};
@@ -87,9 +88,10 @@ impl Pages {
             "/v1/lookup" => self.lookup(query).await,
             "/v1/balance" => self.balance().await,
             "/v1/digest" => self.digest(query).await,
+            "/v1/configs" => self.configs(configs::question(query), "reader").await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest /v1/configs",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
@@ -98,6 +100,11 @@ impl Pages {
     /// Carries out what an operator decides.
     pub(super) async fn post(&self, target: &str, operator: &str) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if path == "/v1/configs" {
+            tracing::info!(operator, query, "an operator alters configs");
+            let answer = self.configs(configs::change(query), operator).await;
+            return answer.map_or_else(|answer| answer, |value| Answer::json(200, &value));
+        }
         let decision = match decision(path, query) {
             Ok(decision) => decision,
             Err(answer) => return answer,
@@ -109,14 +116,23 @@ impl Pages {
         }
     }
 
-    async fn decide(&self, decision: Decision, operator: &str) -> Result<(), Answer> {
-        let client = ClientContext {
+    fn operator(&self, name: &str) -> ClientContext {
+        ClientContext {
             listener: Arc::from("http"),
             address: self.transport.listening(),
-            client_id: Arc::from(operator),
+            client_id: Arc::from(name),
             principal: Arc::from("User:operator"),
-        };
-        let answer = self.worker()?.ask(Request::Decide(decision), client).await;
+        }
+    }
+
+    /// Has the node answer a question about configs, or change them.
+    async fn configs(&self, wanted: Result<Request, Answer>, operator: &str) -> Result<Value, Answer> {
+        let (request, worker) = (wanted?, self.worker()?);
+        configs::told(worker.ask(request, self.operator(operator)).await)
+    }
+
+    async fn decide(&self, decision: Decision, operator: &str) -> Result<(), Answer> {
+        let answer = self.worker()?.ask(Request::Decide(decision), self.operator(operator)).await;
         let Some(Response::Decided { error, message }) = answer else {
             return Err(Answer::error(503, "the node is stopping"));
         };
@@ -259,7 +275,7 @@ impl Pages {
 
 /// What an operator wants.
 fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
-    let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, or /v1/balance?paused=true|false";
+    let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, /v1/balance?paused=true|false, or /v1/configs";
     let wrong = || Answer::error(400, known);
     match path {
         "/v1/nodes" => {

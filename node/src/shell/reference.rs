@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-use crate::core::metadata::configs::{BrokerSettings, Defaults, allowed, describe_broker, describe_topic};
+use crate::core::metadata::configs::{
+    BrokerSettings, Configs, Defaults, Layers, allowed, allowed_of_node, describe_broker, describe_topic,
+};
 
 const HEAD: &str = "\
 # Configuration
@@ -35,9 +37,10 @@ zone = \"a\"
 const TOPICS: &str = "
 ## A topic
 
-Set when the topic is created (`rafka topic create NAME --config KEY=VALUE`, CreateTopics of any Kafka client) under Kafka's names, and shown by
-DescribeConfigs. A value outside of what is allowed is refused, and so is a key that is not in this table: nothing is taken silently that is
-not done.
+Set when the topic is created (`rafka topic create NAME --config KEY=VALUE`, CreateTopics of any Kafka client) or at any time after that
+(`rafka config set topic/NAME KEY=VALUE`, IncrementalAlterConfigs, `kafka-configs.sh`), under Kafka's names, and in force on all nodes within
+moments, without a restart. Shown by `rafka config get topic/NAME` and DescribeConfigs. A value outside of what is allowed is refused, and so
+is a key that is not in this table: nothing is taken silently that is not done.
 
 | key | default | allowed | meaning |
 |---|---|---|---|
@@ -46,10 +49,12 @@ not done.
 const BROKERS: &str = "
 ## What a node tells Kafka clients of itself
 
-DescribeConfigs of a broker answers with these keys. They follow from the node's own flags above and cannot be altered over Kafka.
+DescribeConfigs of a broker answers with these keys. Those that are defaults of a topic's key are altered for one node (`rafka config set broker/1
+KEY=VALUE`) or for all of them (`rafka config set cluster KEY=VALUE`); for a partition those of its leader count. The nearest wins: what is
+set for the topic, for the node, for all nodes, by a flag. The other keys follow from the node's own flags above.
 
-| key | value of a node with defaults | meaning |
-|---|---|---|
+| key | value of a node with defaults | may be altered to | meaning |
+|---|---|---|---|
 ";
 
 /// The whole page.
@@ -69,19 +74,22 @@ pub(super) fn page(command: &Command) -> String {
         arguments.iter().for_each(|argument| flag(argument, &mut text));
     }
     text.push_str(TOPICS);
-    for entry in describe_topic(&BTreeMap::new(), &Defaults::default(), None) {
+    let (nothing, defaults) = (Configs::new(), Defaults::default());
+    let layers = Layers { topic: &nothing, node: &nothing, cluster: &nothing, defaults: &defaults };
+    for entry in describe_topic(&layers, None) {
         let may = allowed(&entry.name).unwrap_or_default();
         let default = entry.value.unwrap_or_default();
         row(&mut text, &[&code(&entry.name), &code(&default), &may, &entry.documentation]);
     }
     text.push_str(BROKERS);
-    for entry in describe_broker(&BrokerSettings::default(), &Defaults::default(), None) {
+    for entry in describe_broker(&BrokerSettings::default(), &layers, None) {
         let own = ["advertised.listeners", "broker.id", "broker.rack", "listeners", "log.dirs", "node.id"];
         let value = match entry.value {
             Some(value) if !own.contains(&entry.name.as_str()) => code(&value),
             _ => "its own".to_owned(),
         };
-        row(&mut text, &[&code(&entry.name), &value, &entry.documentation]);
+        let may = allowed_of_node(&entry.name).unwrap_or_else(|| "a flag of the node".to_owned());
+        row(&mut text, &[&code(&entry.name), &value, &may, &entry.documentation]);
     }
     text
 }

@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::advice;
-use super::clock::Clock;
+use super::clock::{Clock, wall_ms};
 use super::disk::{Aside, DONE_MAX, DiskThreads, Done};
 use super::elections::Roles;
 use super::http::CONNECTIONS_MAX;
@@ -41,6 +41,7 @@ use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{Request, RequestId, Response};
 use crate::core::{Effect, Input, Node, OLD_COPY};
 use crate::exposition::Exposition;
+use crate::kafka::repack::{Rule, Rules};
 use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
 
 /// Inputs taken of each queue before the others get their turn.
@@ -254,6 +255,7 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         hints_look_at: now + HINTS_LOOK_SOON,
         view_dirty: true,
         registry_dirty: true,
+        rules: 0,
     };
     let thread = Builder::new().name("worker".into()).spawn(move || {
         runtime.block_on(worker.run(parts.effects));
@@ -290,6 +292,8 @@ struct Worker {
     view_dirty: bool,
     /// The transport and the clients have not been told of the newest registry.
     registry_dirty: bool,
+    /// The version of configs that the connections were told of.
+    rules: u64,
 }
 
 /// What came in during one round.
@@ -386,8 +390,25 @@ impl Worker {
     fn step(&mut self, input: Input<FileDisk>) {
         self.metrics.steps.fetch_add(1, Relaxed);
         let effects = self.node.step(self.clock.now(), input);
+        self.tell_rules();
         self.roles.observe(&self.node, &self.metrics.elections);
         self.perform(effects);
+    }
+
+    /// What topics want of their batches, before anybody hears that it was set.
+    fn tell_rules(&mut self) {
+        let version = self.node.configs_version();
+        if self.rules == version {
+            return;
+        }
+        self.rules = version;
+        let mut rules = Rules::new(wall_ms);
+        for (topic, config) in self.node.topic_configs() {
+            if let Some(rule) = Rule::of(&config) {
+                rules.add(topic.id, topic.name.clone(), rule);
+            }
+        }
+        self.inbox.rules.send_replace(Arc::new(rules));
     }
 
     fn peer(&mut self, event: PeerEvent) {

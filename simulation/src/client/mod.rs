@@ -13,6 +13,7 @@ mod member;
 mod oddball;
 mod operator;
 mod producer;
+mod tuner;
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,7 @@ pub(crate) use member::{Member, MemberProfile, share};
 pub(crate) use oddball::Oddball;
 pub(crate) use operator::Operator;
 pub(crate) use producer::{Producer, ProducerProfile};
+pub(crate) use tuner::Tuner;
 
 /// A request on its way out.
 #[derive(Debug)]

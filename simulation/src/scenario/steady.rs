@@ -32,6 +32,7 @@ fn slow_down(scenario: &mut Scenario) {
     scenario.odd = None;
     scenario.care = None;
     scenario.operator = None;
+    scenario.tuner = None;
     scenario.directory = None;
     scenario.producers.truncate(2);
     scenario.producers.iter_mut().for_each(|producer| producer.interval = 160 * MS);

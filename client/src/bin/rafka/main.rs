@@ -1,6 +1,6 @@
 //! `rafka`: the command line of a rafka mesh, and of any Kafka cluster.
 //!
-//! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`produce`],
+//! Reading order: [`settings`] (what every command shares, profiles), one module per command ([`topic`], [`config`], [`produce`],
 //! [`consume`], [`nodes`], [`doctor`], [`verify`], [`lookup`], [`bench`],
 //! [`paper`]), then what they stand on: the library of the same name, [`output`] and [`field`] (tables, colours, JSON), [`format`], [`stop`] (Ctrl-C), [`error`]
 //! (exit codes).
@@ -11,6 +11,7 @@
 mod bench;
 #[path = "../../clock.rs"]
 mod clock;
+mod config;
 mod consume;
 mod doctor;
 mod error;
@@ -50,6 +51,9 @@ enum Command {
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
+    /// Show and alter the configs of topics and nodes
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Write lines of a file or of standard input to a topic, one record each
     Produce(produce::ProduceArgs),
     /// Read a topic's records, without a consumer group
@@ -118,6 +122,7 @@ fn main() -> ExitCode {
 fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
     match command {
         Command::Topic(command) => topic::run(settings, command),
+        Command::Config(command) => config::run(settings, command),
         Command::Produce(args) => produce::run(settings, args),
         Command::Consume(args) => consume::run(settings, args),
         Command::Nodes { command: None } => nodes::run(settings),

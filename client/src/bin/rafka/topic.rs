@@ -263,7 +263,7 @@ fn delete(settings: &Settings, args: &DeleteArgs) -> Result<(), CliError> {
     }
 }
 
-fn parse_config(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_config(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() && !text.contains('\0') => {
             Ok((key.to_owned(), value.to_owned()))

@@ -25,7 +25,10 @@
 //! | 11 | set node state | node i32, incarnation u64, state u8 |
 //! | 12 | reassign | key, list of triples |
 //! | 13 | pause balancing | paused bool |
+//! | 23 | alter a topic's configs | id 16 bytes, replace bool, list of edits |
+//! | 24 | alter configs of nodes | node i32 (-1 for all), replace bool, list of edits |
 //!
+//! An edit is `key text, operation u8 (Kafka's: 0 set, 1 delete, 2 append, 3 subtract), value text (empty with delete)`.
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
 
 use std::collections::BTreeMap;
@@ -33,10 +36,13 @@ use std::collections::BTreeMap;
 use mesh::raft::{Incarnation, NodeId, ReplicaId};
 
 use super::bytes::{Reader, Writer};
+use super::configs::Edit;
 use super::descriptor::{DecodeError, NodeState, PartitionKey};
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
+/// Stands for all nodes together.
+pub(super) const ALL_NODES: NodeId = NodeId(-1);
 
 /// A change that somebody asks a shard to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +137,24 @@ pub enum Command {
     },
     /// Shard 0: replicas are moved for balance no more, or again.
     PauseBalancing(bool),
+    /// What is set for a topic changes.
+    AlterTopicConfigs {
+        /// Which topic.
+        topic: TopicId,
+        /// What is not named is as if nobody had said anything.
+        replace: bool,
+        /// Checked when planned.
+        edits: Vec<Edit>,
+    },
+    /// Shard 0: what is set for one node or for all of them changes.
+    AlterNodeConfigs {
+        /// Which node; `None` for all.
+        node: Option<NodeId>,
+        /// As in [`Command::AlterTopicConfigs`].
+        replace: bool,
+        /// Checked when planned.
+        edits: Vec<Edit>,
+    },
 }
 
 /// What a node says of itself when it registers.
@@ -226,6 +250,16 @@ impl Command {
                 w.u8(13);
                 w.bool(*paused);
             }
+            Self::AlterTopicConfigs { topic, replace, edits } => {
+                w.u8(23);
+                w.raw(&topic.0);
+                write_edits(&mut w, *replace, edits);
+            }
+            Self::AlterNodeConfigs { node, replace, edits } => {
+                w.u8(24);
+                w.node(node.unwrap_or(ALL_NODES));
+                write_edits(&mut w, *replace, edits);
+            }
             Self::AddPartitions { topic, from, partitions } => {
                 w.u8(10);
                 w.raw(&topic.0);
@@ -284,9 +318,25 @@ impl Command {
                 from: r.i32()?,
                 partitions: r.list(4, Reader::replicas)?,
             },
+            23 => Self::AlterTopicConfigs {
+                topic: TopicId(r.array()?),
+                replace: r.bool()?,
+                edits: r.list(9, Edit::read)?,
+            },
+            24 => Self::AlterNodeConfigs {
+                node: Some(r.node()?).filter(|node| *node != ALL_NODES),
+                replace: r.bool()?,
+                edits: r.list(9, Edit::read)?,
+            },
             tag => return Err(DecodeError::Unknown(tag)),
         })
     }
+}
+
+fn write_edits(w: &mut Writer, replace: bool, edits: &[Edit]) {
+    w.bool(replace);
+    w.count(edits.len());
+    edits.iter().for_each(|edit| edit.write(w));
 }
 
 impl Registration {

@@ -7,7 +7,7 @@ use mesh::raft::{NodeId, ReplicaId};
 
 use super::bytes::all_distinct;
 use super::command::Command;
-use super::configs::{self, Defaults};
+use super::configs::{self, Configs, Defaults, Layers};
 use super::descriptor::{METADATA_TOPIC_NAME, ShardId, TOPIC_PARTITIONS_MAX, first_replica, topic_id};
 use super::shard::REPLICAS_MAX;
 use super::view::View;
@@ -141,6 +141,8 @@ fn plan_named(
             request.name
         )
     });
+    let nothing = Configs::new();
+    let layers = Layers { topic: &set, node: &nothing, cluster: view.cluster_configs(), defaults };
     let result = CreateTopicResult {
         name: request.name.clone(),
         topic_id: id,
@@ -148,7 +150,7 @@ fn plan_named(
         message: warning.clone(),
         partitions,
         replication_factor,
-        configs: configs::describe_topic(&set, defaults, None),
+        configs: configs::describe_topic(&layers, None),
     };
     let command = Command::CreateTopic { name: request.name.clone(), id, partitions: replicas, configs: set };
     Ok(Plan { shard: ShardId::of_name(&request.name), command, result, warning })

@@ -10,7 +10,8 @@ use mesh::raft::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::all_distinct;
-use super::command::{Command, Registration};
+use super::command::{ALL_NODES, Command, Registration};
+use super::configs::{Configs, Edit, apply};
 use super::descriptor::{
     Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId,
     TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
@@ -74,7 +75,7 @@ fn refused(error: ErrorCode, message: impl Into<String>) -> Outcome {
 }
 
 /// A thing and the version at which it last changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Versioned<T> {
     changed: u64,
     value: T,
@@ -102,6 +103,8 @@ pub struct Shard {
     next_producer: u64,
     /// Replicas are not moved for balance.
     paused: Versioned<bool>,
+    /// What is set for a node, or for [`ALL_NODES`]. Nothing is taken out, so that views hear of what is not set any more.
+    configs: BTreeMap<NodeId, Versioned<Configs>>,
 }
 
 impl Shard {
@@ -149,6 +152,7 @@ impl Shard {
             floor_of_rest: 0,
             next_producer: 0,
             paused: Versioned { changed: 0, value: false },
+            configs: BTreeMap::new(),
         }
     }
 
@@ -227,6 +231,8 @@ impl Shard {
             Command::SetNodeState { node, incarnation, state } => self.set_state(node, incarnation, state),
             Command::Reassign { key, replicas } => self.reassign(key, replicas),
             Command::PauseBalancing(paused) => self.pause(paused),
+            Command::AlterTopicConfigs { topic, replace, edits } => self.alter_topic(topic, replace, &edits),
+            Command::AlterNodeConfigs { node, replace, edits } => self.alter_node(node, replace, &edits),
         }
     }
 
@@ -441,6 +447,29 @@ impl Shard {
         Outcome::Done
     }
 
+    fn alter_topic(&mut self, id: TopicId, replace: bool, edits: &[Edit]) -> Outcome {
+        let Some(topic) = self.topics.get_mut(&id) else {
+            let error = ErrorCode::UnknownTopicOrPartition;
+            return refused(error, error.text());
+        };
+        apply(&mut Arc::make_mut(&mut topic.value).configs, replace, edits);
+        topic.changed = self.version;
+        Outcome::Done
+    }
+
+    fn alter_node(&mut self, node: Option<NodeId>, replace: bool, edits: &[Edit]) -> Outcome {
+        if self.id != ShardId(0) {
+            return refused(ErrorCode::InvalidRequest, "configs of nodes are kept by shard 0");
+        }
+        if let Some(unknown) = node.filter(|node| !self.nodes.contains_key(node)) {
+            return refused(ErrorCode::BrokerIdNotRegistered, format!("there is no node {}", unknown.0));
+        }
+        let set = self.configs.entry(node.unwrap_or(ALL_NODES)).or_default();
+        apply(&mut set.value, replace, edits);
+        set.changed = self.version;
+        Outcome::Done
+    }
+
     /// Deletes a topic of which nothing was ever served.
     fn abandon(&mut self, id: TopicId) -> Outcome {
         let created = |key| self.descriptor(key).is_some_and(|descriptor| !descriptor.creating);
@@ -586,6 +615,8 @@ impl Shard {
         if self.id == ShardId(0) && fresh(self.paused.changed) {
             changes.push(Change::Paused(self.paused.value));
         }
+        let configs = self.configs.iter().filter(|(_, set)| fresh(set.changed));
+        changes.extend(configs.map(|(&node, set)| Change::Configs { node, set: set.value.clone() }));
         if from != 0 {
             let deleted = self.deleted.iter().filter(|(version, _)| fresh(*version));
             changes.extend(deleted.map(|(_, id)| Change::TopicDeleted(*id)));

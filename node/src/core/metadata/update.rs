@@ -11,7 +11,9 @@
 //! | changes | u32 count, each a tag u8 and its body |
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
-//! 6 balancing paused bool.
+//! 6 balancing paused bool, 7 configs of a node (i32, -1 for all nodes; list of text pairs: all that is set).
+
+use mesh::raft::NodeId;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bytes::{Reader, Writer};
+use super::configs::Configs;
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
 use crate::core::request::TopicId;
 
@@ -37,6 +40,13 @@ pub enum Change {
     Node(Arc<NodeInfo>),
     /// Whether replicas are not moved for balance.
     Paused(bool),
+    /// What is set for a node, or for all of them.
+    Configs {
+        /// Which node; -1 for all.
+        node: NodeId,
+        /// All that is set.
+        set: Configs,
+    },
 }
 
 /// What changed in a shard.
@@ -92,6 +102,11 @@ impl ShardUpdate {
                     w.u8(6);
                     w.bool(*paused);
                 }
+                Change::Configs { node, set } => {
+                    w.u8(7);
+                    w.node(*node);
+                    w.texts(set);
+                }
                 Change::Node(node) => {
                     w.u8(5);
                     node.write(w);
@@ -133,6 +148,7 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }.into()))
             }
             6 => Ok(Change::Paused(r.bool()?)),
+            7 => Ok(Change::Configs { node: r.node()?, set: r.texts()? }),
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
+use super::command::ALL_NODES;
+use super::configs::Configs;
 use super::descriptor::{
     DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
     TOPIC_PARTITIONS_MAX, Topic,
@@ -31,6 +33,8 @@ pub enum Merge {
         topics: BTreeSet<TopicId>,
         /// Whether a node changed.
         nodes: bool,
+        /// Whether what is set for topics or nodes changed.
+        configs: bool,
     },
     /// The update begins after what the view has: ask again from the view's version.
     Gap,
@@ -52,7 +56,10 @@ pub struct View {
     paused: bool,
     /// Whose view it is, and the partitions that want a replica there.
     owner: Option<(NodeId, BTreeSet<PartitionKey>)>,
+    configs: BTreeMap<NodeId, Configs>,
 }
+
+static NOTHING_SET: Configs = Configs::new();
 
 /// What is known, whoever knows it.
 impl PartialEq for View {
@@ -64,6 +71,7 @@ impl PartialEq for View {
             && self.names == other.names
             && self.descriptors == other.descriptors
             && self.nodes == other.nodes
+            && self.configs == other.configs
     }
 }
 
@@ -98,8 +106,13 @@ impl View {
         if update.from != 0 && known.is_none_or(|known| known < update.from) {
             return Merge::Gap;
         }
-        let mut touched =
-            Touched { partitions: BTreeSet::new(), topics: BTreeSet::new(), nodes: false, concerns };
+        let mut touched = Touched {
+            partitions: BTreeSet::new(),
+            topics: BTreeSet::new(),
+            nodes: false,
+            configs: false,
+            concerns,
+        };
         if update.from == 0 {
             self.drop_missing(update, &mut touched);
         }
@@ -110,8 +123,8 @@ impl View {
             self.take(change, &mut touched);
         }
         self.versions.insert(update.shard, update.version);
-        let Touched { partitions, topics, nodes, .. } = touched;
-        Merge::Changed { partitions, topics, nodes }
+        let Touched { partitions, topics, nodes, configs, .. } = touched;
+        Merge::Changed { partitions, topics, nodes, configs }
     }
 
     /// With a full update, what it does not mention is gone. Nodes are never removed.
@@ -136,7 +149,12 @@ impl View {
     fn take(&mut self, change: &Change, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
         match change {
             Change::Topic(topic) => {
-                if self.topics.get(&topic.id) != Some(topic) {
+                let known = self.topics.get(&topic.id);
+                if known != Some(topic) {
+                    touched.configs |= match known {
+                        Some(known) => known.configs != topic.configs,
+                        None => !topic.configs.is_empty() || self.configs.values().any(|set| !set.is_empty()),
+                    };
                     touched.topics.insert(topic.id);
                     self.names.insert(topic.name.clone(), topic.id);
                     self.topics.insert(topic.id, topic.clone());
@@ -145,6 +163,10 @@ impl View {
             Change::TopicDeleted(id) => self.drop_topic(*id, touched),
             Change::Descriptor(descriptor) => self.take_descriptor(descriptor, touched),
             Change::Paused(paused) => self.paused = *paused,
+            Change::Configs { node, set } => {
+                touched.configs |= self.configs_of(*node) != set;
+                self.configs.insert(*node, set.clone());
+            }
             Change::Node(node) => {
                 if self.nodes.get(&node.node) != Some(node) {
                     touched.nodes = true;
@@ -317,6 +339,20 @@ impl View {
         self.paused
     }
 
+    fn configs_of(&self, node: NodeId) -> &Configs {
+        self.configs.get(&node).unwrap_or(&NOTHING_SET)
+    }
+
+    /// What is set for one node, under the names of a node's keys.
+    pub fn node_configs(&self, node: NodeId) -> &Configs {
+        self.configs_of(node)
+    }
+
+    /// What is set for all nodes, under the same names.
+    pub fn cluster_configs(&self) -> &Configs {
+        self.configs_of(ALL_NODES)
+    }
+
     /// How many replicas of users' partitions each node is desired to hold.
     pub fn replica_counts(&self) -> BTreeMap<NodeId, usize> {
         let mut counts = BTreeMap::new();
@@ -338,6 +374,8 @@ impl View {
             cluster_id.clone_from(&self.cluster_id);
             changes.push(Change::Paused(self.paused));
             changes.extend(self.nodes.values().cloned().map(Change::Node));
+            let configs = self.configs.iter();
+            changes.extend(configs.map(|(&node, set)| Change::Configs { node, set: set.clone() }));
         }
         let topics = self.topics.values().filter(|topic| ShardId::of_topic(topic.id) == shard);
         changes.extend(topics.cloned().map(Change::Topic));
@@ -384,6 +422,7 @@ struct Touched<F> {
     partitions: BTreeSet<PartitionKey>,
     topics: BTreeSet<TopicId>,
     nodes: bool,
+    configs: bool,
     concerns: F,
 }
 
@@ -433,7 +472,7 @@ mod tests {
         let (name, configs) = ("t".to_owned(), BTreeMap::new());
         let partitions = (0..12).map(|partition| on(1 + partition % 2)).collect();
         state.apply(1, &Command::CreateTopic { name, id, partitions, configs }.encode());
-        let Merge::Changed { partitions, topics, nodes } = view.merge(state.update_since(0)) else {
+        let Merge::Changed { partitions, topics, nodes, .. } = view.merge(state.update_since(0)) else {
             panic!("news")
         };
         assert_eq!((partitions.len(), topics.len()), (12, 1));

@@ -115,6 +115,7 @@ fn produced(error: ErrorCode) -> Response {
             partition: 0,
             error,
             base_offset,
+            log_append_time_ms: -1,
             log_start_offset,
             leader,
             message,

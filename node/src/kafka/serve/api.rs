@@ -24,18 +24,21 @@ pub enum Api {
     InitProducerId,
     OffsetForLeaderEpoch,
     DescribeConfigs,
+    AlterConfigs,
     DescribeLogDirs,
     CreatePartitions,
     DeleteGroups,
     ElectLeaders,
+    IncrementalAlterConfigs,
     OffsetDelete,
     DescribeCluster,
+    ListConfigResources,
     DescribeTopicPartitions,
 }
 
 impl Api {
     /// All of them, by rising key.
-    pub const ALL: [Api; 27] = [
+    pub const ALL: [Api; 30] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -56,12 +59,15 @@ impl Api {
         Api::InitProducerId,
         Api::OffsetForLeaderEpoch,
         Api::DescribeConfigs,
+        Api::AlterConfigs,
         Api::DescribeLogDirs,
         Api::CreatePartitions,
         Api::DeleteGroups,
         Api::ElectLeaders,
+        Api::IncrementalAlterConfigs,
         Api::OffsetDelete,
         Api::DescribeCluster,
+        Api::ListConfigResources,
         Api::DescribeTopicPartitions,
     ];
 
@@ -88,12 +94,15 @@ impl Api {
             Api::InitProducerId => 22,
             Api::OffsetForLeaderEpoch => 23,
             Api::DescribeConfigs => 32,
+            Api::AlterConfigs => 33,
             Api::DescribeLogDirs => 35,
             Api::CreatePartitions => 37,
             Api::DeleteGroups => 42,
             Api::ElectLeaders => 43,
+            Api::IncrementalAlterConfigs => 44,
             Api::OffsetDelete => 47,
             Api::DescribeCluster => 60,
+            Api::ListConfigResources => 74,
             Api::DescribeTopicPartitions => 75,
         }
     }
@@ -121,12 +130,15 @@ impl Api {
             Api::InitProducerId => "InitProducerId",
             Api::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
             Api::DescribeConfigs => "DescribeConfigs",
+            Api::AlterConfigs => "AlterConfigs",
             Api::DescribeLogDirs => "DescribeLogDirs",
             Api::CreatePartitions => "CreatePartitions",
             Api::DeleteGroups => "DeleteGroups",
             Api::ElectLeaders => "ElectLeaders",
+            Api::IncrementalAlterConfigs => "IncrementalAlterConfigs",
             Api::OffsetDelete => "OffsetDelete",
             Api::DescribeCluster => "DescribeCluster",
+            Api::ListConfigResources => "ListConfigResources",
             Api::DescribeTopicPartitions => "DescribeTopicPartitions",
         }
     }
@@ -154,12 +166,15 @@ impl Api {
             Api::InitProducerId => (0, 5),
             Api::OffsetForLeaderEpoch => (2, 4),
             Api::DescribeConfigs => (1, 4),
+            Api::AlterConfigs => (0, 2),
             Api::DescribeLogDirs => (1, 4),
             Api::CreatePartitions => (0, 3),
             Api::DeleteGroups => (0, 2),
             Api::ElectLeaders => (0, 2),
+            Api::IncrementalAlterConfigs => (0, 1),
             Api::OffsetDelete => (0, 0),
             Api::DescribeCluster => (0, 2),
+            Api::ListConfigResources => (0, 1),
             Api::DescribeTopicPartitions => (0, 0),
         }
     }

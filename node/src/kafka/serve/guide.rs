@@ -13,7 +13,6 @@ const COMMAND: &str = "cargo run --release -p node --example kafka_api > docs/ka
 const GROUPS: &str = "consumer groups of KIP-848 are not there yet; classic ones are";
 const TRANSACTIONS: &str = "transactions are not there yet";
 const SECURITY: &str = "there is no authentication and there are no access rules yet";
-const CONFIGS: &str = "topic configs are set when a topic is created";
 const QUOTAS: &str = "there are no quotas yet";
 const MOVES: &str = "replicas move only to repair a partition";
 const ONE_DIRECTORY: &str = "a node has one data directory";
@@ -100,7 +99,15 @@ fn note(api: Api) -> &'static str {
             "For idempotent producers. 6 is marked unstable by Kafka. A producer that brings its id gets a new one."
         }
         Api::OffsetForLeaderEpoch => "The end of the newest epoch is the high watermark.",
-        Api::DescribeConfigs => "Topics, and the node that is asked.",
+        Api::DescribeConfigs => {
+            "Topics, the node that is asked, and without a name what is set for all nodes."
+        }
+        Api::AlterConfigs => "What is not named is unset. Otherwise as IncrementalAlterConfigs.",
+        Api::IncrementalAlterConfigs => {
+            "Topics, any node, and without a name all nodes. Answered when committed and in force on the node that is asked; the others \
+             follow within moments. Which keys there are: [configuration.md](configuration.md#a-topic). No loggers."
+        }
+        Api::ListConfigResources => "Topics and nodes; of other kinds there are none.",
         Api::DescribeLogDirs => {
             "The one data directory. Sizes are those of live entries; the volume's size is told as unknown. 5 only adds cordoned \
              directories, which are not there."
@@ -123,7 +130,6 @@ fn absence(key: i16) -> &'static str {
         68 | 69 => GROUPS,
         24..=28 | 61 | 65 | 66 => TRANSACTIONS,
         17 | 29..=31 | 36 | 38..=41 | 50 | 51 => SECURITY,
-        33 | 44 | 74 => CONFIGS,
         34 => ONE_DIRECTORY,
         45 | 46 => MOVES,
         48 | 49 => QUOTAS,

@@ -6,6 +6,7 @@
 
 mod api;
 mod cluster;
+mod configs;
 mod fetch;
 mod group_admin;
 mod group_offsets;
@@ -37,9 +38,9 @@ use super::sessions::{Opening, Sessions, Ticket};
 use crate::core::error::ErrorCode;
 use crate::core::groups::api::GroupResponse;
 use crate::core::request::{
-    Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult, DeleteTopicResult, EpochResult,
-    FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult, ProduceResult, Request, Response,
-    TopicMetadata, TopicRef,
+    AlterResult, Batch, Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult, DeleteTopicResult,
+    EpochResult, FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult, ProduceResult,
+    Request, Response, TopicMetadata, TopicRef,
 };
 
 /// What is kept of a request until its response is written.
@@ -67,7 +68,9 @@ enum Echo {
     Metadata(Refused<TopicMetadata>),
     CreateTopics(Refused<CreateTopicResult>),
     DeleteTopics(Refused<DeleteTopicResult>),
-    Configs { refused: Refused<ConfigResult>, documentation: bool },
+    Configs { refused: Refused<ConfigResult>, wants: configs::Wants },
+    AlterConfigs(Refused<AlterResult>),
+    ConfigResources(configs::Listed),
     CreatePartitions(Refused<GrowResult>),
     DeleteRecords(Refused<DeleteRecordsResult>),
     TopicPartitions(growth::Page),
@@ -222,7 +225,10 @@ fn decode(
         Api::ElectLeaders => replicas::decode_elect(body)?,
         Api::DescribeTopicPartitions => growth::decode_describe(body)?,
         Api::InitProducerId => cluster::decode_init_producer_id(body)?,
-        Api::DescribeConfigs => cluster::decode_describe_configs(body)?,
+        Api::DescribeConfigs => configs::decode_describe(body)?,
+        Api::AlterConfigs => configs::decode_alter(body)?,
+        Api::IncrementalAlterConfigs => configs::decode_incremental(body)?,
+        Api::ListConfigResources => configs::decode_list(body)?,
         Api::DescribeCluster => cluster::decode_describe_cluster(body)?,
         Api::FindCoordinator => groups::find_coordinator(body)?,
         Api::OffsetCommit => group_offsets::decode_commit(body)?,
@@ -334,6 +340,21 @@ impl Header {
         matches!(self.echo, Echo::Produce { silent: true, .. })
     }
 
+    /// Looks into the batches of a produce request with `pass`, and refuses those that do not. Other requests are as they were.
+    pub fn prepare(
+        &mut self,
+        request: Request,
+        pass: impl FnMut(&TopicRef, Batch) -> Result<Batch, (ErrorCode, String)>,
+    ) -> Request {
+        match (request, &mut self.echo) {
+            (Request::Produce { acks, timeout_ms, partitions }, Echo::Produce { refused, .. }) => {
+                let partitions = produce::prepare(refused, partitions, pass);
+                Request::Produce { acks, timeout_ms, partitions }
+            }
+            (request, _) => request,
+        }
+    }
+
     /// Whether a silent request failed, in which case the connection is closed. Only for requests that are silent.
     pub fn silent_failure(&self, response: &Response) -> bool {
         let refused = matches!(&self.echo, Echo::Produce { refused, .. } if refused.any());
@@ -387,11 +408,17 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
         (Api::DeleteTopics, Response::DeleteTopics { topics }, Echo::DeleteTopics(refused)) => {
             topics::encode_delete(header, refused.merge(header.api, topics)?)
         }
+        (Api::DescribeConfigs, Response::DescribeConfigs { resources }, Echo::Configs { refused, wants }) => {
+            configs::encode_describe(header, refused.merge(header.api, resources)?, wants)
+        }
         (
-            Api::DescribeConfigs,
-            Response::DescribeConfigs { resources },
-            Echo::Configs { refused, documentation },
-        ) => cluster::encode_describe_configs(header, refused.merge(header.api, resources)?, documentation),
+            Api::AlterConfigs | Api::IncrementalAlterConfigs,
+            Response::AlterConfigs { resources },
+            Echo::AlterConfigs(refused),
+        ) => configs::encode_alter(header, refused.merge(header.api, resources)?),
+        (Api::ListConfigResources, Response::Metadata(result), Echo::ConfigResources(listed)) => {
+            configs::encode_list(header, result, listed)
+        }
         (Api::CreatePartitions, Response::CreatePartitions { topics }, Echo::CreatePartitions(refused)) => {
             growth::encode(header, refused.merge(header.api, topics)?)
         }

@@ -23,6 +23,19 @@ impl<T> Refused<T> {
         !self.parts.is_empty()
     }
 
+    /// The places, among all parts, of those that go to the node.
+    pub(super) fn open_places(&self, asked: usize) -> Vec<usize> {
+        let refused: Vec<usize> = self.parts.iter().map(|(place, _)| *place).collect();
+        let all = 0..asked + refused.len();
+        all.filter(|place| refused.binary_search(place).is_err()).collect()
+    }
+
+    /// Adds refusals to the earlier ones.
+    pub(super) fn refuse(&mut self, more: Vec<(usize, T)>) {
+        self.parts.extend(more);
+        self.parts.sort_by_key(|(place, _)| *place);
+    }
+
     /// Refusals and answers in the client's order.
     pub(super) fn merge(self, api: Api, answers: Vec<T>) -> Result<Vec<T>, EncodeError> {
         if self.asked.is_some_and(|asked| asked != answers.len() + self.parts.len()) {

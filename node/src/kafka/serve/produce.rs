@@ -8,11 +8,13 @@ use kafka_protocol::messages::produce_response::{
 };
 
 use super::{
-    Body, CloseReason, Echo, EncodeError, Header, NO_TOPIC, Sorter, Step, by_topic, endpoints, name_and_id,
-    response, text,
+    Body, CloseReason, Echo, EncodeError, Header, NO_TOPIC, Refused, Sorter, Step, by_topic, endpoints,
+    name_and_id, response, text,
 };
 use crate::core::error::ErrorCode;
-use crate::core::request::{Acks, Broker, ProducePartition, ProduceResult, Request, Response, TopicRef};
+use crate::core::request::{
+    Acks, Batch, Broker, ProducePartition, ProduceResult, Request, Response, TopicRef,
+};
 use crate::kafka::batch;
 
 const TRANSACTIONS: &str = "transactions are not served yet: produce without a transactional.id";
@@ -56,12 +58,32 @@ pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
     })
 }
 
+/// Looks into the batches of a produce request: those that do not pass are refused, the others go on.
+pub(super) fn prepare(
+    refused: &mut Refused<ProduceResult>,
+    partitions: Vec<ProducePartition>,
+    mut pass: impl FnMut(&TopicRef, Batch) -> Result<Batch, (ErrorCode, String)>,
+) -> Vec<ProducePartition> {
+    let places = refused.open_places(partitions.len());
+    let (mut passed, mut more) = (Vec::with_capacity(partitions.len()), Vec::new());
+    for (place, part) in places.into_iter().zip(partitions) {
+        let ProducePartition { topic, partition, batch } = part;
+        match pass(&topic, batch) {
+            Ok(batch) => passed.push(ProducePartition { topic, partition, batch }),
+            Err((error, message)) => more.push((place, refusal(topic, partition, error, message))),
+        }
+    }
+    refused.refuse(more);
+    passed
+}
+
 fn refusal(topic: TopicRef, partition: i32, error: ErrorCode, message: String) -> ProduceResult {
     ProduceResult {
         topic,
         partition,
         error,
         base_offset: -1,
+        log_append_time_ms: -1,
         log_start_offset: -1,
         leader: None,
         message: Some(message).filter(|message| !message.is_empty()),
@@ -97,7 +119,7 @@ fn partition(result: ProduceResult, version: i16) -> PartitionProduceResponse {
         .with_index(result.partition)
         .with_error_code(result.error.code())
         .with_base_offset(result.base_offset)
-        .with_log_append_time_ms(-1)
+        .with_log_append_time_ms(result.log_append_time_ms)
         .with_log_start_offset(result.log_start_offset);
     if version >= 8 {
         out = out.with_error_message(result.message.map(text));

@@ -11,6 +11,8 @@ use crate::core::error::ErrorCode;
 use crate::core::request::*;
 use crate::kafka::batch::tests::{sound, with};
 
+#[path = "configs_tests.rs"]
+mod configs_tests;
 #[path = "everyday.rs"]
 mod everyday;
 #[path = "group_tests.rs"]
@@ -134,6 +136,7 @@ fn produce_in_every_version() {
             partition: 1,
             error: ErrorCode::NotLeaderOrFollower,
             base_offset: 10,
+            log_append_time_ms: -1,
             log_start_offset: 5,
             leader: Some(LeaderHint { node: 2, leader_epoch: 3 }),
             message: Some("elsewhere".to_owned()),
@@ -185,6 +188,7 @@ fn acks_0_is_silent_and_its_errors_close() {
             partition: 0,
             error,
             base_offset: -1,
+            log_append_time_ms: -1,
             log_start_offset: -1,
             leader: None,
             message: None,
@@ -515,9 +519,15 @@ fn entry() -> ConfigEntry {
     ConfigEntry {
         name: "retention.ms".to_owned(),
         value: Some("5".to_owned()),
-        is_default: false,
+        source: ConfigSource::Topic,
+        read_only: false,
         kind: 5,
         documentation: "How long.".to_owned(),
+        synonyms: vec![ConfigSynonym {
+            name: "log.retention.ms".to_owned(),
+            value: "6".to_owned(),
+            source: ConfigSource::Cluster,
+        }],
     }
 }
 
@@ -566,6 +576,7 @@ fn describe_configs_in_every_version() {
         };
         let body =
             DescribeConfigsRequest::default().with_resources(vec![resource(16), resource(4), resource(2)]);
+        let body = body.with_include_synonyms(true);
         let body = if version >= 3 { body.with_include_documentation(true) } else { body };
         let (header, request) = asks(version, &body);
         let Request::DescribeConfigs { resources } = request else { panic!("{request:?}") };
@@ -585,8 +596,13 @@ fn describe_configs_in_every_version() {
         let kinds: Vec<_> = response.results.iter().map(|r| (r.resource_type, r.error_code)).collect();
         assert_eq!(kinds, [(16, 42), (4, 0), (2, 0)]);
         let (broker, topic) = (&response.results[1].configs[0], &response.results[2].configs[0]);
-        assert_eq!((broker.config_source, topic.config_source), (4, 1));
-        assert_eq!((broker.read_only, topic.read_only), (true, false));
+        assert_eq!((broker.config_source, topic.config_source), (1, 1));
+        assert_eq!((broker.read_only, topic.read_only), (false, false));
+        let synonym = &topic.synonyms[0];
+        assert_eq!(
+            (&*synonym.name, synonym.value.as_deref(), synonym.source),
+            ("log.retention.ms", Some("6"), 3)
+        );
         assert_eq!(topic.documentation.as_deref().is_some_and(|text| text == "How long."), version >= 3);
     }
 }

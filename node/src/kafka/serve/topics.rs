@@ -23,10 +23,6 @@ use crate::core::request::{
     PartitionMetadata, Request, Response, TopicId, TopicMetadata, TopicRef,
 };
 
-/// Config sources of the protocol (KIP-226).
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_DEFAULT: i8 = 5;
-
 pub(super) fn decode_metadata(body: Body<'_>) -> Result<Step, CloseReason> {
     let request: MetadataRequest = body.decode()?;
     let allow_auto_create = body.version() < 4 || request.allow_auto_topic_creation;
@@ -178,7 +174,8 @@ fn created_config(entry: ConfigEntry) -> CreatableTopicConfigs {
     CreatableTopicConfigs::default()
         .with_name(text(entry.name))
         .with_value(entry.value.map(text))
-        .with_config_source(if entry.is_default { SOURCE_DEFAULT } else { SOURCE_TOPIC })
+        .with_read_only(entry.read_only)
+        .with_config_source(entry.source.code())
 }
 
 pub(super) fn decode_delete(body: Body<'_>) -> Result<Step, CloseReason> {

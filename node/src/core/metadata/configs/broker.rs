@@ -1,7 +1,8 @@
-//! What a node says of itself in DescribeConfigs.
+//! What a node says of itself in DescribeConfigs, and what is set for all nodes.
 
-use super::{Defaults, Kind};
-use crate::core::request::ConfigEntry;
+use super::topic::{self, TOPIC};
+use super::{Configs, Defaults, Kind, Layers};
+use crate::core::request::{ConfigEntry, ConfigSource, ConfigSynonym};
 
 /// A node's own settings.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +19,9 @@ pub struct BrokerSettings {
     pub data_dir: String,
 }
 
-struct Key {
-    name: &'static str,
+/// A key that follows from the node's flags and cannot be altered over Kafka.
+pub(super) struct Key {
+    pub(super) name: &'static str,
     kind: Kind,
     is_default: bool,
     documentation: &'static str,
@@ -33,8 +35,8 @@ const fn fixed(name: &'static str, kind: Kind, documentation: &'static str) -> K
     Key { name, kind, is_default: true, documentation }
 }
 
-/// Every key of a node, by name.
-const KEYS: &[Key] = &[
+/// Every such key, by name.
+pub(super) const KEYS: &[Key] = &[
     set("advertised.listeners", Kind::Text, "Addresses for clients, by listener."),
     set("auto.create.topics.enable", Kind::Boolean, "Whether asking for an unknown topic creates it."),
     set("broker.id", Kind::Int, "The node's committed id."),
@@ -45,18 +47,10 @@ const KEYS: &[Key] = &[
         "Replicas of a topic that does not say; never more than nodes.",
     ),
     set("listeners", Kind::Text, "Where the node listens for clients."),
-    fixed("log.cleanup.policy", Kind::List, "Old records are deleted by retention."),
     set("log.dirs", Kind::Text, "Where the node's data is."),
-    fixed("log.message.timestamp.type", Kind::Text, "Records keep the timestamps that producers set."),
-    fixed("log.retention.bytes", Kind::Long, "Default of retention.bytes."),
-    fixed("log.retention.ms", Kind::Long, "Default of retention.ms."),
-    fixed("log.segment.bytes", Kind::Int, "Size of the segments that all partitions share."),
-    set("message.max.bytes", Kind::Int, "Default of max.message.bytes."),
-    fixed("min.insync.replicas", Kind::Int, "Default of min.insync.replicas."),
     set("node.id", Kind::Int, "The node's committed id."),
     set("num.partitions", Kind::Int, "Partitions of a topic that does not say."),
     fixed("process.roles", Kind::List, "Every node is a broker; there is no controller."),
-    fixed("unclean.leader.election.enable", Kind::Boolean, "Never."),
 ];
 
 fn value(name: &str, settings: &BrokerSettings, defaults: &Defaults) -> Option<String> {
@@ -68,50 +62,81 @@ fn value(name: &str, settings: &BrokerSettings, defaults: &Defaults) -> Option<S
         "broker.rack" => settings.zone.clone(),
         "default.replication.factor" => defaults.replication_factor.to_string(),
         "listeners" => settings.listen.clone(),
-        "log.cleanup.policy" => "delete".into(),
         "log.dirs" => settings.data_dir.clone(),
-        "log.message.timestamp.type" => "CreateTime".into(),
-        "log.retention.bytes" => "-1".into(),
-        "log.retention.ms" => "604800000".into(),
-        "log.segment.bytes" => "67108864".into(),
-        "message.max.bytes" => defaults.max_message_bytes.to_string(),
-        "min.insync.replicas" => "1".into(),
         "num.partitions" => defaults.partitions.to_string(),
         "process.roles" => "broker".into(),
-        "unclean.leader.election.enable" => "false".into(),
         _ => return None,
     })
 }
 
-/// What DescribeConfigs says of a node. `keys` is `None` for all; unknown ones are left out.
+/// What DescribeConfigs says of a node: what is set for it and for all nodes is in `layers`. `keys` is `None` for all; unknown ones are
+/// left out.
 pub fn describe_broker(
     settings: &BrokerSettings,
-    defaults: &Defaults,
+    layers: &Layers<'_>,
     keys: Option<&[String]>,
 ) -> Vec<ConfigEntry> {
-    let wanted = |key: &&Key| keys.is_none_or(|keys| keys.iter().any(|name| name == key.name));
-    let entry = |key: &Key| ConfigEntry {
-        name: key.name.to_owned(),
-        value: value(key.name, settings, defaults),
-        is_default: key.is_default,
-        kind: key.kind as i8,
-        documentation: key.documentation.to_owned(),
+    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key == name));
+    let own = KEYS.iter().filter(|key| wanted(key.name)).map(|key| {
+        let value = value(key.name, settings, layers.defaults);
+        let source = if key.is_default { ConfigSource::Default } else { ConfigSource::Static };
+        let synonym = value.clone().map(|value| ConfigSynonym { name: key.name.to_owned(), value, source });
+        ConfigEntry {
+            name: key.name.to_owned(),
+            value,
+            source,
+            read_only: true,
+            kind: key.kind as i8,
+            documentation: key.documentation.to_owned(),
+            synonyms: synonym.into_iter().collect(),
+        }
+    });
+    let of_topics = TOPIC.iter().filter(|key| !key.broker.is_empty() && wanted(key.broker));
+    let of_topics = of_topics.map(|key| of_topics_entry(key, layers.synonyms_of_node(key)));
+    let mut entries: Vec<ConfigEntry> = own.chain(of_topics).collect();
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    entries
+}
+
+fn of_topics_entry(key: &topic::Key, synonyms: Vec<ConfigSynonym>) -> ConfigEntry {
+    let entry = topic::entry(key, key.broker, synonyms);
+    ConfigEntry { documentation: format!("Default of a topic's {}.", key.name), ..entry }
+}
+
+/// What DescribeConfigs says of all nodes together: only what is set for them.
+pub fn describe_cluster(cluster: &Configs, keys: Option<&[String]>) -> Vec<ConfigEntry> {
+    let wanted = |name: &str| keys.is_none_or(|keys| keys.iter().any(|key| key == name));
+    let set = cluster.iter().filter(|(name, _)| wanted(name));
+    let entry = |(name, value): (&String, &String)| {
+        let source = ConfigSource::Cluster;
+        let synonym = ConfigSynonym { name: name.clone(), value: value.clone(), source };
+        Some(of_topics_entry(topic::of_node(name)?, vec![synonym]))
     };
-    KEYS.iter().filter(wanted).map(entry).collect()
+    set.filter_map(entry).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::metadata::configs::tests::{NOTHING, pairs};
 
     #[test]
     fn every_key_has_a_value() {
         let settings = BrokerSettings { zone: "z".into(), ..BrokerSettings::default() };
-        assert!(KEYS.is_sorted_by(|a, b| a.name < b.name));
-        for entry in describe_broker(&settings, &Defaults::default(), None) {
+        let cluster = pairs(&[("message.max.bytes", "5")]);
+        let defaults = Defaults::default();
+        let layers = Layers { topic: &NOTHING, node: &NOTHING, cluster: &cluster, defaults: &defaults };
+        let all = describe_broker(&settings, &layers, None);
+        assert!(all.is_sorted_by(|a, b| a.name < b.name));
+        for entry in &all {
             assert!(entry.value.is_some(), "{}", entry.name);
         }
-        let asked = ["node.id".to_owned(), "no.such.key".to_owned()];
-        assert_eq!(describe_broker(&settings, &Defaults::default(), Some(&asked)).len(), 1);
+        let asked = ["node.id".to_owned(), "no.such.key".to_owned(), "message.max.bytes".to_owned()];
+        let entries = describe_broker(&settings, &layers, Some(&asked));
+        let [bytes, node] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!((bytes.value.as_deref(), bytes.source), (Some("5"), ConfigSource::Cluster));
+        assert_eq!((bytes.read_only, node.read_only), (false, true));
+        let set = describe_cluster(&cluster, None);
+        assert_eq!((set.len(), &*set[0].name), (1, "message.max.bytes"));
     }
 }

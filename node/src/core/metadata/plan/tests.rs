@@ -148,5 +148,8 @@ fn configs_are_checked_and_described() {
     assert!(refusal.message.contains("retention.msec"));
     let plan = plan(&with("retention.ms", "1000"), 1, &[1]).expect("good");
     let shown = plan.result.configs.iter().find(|entry| entry.name == "retention.ms").expect("described");
-    assert_eq!((shown.value.as_deref(), shown.is_default), (Some("1000"), false));
+    assert_eq!(
+        (shown.value.as_deref(), shown.source),
+        (Some("1000"), crate::core::request::ConfigSource::Topic)
+    );
 }

@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 2; format 1 ends before the last two fields |
+//! | format | u8, 3; format 2 ends before the sections, format 1 before the nodes that are not active |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -18,6 +18,11 @@
 //! | term floors | list of name text, u32 |
 //! | nodes that are not active | list of node i32, state u8 |
 //! | balancing | u64 version, paused bool |
+//! | sections | list of u8 tag, blob; tags rise, and one without content is left out |
+//!
+//! | section | content |
+//! |---|---|
+//! | 1 configs of nodes | list of u64 version, node i32 (-1 for all), list of text pairs |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +34,8 @@ use super::super::descriptor::{
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+const FORMAT_WITHOUT_SECTIONS: u8 = 2;
 const FORMAT_WITHOUT_STATES: u8 = 1;
 
 impl Shard {
@@ -79,6 +85,12 @@ impl Shard {
         }
         w.u64(self.paused.changed);
         w.bool(self.paused.value);
+        let sections = self.sections();
+        w.count(sections.len());
+        for (tag, content) in sections {
+            w.u8(tag);
+            w.blob(&content);
+        }
         w.0
     }
 
@@ -90,7 +102,7 @@ impl Shard {
     pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8()?;
-        if format != FORMAT && format != FORMAT_WITHOUT_STATES {
+        if !(FORMAT_WITHOUT_STATES..=FORMAT).contains(&format) {
             return Err(DecodeError::Unknown(format));
         }
         let id = ShardId(r.u8()?);
@@ -119,10 +131,54 @@ impl Shard {
             }
             shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
         }
+        if format > FORMAT_WITHOUT_SECTIONS {
+            let sections = r.list(5, |r| Ok((r.u8()?, r.blob()?)))?;
+            if !sections.is_sorted_by(|a, b| a.0 < b.0) {
+                return Err(DecodeError::Invalid);
+            }
+            for (tag, content) in sections {
+                shard.restore_section(tag, content)?;
+            }
+        }
         r.end()?;
         let topics = shard.topics.values().map(|topic| &topic.value);
         shard.names = topics.map(|topic| (topic.name.clone(), topic.id)).collect();
         Ok(shard)
+    }
+}
+
+const CONFIGS: u8 = 1;
+
+impl Shard {
+    fn sections(&self) -> Vec<(u8, Vec<u8>)> {
+        let mut sections = Vec::new();
+        if !self.configs.is_empty() {
+            let mut w = Writer::default();
+            w.count(self.configs.len());
+            for (&node, set) in &self.configs {
+                w.u64(set.changed);
+                w.node(node);
+                w.texts(&set.value);
+            }
+            sections.push((CONFIGS, w.0));
+        }
+        sections
+    }
+
+    fn restore_section(&mut self, tag: u8, content: &[u8]) -> Result<(), DecodeError> {
+        let mut r = Reader::new(content);
+        match tag {
+            CONFIGS => {
+                let all = r.list(16, |r| Ok((r.u64()?, r.node()?, r.texts()?)))?;
+                if !all.is_sorted_by(|a, b| a.1 < b.1) {
+                    return Err(DecodeError::Invalid);
+                }
+                let set = |(changed, node, value)| (node, Versioned { changed, value });
+                self.configs = all.into_iter().map(set).collect();
+            }
+            unknown => return Err(DecodeError::Unknown(unknown)),
+        }
+        r.end()
     }
 }
 

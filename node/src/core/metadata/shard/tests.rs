@@ -2,6 +2,7 @@ use mesh::raft::{Incarnation, ReplicaEpoch};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::*;
+use crate::core::metadata::configs::Operation;
 use crate::core::metadata::descriptor::{Founder, first_replica, topic_id};
 use crate::core::metadata::view::{Merge, View};
 
@@ -51,7 +52,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 20) {
+        Self(match draw(g, 24) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -88,6 +89,12 @@ impl Arbitrary for Drawn {
                 Command::Reassign { key, replicas: kept.chain(new).collect() }
             }
             19 => Command::PauseBalancing(bool::arbitrary(g)),
+            20 | 21 => Command::AlterTopicConfigs { topic: id, replace: bool::arbitrary(g), edits: edits(g) },
+            22 | 23 => Command::AlterNodeConfigs {
+                node: bool::arbitrary(g).then(|| NodeId(i32::from(draw(g, 4)))),
+                replace: bool::arbitrary(g),
+                edits: edits(g),
+            },
             14 | 15 => Command::AddPartitions {
                 topic: id,
                 from: i32::from(draw(g, 5)),
@@ -97,6 +104,20 @@ impl Arbitrary for Drawn {
             _ => Command::MarkCreated { topic: METADATA_TOPIC, partitions: (0..16).collect() },
         })
     }
+}
+
+fn edits(g: &mut Gen) -> Vec<Edit> {
+    let edit = |g: &mut Gen| {
+        let value = (u8::arbitrary(g) % 3).to_string();
+        let operation = match u8::arbitrary(g) % 4 {
+            0 => Operation::Set(value),
+            1 => Operation::Delete,
+            2 => Operation::Append(value),
+            _ => Operation::Subtract(value),
+        };
+        Edit { key: ["retention.ms", "log.retention.ms"][usize::from(bool::arbitrary(g))].into(), operation }
+    };
+    (0..u8::arbitrary(g) % 3).map(|_| edit(g)).collect()
 }
 
 fn apply_all(shard: &mut Shard, commands: &[Drawn]) -> Vec<Outcome> {
@@ -117,7 +138,7 @@ quickcheck! {
     }
 
     fn hostile_bytes_never_panic(bytes: Vec<u8>, command: Drawn, at: usize, byte: u8) -> bool {
-        let mut tagged = vec![1, byte % 11];
+        let mut tagged = vec![1, byte % 29];
         tagged.extend_from_slice(&bytes);
         let mut bent = command.0.encode();
         let at = at % bent.len();
@@ -428,4 +449,28 @@ fn a_view_far_behind_gets_everything() {
     assert_ne!(near.from, 0);
     assert_eq!(view.clone().merge(near), Merge::Gap);
     assert_eq!(late.merge(world.shard.update_since(0)), Merge::Current);
+}
+
+#[test]
+fn the_state_of_an_earlier_format_is_read() {
+    let mut world = World::new(0);
+    let set = Edit { key: "log.retention.ms".into(), operation: Operation::Set("5".into()) };
+    let edits = vec![set];
+    assert_eq!(world.ask(&Command::AlterNodeConfigs { node: None, replace: false, edits }), Outcome::Done);
+    let view = view_of(&world.shard);
+    assert_eq!(view.cluster_configs()["log.retention.ms"], "5");
+    assert_eq!(view_of(&Shard::restore(&world.shard.snapshot()).expect("its own")), view);
+    // Format 2 ends where the sections begin.
+    world.shard.configs.clear();
+    let mut earlier = world.shard.snapshot();
+    assert_eq!(earlier.split_off(earlier.len() - 4), [0; 4]);
+    earlier[0] = 2;
+    assert_eq!(Shard::restore(&earlier), Ok(world.shard.clone()));
+    let mut other = world.shard.snapshot();
+    other[0] = 4;
+    assert_eq!(Shard::restore(&other), Err(super::super::DecodeError::Unknown(4)));
+    assert_eq!(view.clone().merge(world.shard.update_since(0)), Merge::Current);
+    let mut empty = View::decode(&view.encode()).expect("its own");
+    assert_eq!(empty, view);
+    assert_eq!(empty.merge(world.shard.update_since(0)), Merge::Current);
 }

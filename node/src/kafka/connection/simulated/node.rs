@@ -143,6 +143,7 @@ fn response(request: &Request, fails: bool) -> Option<Response> {
                 partition: part.partition,
                 error,
                 base_offset: i64::from(*timeout_ms),
+                log_append_time_ms: -1,
                 log_start_offset: 0,
                 leader: None,
                 message: None,
