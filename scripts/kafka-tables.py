@@ -17,7 +17,7 @@ import zipfile
 VERSION = "4.3.1"
 SERVED = ["Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator", "ApiVersions", "CreateTopics", "DeleteTopics",
           "DeleteRecords", "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "AlterConfigs", "IncrementalAlterConfigs",
-          "ListConfigResources", "DescribeLogDirs", "CreatePartitions",
+          "ListConfigResources", "DescribeClientQuotas", "AlterClientQuotas", "DescribeLogDirs", "CreatePartitions",
           "ElectLeaders", "DescribeCluster", "DescribeTopicPartitions", "OffsetCommit", "OffsetFetch", "JoinGroup", "Heartbeat",
           "LeaveGroup", "SyncGroup", "DescribeGroups", "ListGroups", "DeleteGroups", "OffsetDelete"]
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "float64": 8, "uuid": 16}
@@ -94,6 +94,15 @@ def write():
         for field in message["fields"]:
             print(f"        {row(field, structs)},")
         print("    ] },")
+    print("];")
+    print()
+    print("/// Responses that begin with the throttle time: API key, and the first version that does.")
+    print("pub(super) const THROTTLED: &[(i16, i16)] = &[")
+    answers = [re.fullmatch(r"common/message/(\w+)Response\.json", path) for path in archive.namelist()]
+    for message in sorted((schema(archive, f"{name[1]}Response") for name in answers if name), key=lambda m: m.get("apiKey", -1)):
+        fields = message.get("fields", [])
+        if "apiKey" in message and fields and fields[0]["name"] == "ThrottleTimeMs":
+            print(f"    ({message['apiKey']}, {versions(fields[0]['versions'])[0]}),")
     print("];")
     print()
     print(f"/// Every API that a broker of Apache Kafka {VERSION} serves to clients: key, name, first and last version.")

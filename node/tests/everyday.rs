@@ -4,6 +4,8 @@
 #[path = "everyday/configs.rs"]
 mod configs;
 mod founders;
+#[path = "everyday/quotas.rs"]
+mod quotas;
 #[path = "everyday/scrub.rs"]
 mod scrub;
 mod steps;

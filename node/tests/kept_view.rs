@@ -55,7 +55,7 @@ fn alive(node: &mut TestNode, from: i32) {
 fn told(node: &mut TestNode) -> ErrorCode {
     let topics = MetadataTopics::Some(vec![TopicRef::Name(TOPIC.into())]);
     let request = Request::Metadata { topics, allow_auto_create: false };
-    let effects = node.step(now(10), Input::Request { id: RequestId(7), request });
+    let effects = node.step(now(10), Input::Request { id: RequestId(7), client: Client::default(), request });
     let answer = effects.into_iter().find_map(|effect| match effect {
         Effect::Respond { response: Response::Metadata(found), .. } => Some(found.topics[0].error),
         _ => None,
@@ -101,7 +101,7 @@ fn created(node: &mut TestNode) -> Option<ErrorCode> {
         configs: Vec::new(),
     };
     let request = Request::CreateTopics { topics: vec![topic], validate_only: false, timeout_ms: 1_000 };
-    let effects = node.step(now(10), Input::Request { id: RequestId(8), request });
+    let effects = node.step(now(10), Input::Request { id: RequestId(8), client: Client::default(), request });
     effects.into_iter().find_map(|effect| match effect {
         Effect::Respond { response: Response::CreateTopics { topics }, .. } => Some(topics[0].error),
         _ => None,

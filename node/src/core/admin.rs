@@ -6,7 +6,7 @@ use mesh::raft::{NodeId, Time};
 use storage::Disk;
 
 use super::after_ms;
-use super::configs::{Altering, altered};
+use super::configs::{Altering, altered, quotas_altered};
 use super::error::ErrorCode;
 use super::groups::{OFFSETS_TOPIC, is_internal};
 use super::metadata::growth::plan_growth;
@@ -38,6 +38,7 @@ enum Waiting {
     Grow(Vec<Growing>),
     Delete(Vec<(DeleteTopicResult, bool)>),
     Alter(Vec<Altering>),
+    AlterQuotas(Vec<Altering>),
     Register,
     Decide,
 }
@@ -88,6 +89,11 @@ impl<D: Disk> Node<D> {
                     resources.into_iter().map(|resource| self.describe_config(resource)).collect();
                 self.respond(id, Response::DescribeConfigs { resources });
             }
+            Request::DescribeQuotas(filter) => {
+                let entries = self.describe_quotas(&filter);
+                self.respond(id, Response::DescribeQuotas { entries });
+            }
+            Request::AlterQuotas { entries, validate_only } => self.alter_quotas(id, entries, validate_only),
             Request::AlterConfigs { resources, validate_only } => {
                 self.alter_configs(id, resources, validate_only);
             }
@@ -252,6 +258,16 @@ impl<D: Disk> Node<D> {
         self.begin_creation(id, AdminCall { deadline, kind: Waiting::Alter(altering) }, commands);
     }
 
+    pub(crate) fn begin_quotas(
+        &mut self,
+        id: RequestId,
+        altering: Vec<Altering>,
+        commands: Vec<(usize, ShardId, Command)>,
+    ) {
+        let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
+        self.begin_creation(id, AdminCall { deadline, kind: Waiting::AlterQuotas(altering) }, commands);
+    }
+
     fn create_partitions(
         &mut self,
         id: RequestId,
@@ -389,10 +405,10 @@ impl<D: Disk> Node<D> {
                 topic.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
                 (topic.result.error, topic.result.message) = (error, message);
             }
-            Waiting::Alter(resources) => {
+            Waiting::Alter(resources) | Waiting::AlterQuotas(resources) => {
                 let one = &mut resources[at];
                 one.step = if error == ErrorCode::None { CreateStep::Created } else { CreateStep::Done };
-                (one.result.error, one.result.message) = (error, message);
+                (one.error, one.message) = (error, message);
             }
             Waiting::Delete(topics) => {
                 topics[at].0.error = error;
@@ -441,7 +457,7 @@ impl<D: Disk> Node<D> {
                 }
                 topics.iter().any(|topic| topic.step != CreateStep::Done)
             }
-            Waiting::Alter(resources) => {
+            Waiting::Alter(resources) | Waiting::AlterQuotas(resources) => {
                 for one in resources.iter_mut().filter(|one| one.step == CreateStep::Created) {
                     if self.is_in_force(one.command.as_ref()) {
                         one.step = CreateStep::Done;
@@ -474,6 +490,7 @@ impl<D: Disk> Node<D> {
                 Response::DeleteTopics { topics: topics.into_iter().map(|(result, _)| result).collect() }
             }
             Waiting::Alter(resources) => altered(resources),
+            Waiting::AlterQuotas(entries) => quotas_altered(entries),
             Waiting::Decide => {
                 let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
                 Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
@@ -499,11 +516,10 @@ impl<D: Disk> Node<D> {
                     topic.result.error = ErrorCode::RequestTimedOut;
                 }
             }
-            Waiting::Alter(resources) => {
+            Waiting::Alter(resources) | Waiting::AlterQuotas(resources) => {
                 for one in resources.iter_mut().filter(|one| one.step == CreateStep::Asked) {
-                    one.result.error = ErrorCode::RequestTimedOut;
-                    one.result.message =
-                        Some("its metadata shard did not answer in time; try again".to_owned());
+                    one.error = ErrorCode::RequestTimedOut;
+                    one.message = Some("its metadata shard did not answer in time; try again".to_owned());
                 }
             }
             Waiting::Delete(topics) => {

@@ -14,7 +14,8 @@ use super::metadata::plan::Refusal;
 use super::metadata::{Command, ShardId, Topic};
 use super::node::Node;
 use super::request::{
-    AlterResource, AlterResult, ConfigEntry, ConfigResource, ConfigResult, RequestId, Response, TopicId,
+    AlterQuota, AlterQuotaResult, AlterResource, AlterResult, ConfigEntry, ConfigResource, ConfigResult,
+    RequestId, Response, TopicId,
 };
 
 const TOPIC: i8 = 2;
@@ -23,10 +24,18 @@ static NOTHING_SET: Configs = Configs::new();
 
 /// One resource of an AlterConfigs in progress.
 pub(crate) struct Altering {
-    pub(crate) result: AlterResult,
+    pub(crate) error: ErrorCode,
+    pub(crate) message: Option<String>,
+    pub(crate) of: Subject,
     pub(crate) step: CreateStep,
     /// What was asked of the shard.
     pub(crate) command: Option<Command>,
+}
+
+/// What is altered.
+pub(crate) enum Subject {
+    Config { resource_type: i8, name: String },
+    Quota(Vec<(String, Option<String>)>),
 }
 
 impl<D: Disk> Node<D> {
@@ -99,14 +108,32 @@ impl<D: Disk> Node<D> {
                 Err(refusal) => (refusal.error, Some(refusal.message.clone())),
             };
             let AlterResource { resource_type, name, .. } = resource;
-            let result = AlterResult { error, message, resource_type, name };
             let planned = plan.ok().filter(|_| !validate_only);
             let step = if planned.is_some() { CreateStep::Asked } else { CreateStep::Done };
             let command = planned.as_ref().map(|(_, command)| command.clone());
             commands.extend(planned.map(|(shard, command)| (at, shard, command)));
-            altering.push(Altering { result, step, command });
+            let of = Subject::Config { resource_type, name };
+            altering.push(Altering { error, message, of, step, command });
         }
         self.begin_alteration(id, deadline, altering, commands);
+    }
+
+    pub(crate) fn alter_quotas(&mut self, id: RequestId, entries: Vec<AlterQuota>, validate_only: bool) {
+        let mut altering = Vec::with_capacity(entries.len());
+        let mut commands = Vec::new();
+        for (at, entry) in entries.into_iter().enumerate() {
+            let plan = Self::plan_quota(&entry);
+            let (error, message) = match &plan {
+                Ok(_) => (ErrorCode::None, None),
+                Err((error, message)) => (*error, Some(message.clone())),
+            };
+            let planned = plan.ok().filter(|_| !validate_only);
+            let step = if planned.is_some() { CreateStep::Asked } else { CreateStep::Done };
+            let command = planned.as_ref().map(|(_, command)| command.clone());
+            commands.extend(planned.map(|(shard, command)| (at, shard, command)));
+            altering.push(Altering { error, message, of: Subject::Quota(entry.named), step, command });
+        }
+        self.begin_quotas(id, altering, commands);
     }
 
     fn plan_alteration(&self, resource: &AlterResource) -> Result<(ShardId, Command), Refusal> {
@@ -146,6 +173,9 @@ impl<D: Disk> Node<D> {
 
     /// Whether this node knows of a change: whoever is told that it is made may look here at once.
     pub(crate) fn is_in_force(&self, command: Option<&Command>) -> bool {
+        if let Some(Command::AlterQuota { entity, changes }) = command {
+            return self.view.quotas().has(entity, changes);
+        }
         let (now, replace, edits) = match command {
             Some(Command::AlterTopicConfigs { topic, replace, edits }) => match self.view.topic(*topic) {
                 Some(topic) => (&topic.configs, *replace, edits),
@@ -167,7 +197,22 @@ impl<D: Disk> Node<D> {
 
 /// The answer to an AlterConfigs.
 pub(crate) fn altered(altering: Vec<Altering>) -> Response {
-    Response::AlterConfigs { resources: altering.into_iter().map(|one| one.result).collect() }
+    let result = |one: Altering| match one.of {
+        Subject::Config { resource_type, name } => {
+            Some(AlterResult { error: one.error, message: one.message, resource_type, name })
+        }
+        Subject::Quota(_) => None,
+    };
+    Response::AlterConfigs { resources: altering.into_iter().filter_map(result).collect() }
+}
+
+/// The answer to an AlterClientQuotas.
+pub(crate) fn quotas_altered(altering: Vec<Altering>) -> Response {
+    let result = |one: Altering| match one.of {
+        Subject::Quota(named) => Some(AlterQuotaResult { error: one.error, message: one.message, named }),
+        Subject::Config { .. } => None,
+    };
+    Response::AlterQuotas { entries: altering.into_iter().filter_map(result).collect() }
 }
 
 fn result_of(resource_type: i8, name: String, entries: Result<Vec<ConfigEntry>, Refusal>) -> ConfigResult {

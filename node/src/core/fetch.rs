@@ -364,7 +364,7 @@ fn read_error(error: &ReadError) -> ErrorCode {
     }
 }
 
-fn empty(wanted: &FetchPartition) -> FetchResult {
+pub(crate) fn empty(wanted: &FetchPartition) -> FetchResult {
     let topic_id = match &wanted.topic {
         TopicRef::Id(id) => *id,
         TopicRef::Name(_) => TopicId::default(),

@@ -32,6 +32,7 @@ mod peers;
 mod produce;
 mod producers;
 mod quiet;
+mod quotas;
 mod reclaim;
 pub mod request;
 mod scrub;
@@ -44,6 +45,7 @@ pub(crate) use lifecycle::{FOUNDED, log_meta};
 pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};
+pub use quotas::{Client, QuotaFigures};
 pub use scrub::{ScrubConfig, ScrubFigures};
 
 use mesh::life::Life;
@@ -70,6 +72,8 @@ pub enum Input<D: Disk> {
     Request {
         /// Chosen by the shell.
         id: RequestId,
+        /// Who it is.
+        client: Client,
         /// What it asks.
         request: Request,
     },
@@ -121,6 +125,8 @@ pub enum Effect<D: Disk> {
         id: RequestId,
         /// The answer.
         response: Response,
+        /// For how many milliseconds nothing more shall be read from this client (KIP-219).
+        throttle_ms: u32,
     },
     /// Say something to another node, with this process's [`Node::life`]; may be lost, delayed or repeated.
     Send {

@@ -239,6 +239,7 @@ pub struct Node<D: Disk> {
     pub(crate) scrub: Scrub,
     /// Rises when what is set for topics or nodes changes.
     pub(crate) configs_version: u64,
+    pub(crate) throttles: super::quotas::Throttles,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -316,6 +317,7 @@ impl<D: Disk> Node<D> {
             offsets_topic_at: now.mono,
             scrub,
             configs_version: 1,
+            throttles: Default::default(),
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.workers.logs().collect();
@@ -445,7 +447,11 @@ impl<D: Disk> Node<D> {
         }
         match input {
             Input::Tick => {}
-            Input::Request { id, request } => self.request(id, request),
+            Input::Request { id, client, request } => {
+                if let Some(request) = self.charge(id, client, request) {
+                    self.request(id, request);
+                }
+            }
             Input::Cancel(id) => self.cancel(id),
             Input::Message { from, life, message } => self.message(from, life, message),
             Input::Connected(node) => self.connection(node, true),
@@ -555,7 +561,8 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn respond(&mut self, id: RequestId, response: Response) {
-        self.out.push(Effect::Respond { id, response });
+        let throttle_ms = self.throttle(id, &response);
+        self.out.push(Effect::Respond { id, response, throttle_ms });
     }
 
     pub(crate) fn token(&mut self) -> u64 {
@@ -627,6 +634,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn cancel(&mut self, id: RequestId) {
+        self.forget_client(id);
         match self.calls.remove(&id) {
             Some(Call::Fetch(call)) => self.unwatch(id, &call),
             Some(Call::Produce(call)) => _ = self.timers.remove(&(call.deadline, Timer::Call(id))),

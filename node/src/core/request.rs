@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ErrorCode;
 use super::groups::api::{GroupRequest, GroupResponse};
 use super::metadata::configs::Edit;
+use super::metadata::quotas::{Entity, Limit};
 use super::metadata::{NodeState, Registration};
 
 /// Ties a response to its request; unique within one process.
@@ -74,6 +75,11 @@ pub enum Request {
     },
     AlterConfigs {
         resources: Vec<AlterResource>,
+        validate_only: bool,
+    },
+    DescribeQuotas(QuotaFilter),
+    AlterQuotas {
+        entries: Vec<AlterQuota>,
         validate_only: bool,
     },
     CreatePartitions {
@@ -279,6 +285,39 @@ pub struct AlterResource {
     pub edits: Vec<Edit>,
 }
 
+/// Which quotas are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaFilter {
+    /// Of which users; `None` does not ask.
+    pub user: Option<QuotaMatch>,
+    /// Of which client ids.
+    pub client_id: Option<QuotaMatch>,
+    /// Not those that name more than what is asked.
+    pub strict: bool,
+}
+
+/// Which of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuotaMatch {
+    /// The one of this name.
+    Named(String),
+    /// The default.
+    Default,
+    /// All.
+    Any,
+}
+
+/// A quota that is to be altered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlterQuota {
+    /// The entity as the client wrote it: types and names, none for a default.
+    pub named: Vec<(String, Option<String>)>,
+    /// The same.
+    pub entity: Entity,
+    /// Kafka's keys with their values; `None` takes one back. Not checked yet.
+    pub changes: Vec<(String, Option<f64>)>,
+}
+
 /// The answer to a [`Request`], variant by variant.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are Kafka's own")]
@@ -312,6 +351,12 @@ pub enum Response {
     },
     AlterConfigs {
         resources: Vec<AlterResult>,
+    },
+    DescribeQuotas {
+        entries: Vec<QuotaEntry>,
+    },
+    AlterQuotas {
+        entries: Vec<AlterQuotaResult>,
     },
     CreatePartitions {
         topics: Vec<GrowResult>,
@@ -569,6 +614,24 @@ pub struct AlterResult {
     pub message: Option<String>,
     pub resource_type: i8,
     pub name: String,
+}
+
+/// One entry of an answer to AlterClientQuotas.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct AlterQuotaResult {
+    pub error: ErrorCode,
+    pub message: Option<String>,
+    pub named: Vec<(String, Option<String>)>,
+}
+
+/// One quota.
+#[derive(Clone, Debug)]
+pub struct QuotaEntry {
+    /// Whose.
+    pub entity: Entity,
+    /// Its limits.
+    pub limits: Vec<(Limit, f64)>,
 }
 
 /// Where a config's value is set.

@@ -8,6 +8,7 @@
 //! | bound | by |
 //! |---|---|
 //! | one frame | [`Limits::request_bytes_max`], allocated as it arrives |
+//! | a client with a quota | one request at a time, none while it is to be silent |
 //! | one connection | [`Limits::connection_requests_max`] slots, [`Limits::connection_bytes_max`] of frames and of fetch responses promised |
 //! | all connections | [`NodeHandle::reserve`] for requests, [`Room`](super::room::Room) for responses; [`Admission`] for their number |
 //! | a client that stops | [`Limits::first_timeout`] before its first request, [`Limits::idle_timeout`] between requests, [`Limits::stall_timeout`] within a frame or a response |
@@ -21,9 +22,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::field::Empty;
@@ -237,6 +238,7 @@ where
     // One more is in the writer's hands.
     let (slots, queued) = mpsc::channel(shared.limits.connection_requests_max.max(2) - 1);
     let bytes_max = shared.limits.connection_bytes_max.max(1);
+    let (muted, silenced) = watch::channel(None);
     let reader = Reader {
         stream: BufReader::with_capacity(READ_BUFFER_BYTES, read),
         client: ClientContext {
@@ -249,10 +251,11 @@ where
         bytes: Arc::new(Semaphore::new(bytes_max as usize)),
         bytes_max,
         slots,
+        muted: silenced,
         shared,
     };
     let reading = reader.run();
-    let writing = Writer { stream: write, queued, shared }.run();
+    let writing = Writer { stream: write, queued, muted, shared }.run();
     tokio::pin!(reading, writing);
     // In a fixed order: the same bytes at the same times have the same end.
     let end = tokio::select! {
@@ -300,6 +303,7 @@ struct Reader<'a, R> {
     bytes: Arc<Semaphore>,
     bytes_max: u32,
     slots: mpsc::Sender<Box<Slot>>,
+    muted: watch::Receiver<Option<Instant>>,
     shared: &'a Shared,
 }
 
@@ -416,6 +420,15 @@ impl<R: AsyncRead + Unpin> Reader<'_, R> {
             }
         };
         place.send(Box::new(Slot { api, started, answer, span, _flight: flight, _permits: permits }));
+        if self.shared.handle.rules().limits(&self.client) {
+            // As Kafka does with every client: the next request is read when this one is answered, and the silence that the answer
+            // asked for is over.
+            drop(reserve(&self.bytes, self.bytes_max).await?);
+            let until = *self.muted.borrow();
+            if let Some(until) = until {
+                sleep_until(until).await;
+            }
+        }
         Ok(())
     }
 
@@ -481,6 +494,8 @@ async fn reserve(budget: &Arc<Semaphore>, bytes: u32) -> Result<OwnedSemaphorePe
 struct Writer<'a, W> {
     stream: W,
     queued: mpsc::Receiver<Box<Slot>>,
+    /// Until when nothing more is read.
+    muted: watch::Sender<Option<Instant>>,
     shared: &'a Shared,
 }
 
@@ -488,13 +503,16 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     /// Answers slot by slot, until the reader ended and all are answered.
     async fn run(mut self) -> Result<(), End> {
         while let Some(slot) = self.queued.recv().await {
+            let mut throttle_ms = 0;
             let (frame, errors, _room) = match slot.answer {
                 Answer::Ready(frame) => (Some(frame), 0, None),
-                Answer::Pending(header, reply, waiting) => {
+                Answer::Pending(mut header, reply, waiting) => {
                     let mut answered = reply.await.map_err(|_dropped| End::Dropped)?;
                     drop(waiting);
                     let response = answered.response.take().ok_or(End::Unread)?;
                     let errors = errors(&response);
+                    header.throttle_ms = answered.throttle_ms;
+                    throttle_ms = answered.throttle_ms;
                     (self.encoded(header, response)?, errors, Some(answered))
                 }
             };
@@ -505,6 +523,11 @@ impl<W: AsyncWrite + Unpin> Writer<'_, W> {
                 self.write(&frame).await?;
             }
             self.shared.metrics.answered(slot.api, errors, slot.started.elapsed());
+            if throttle_ms > 0 {
+                // The answer first, then silence (KIP-219).
+                let until = Instant::now() + Duration::from_millis(throttle_ms.into());
+                self.muted.send_replace(Some(until));
+            }
         }
         Ok(())
     }
@@ -563,11 +586,12 @@ fn errors(response: &Response) -> u64 {
         Response::DeleteTopics { topics } => count(topics, |topic| topic.error),
         Response::DescribeConfigs { resources } => count(resources, |resource| resource.error),
         Response::AlterConfigs { resources } => count(resources, |resource| resource.error),
+        Response::AlterQuotas { entries } => count(entries, |entry| entry.error),
         Response::CreatePartitions { topics } => count(topics, |topic| topic.error),
         Response::DeleteRecords { partitions } => count(partitions, |part| part.error),
         Response::ElectLeaders { partitions } => count(partitions, |part| part.error),
         Response::Group(answer) => count(&answer.errors(), |error| *error),
-        Response::DescribeLogDirs(_) => 0,
+        Response::DescribeLogDirs(_) | Response::DescribeQuotas { .. } => 0,
     }
 }
 

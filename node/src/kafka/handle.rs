@@ -28,6 +28,13 @@ pub struct ClientContext {
     pub principal: Arc<str>,
 }
 
+impl ClientContext {
+    /// The name of a user's principal, as quotas know it.
+    pub fn user(&self) -> &str {
+        self.principal.strip_prefix("User:").unwrap_or(&self.principal)
+    }
+}
+
 /// One request on its way to the node.
 #[derive(Debug)]
 pub struct Call {

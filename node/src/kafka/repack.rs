@@ -14,7 +14,9 @@ use super::unpack::{Stream, whole};
 use crate::core::batch::append_time;
 use crate::core::error::ErrorCode;
 use crate::core::metadata::configs::{Compression, TopicConfig};
+use crate::core::metadata::quotas::Quotas;
 use crate::core::request::{Batch, TopicId, TopicRef};
+use crate::kafka::ClientContext;
 
 /// What the records of one batch may take when they are unpacked.
 pub(super) const UNPACKED_BYTES_MAX: u64 = 64 << 20;
@@ -48,12 +50,13 @@ impl Rule {
     }
 }
 
-/// The topics that have one.
+/// The topics that have one, and who has a quota.
 #[derive(Debug)]
 pub struct Rules {
     wall_ms: fn() -> i64,
     by_id: BTreeMap<TopicId, Rule>,
     ids: BTreeMap<String, TopicId>,
+    quotas: Quotas,
 }
 
 impl Default for Rules {
@@ -65,7 +68,7 @@ impl Default for Rules {
 impl Rules {
     /// No topic has one yet. `wall_ms` reads the clock that timestamps are compared with.
     pub fn new(wall_ms: fn() -> i64) -> Self {
-        Self { wall_ms, by_id: BTreeMap::new(), ids: BTreeMap::new() }
+        Self { wall_ms, by_id: BTreeMap::new(), ids: BTreeMap::new(), quotas: Quotas::default() }
     }
 
     /// Milliseconds since 1970.
@@ -77,6 +80,17 @@ impl Rules {
     pub fn add(&mut self, id: TopicId, name: String, rule: Rule) {
         self.by_id.insert(id, rule);
         self.ids.insert(name, id);
+    }
+
+    /// The quotas that clients have.
+    pub fn with_quotas(mut self, quotas: Quotas) -> Self {
+        self.quotas = quotas;
+        self
+    }
+
+    /// Whether a client has a quota.
+    pub fn limits(&self, client: &ClientContext) -> bool {
+        !self.quotas.is_empty() && self.quotas.limits_any(client.user(), &client.client_id)
     }
 
     /// Whether no topic has any.

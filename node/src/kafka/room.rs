@@ -34,6 +34,8 @@ pub struct Reply {
 pub struct Answered {
     /// The answer; `None` when there was no room for it.
     pub response: Option<Response>,
+    /// For how many milliseconds nothing more is read from the client.
+    pub throttle_ms: u32,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -73,7 +75,7 @@ impl Room {
         let weight = weight(&response);
         let uncounted = weight == 0 || (weight < SMALL_BYTES && !matches!(response, Response::Fetch { .. }));
         let room = if uncounted { None } else { self.take(weight) };
-        Answered { response: (uncounted || room.is_some()).then_some(response), _room: room }
+        Answered { response: (uncounted || room.is_some()).then_some(response), throttle_ms: 0, _room: room }
     }
 }
 
@@ -96,10 +98,15 @@ impl Reply {
 
     /// Gives the answer; false when nobody waits for it any more.
     pub fn send(self, response: Response) -> bool {
+        self.send_throttled(response, 0)
+    }
+
+    /// The same; the client shall be silent for so many milliseconds then.
+    pub fn send_throttled(self, response: Response, throttle_ms: u32) -> bool {
         if self.answer.is_closed() {
             return false;
         }
-        let answered = self.room.admit(response);
+        let answered = Answered { throttle_ms, ..self.room.admit(response) };
         self.answer.send(answered).is_ok()
     }
 }

@@ -1,10 +1,13 @@
 //! What `/metrics` says of the node itself: its replicas, partitions, metadata and store. Looked at between two steps.
 
+use std::time::Duration;
+
 use mesh::raft::Role;
 
 use super::ShellNode;
 use super::pages::{descriptors, unready};
 use crate::core::Standing;
+use crate::core::metadata::quotas::Limit;
 use crate::core::metadata::{PartitionKey, ShardId};
 use crate::exposition::Exposition;
 
@@ -33,6 +36,7 @@ pub(super) fn of(node: &ShellNode) -> Exposition {
     store(node, &mut out);
     swim(node, &mut out);
     scrub(node, &mut out);
+    quotas(node, &mut out);
     out
 }
 
@@ -207,6 +211,25 @@ fn scrub(node: &ShellNode, out: &mut Exposition) {
         ),
     ] {
         out.gauge(name, help).is(value);
+    }
+}
+
+fn quotas(node: &ShellNode, out: &mut Exposition) {
+    let figures = node.quota_figures();
+    out.gauge("rafka_quotas", "Users, client ids and pairs of them with a quota.").is(node
+        .quotas()
+        .iter()
+        .count()
+        as u64);
+    let mut family =
+        out.counter("rafka_quota_throttled_total", "Answers that told a client to be silent for a while.");
+    for (limit, count) in Limit::ALL.iter().zip(figures.throttled) {
+        family.of("limit", limit.key(), count);
+    }
+    let mut family =
+        out.counter("rafka_quota_throttle_seconds_total", "For how long clients were told to be silent.");
+    for (limit, ms) in Limit::ALL.iter().zip(figures.throttled_ms) {
+        family.of("limit", limit.key(), Duration::from_millis(ms).as_secs_f64());
     }
 }
 

@@ -39,7 +39,7 @@ use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{Request, RequestId, Response};
-use crate::core::{Effect, Input, Node, OLD_COPY};
+use crate::core::{Client, Effect, Input, Node, OLD_COPY};
 use crate::exposition::Exposition;
 use crate::kafka::repack::{Rule, Rules};
 use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
@@ -402,7 +402,7 @@ impl Worker {
             return;
         }
         self.rules = version;
-        let mut rules = Rules::new(wall_ms);
+        let mut rules = Rules::new(wall_ms).with_quotas(self.node.quotas().clone());
         for (topic, config) in self.node.topic_configs() {
             if let Some(rule) = Rule::of(&config) {
                 rules.add(topic.id, topic.name.clone(), rule);
@@ -463,7 +463,15 @@ impl Worker {
     fn call(&mut self, call: Call) {
         self.next_request += 1;
         self.pending.insert(self.next_request, call.reply);
-        self.step(Input::Request { id: RequestId(self.next_request), request: call.request });
+        let ClientContext { principal, client_id, .. } = call.client;
+        let client = Client { principal, client_id };
+        let began = self.node.measures(&client).then(Instant::now);
+        let id = RequestId(self.next_request);
+        self.step(Input::Request { id, client: client.clone(), request: call.request });
+        if let Some(began) = began {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.node.spent(&client, us);
+        }
     }
 
     /// What is due, and what many inputs of one round need but once.
@@ -507,10 +515,10 @@ impl Worker {
     fn perform(&mut self, effects: Vec<Effect<FileDisk>>) {
         for effect in effects {
             match effect {
-                Effect::Respond { id, response } => {
+                Effect::Respond { id, response, throttle_ms } => {
                     if let Some(reply) = self.pending.remove(&id.0) {
                         // The client may have gone away meanwhile.
-                        let _gone = reply.send(response);
+                        let _gone = reply.send_throttled(response, throttle_ms);
                     }
                 }
                 Effect::Send { to, stream: Stream::Control, message } => {

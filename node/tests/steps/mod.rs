@@ -7,7 +7,7 @@ use mesh::raft::{NodeId, Time};
 use node::core::error::ErrorCode;
 use node::core::message::PeerMessage;
 use node::core::request::*;
-use node::core::{Effect, Input, Node, Now};
+use node::core::{Client, Effect, Input, Node, Now};
 use storage::fake::FakeDisk;
 
 use crate::founders;
@@ -23,6 +23,8 @@ pub(crate) struct Mesh {
     answers: BTreeMap<RequestId, Response>,
     next: u64,
     starts: u64,
+    /// What the latest answer said.
+    throttle_ms: u32,
 }
 
 impl Mesh {
@@ -31,7 +33,8 @@ impl Mesh {
         let disks: Vec<FakeDisk> = (0..count).map(|_| FakeDisk::default()).collect();
         let (messages, answers) = (VecDeque::new(), BTreeMap::new());
         let nodes = disks.iter().map(|_| None).collect();
-        let mut mesh = Self { nodes, disks, now_ms: 0, messages, answers, next: 0, starts: 0 };
+        let mut mesh =
+            Self { nodes, disks, now_ms: 0, messages, answers, next: 0, starts: 0, throttle_ms: 0 };
         (1..=count).for_each(|node| mesh.start(node));
         for node in 1..=count {
             mesh.until("all nodes are known", |mesh| {
@@ -95,7 +98,10 @@ impl Mesh {
     fn perform(&mut self, at: usize, effects: Vec<Effect<FakeDisk>>) {
         for effect in effects {
             match effect {
-                Effect::Respond { id, response } => _ = self.answers.insert(id, response),
+                Effect::Respond { id, response, throttle_ms } => {
+                    self.throttle_ms = throttle_ms;
+                    self.answers.insert(id, response);
+                }
                 Effect::Send { to, message, .. } => {
                     let life = self.nodes[at].as_ref().expect("it runs").life();
                     self.messages.push_back((at, place(to.0), life, message));
@@ -112,6 +118,16 @@ impl Mesh {
                 Effect::Reclaim { .. } | Effect::Publish(_) | Effect::RegistryChanged | Effect::Stopped => {}
             }
         }
+    }
+
+    /// For how long the client of the latest answer shall be silent.
+    pub(crate) fn throttle_ms(&self) -> u32 {
+        self.throttle_ms
+    }
+
+    /// Since the beginning.
+    pub(crate) fn elapsed_ms(&self) -> u64 {
+        self.now_ms
     }
 
     /// Lets so much time pass.
@@ -150,7 +166,7 @@ impl Mesh {
     pub(crate) fn send(&mut self, node: i32, request: Request) -> RequestId {
         self.next += 1;
         let id = RequestId(self.next);
-        self.step(place(node), Input::Request { id, request });
+        self.step(place(node), Input::Request { id, client: Client::default(), request });
         id
     }
 

@@ -3,7 +3,8 @@
 
 use node::core::error::ErrorCode;
 use node::core::metadata::configs::{Edit, Operation};
-use node::core::request::{AlterResource, ConfigResource, Request, RequestId, Response};
+use node::core::metadata::quotas::{Entity, Which};
+use node::core::request::{AlterQuota, AlterResource, ConfigResource, Request, RequestId, Response};
 
 use super::{Actor, Port};
 use crate::checks::Violation;
@@ -67,6 +68,8 @@ impl Change {
 }
 
 enum Step {
+    /// A quota is set, or taken back.
+    Limiting(Option<u64>),
     Altering(Change),
     Asking(Change),
 }
@@ -82,6 +85,8 @@ pub(crate) struct Tuner {
     /// The first of them is altered.
     altered: bool,
     confirmed: u32,
+    /// A quota may be set.
+    limited: bool,
 }
 
 impl Tuner {
@@ -95,6 +100,7 @@ impl Tuner {
             last: Change::last(start / MS).to_vec(),
             altered: false,
             confirmed: 0,
+            limited: false,
         }
     }
 
@@ -104,14 +110,20 @@ impl Tuner {
         }
         let pause = if self.finishing { SECOND / 2 } else { self.interval };
         let step = match self.last.first() {
+            _ if self.finishing && self.limited => Step::Limiting(None),
             Some(last) if self.finishing && self.altered => Step::Asking(last.clone()),
             Some(last) if self.finishing => Step::Altering(last.clone()),
             None if self.finishing => return,
+            _ if port.random.percent(20) => Step::Limiting(port.random.pick(&RATES).to_owned()),
             _ => Step::Altering(whim(port)),
         };
         self.next = port.now + port.random.within(pause / 2, pause * 3 / 2);
         let host = port.any_host();
         let request = match &step {
+            Step::Limiting(rate) => {
+                self.limited = true;
+                limit(*rate)
+            }
             Step::Altering(change) => change.request(),
             Step::Asking(change) => change.question(),
         };
@@ -142,6 +154,25 @@ impl Tuner {
     }
 }
 
+/// What all clients may write, and one of them reads, in bytes per second.
+const RATES: [Option<u64>; 3] = [Some(1_500), Some(20_000), None];
+
+fn limit(rate: Option<u64>) -> Request {
+    let quota = |name: Option<&str>, key: &str| {
+        let name = name.map(str::to_owned);
+        let client_id = Some(name.clone().map_or(Which::Default, Which::Named));
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let value = rate.map(|rate| rate as f64);
+        AlterQuota {
+            named: vec![("client-id".to_owned(), name)],
+            entity: Entity { user: None, client_id },
+            changes: vec![(key.to_owned(), value)],
+        }
+    };
+    let entries = vec![quota(None, "producer_byte_rate"), quota(Some("client-3"), "consumer_byte_rate")];
+    Request::AlterQuotas { entries, validate_only: false }
+}
+
 fn whim(port: &mut Port<'_>) -> Change {
     if port.random.percent(30) {
         let (key, values) = *port.random.pick(&OF_NODES);
@@ -164,6 +195,10 @@ impl Actor for Tuner {
                     let error = resources.first().map_or(ErrorCode::RequestTimedOut, |one| one.error);
                     self.altered(port, change, error);
                 }
+                (Step::Limiting(rate), Response::AlterQuotas { entries }) => {
+                    let done = entries.iter().all(|entry| entry.error == ErrorCode::None);
+                    self.limited = rate.is_some() || !done;
+                }
                 (Step::Asking(change), Response::DescribeConfigs { resources }) => {
                     let entry = resources.first().and_then(|one| one.entries.first());
                     self.described(&change, entry.and_then(|entry| entry.value.as_deref()));
@@ -180,7 +215,7 @@ impl Actor for Tuner {
     }
 
     fn due(&self) -> Option<Micros> {
-        let wanted = !self.finishing || !self.last.is_empty();
+        let wanted = !self.finishing || !self.last.is_empty() || self.limited;
         (self.call.is_none() && wanted).then_some(self.next)
     }
 
@@ -191,7 +226,8 @@ impl Actor for Tuner {
     fn unfinished(&self) -> Option<String> {
         let waits = self.call.as_ref().map(|_| "a config is being altered".to_owned());
         let last = || self.last.first().map(|change| format!("{change:?} is not known everywhere"));
-        waits.or_else(last)
+        let limited = || self.limited.then(|| "a quota is still set".to_owned());
+        waits.or_else(last).or_else(limited)
     }
 }
 

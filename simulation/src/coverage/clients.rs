@@ -22,6 +22,8 @@ const NO_WATERMARK: Situation = Situation("new leader does not know its high wat
 const DELETED: Situation = Situation("records deleted by a client");
 const WRONG_DELETION: Situation = Situation("a deletion beyond the end refused");
 const GREW: Situation = Situation("a topic got more partitions");
+const ALTERED: Situation = Situation("configs altered");
+const THROTTLED: Situation = Situation("a client told to be silent by its quota");
 const NO_SHARD: Situation = Situation("admin request timed out: its shard did not answer");
 
 struct Fetching {
@@ -82,6 +84,9 @@ impl Clients {
                     tally.count_if(part.error == ErrorCode::OffsetOutOfRange, WRONG_DELETION);
                 }
             }
+            Response::AlterConfigs { resources } => {
+                resources.iter().for_each(|one| tally.count_if(one.error == ErrorCode::None, ALTERED));
+            }
             Response::CreatePartitions { topics } => {
                 topics.iter().for_each(|topic| tally.count_if(topic.error == ErrorCode::None, GREW));
             }
@@ -130,6 +135,8 @@ impl Watch for Clients {
             DELETED,
             WRONG_DELETION,
             GREW,
+            ALTERED,
+            THROTTLED,
             NO_SHARD,
         ]
     }
@@ -138,6 +145,7 @@ impl Watch for Clients {
         match fact {
             Fact::Asked { id, request } => self.asked(scene.now, *id, request),
             Fact::Answered { id, response } => self.answered(scene.now, *id, response, tally),
+            Fact::Throttled => tally.count(THROTTLED),
             Fact::Acknowledged { written, leads } => tally.count_if(written < leads, DUPLICATE),
             _ => {}
         }

@@ -55,6 +55,8 @@ pub(crate) enum Fact<'a> {
     Asked { id: RequestId, request: &'a Request },
     /// A node answers it.
     Answered { id: RequestId, response: &'a Response },
+    /// A client is told to be silent.
+    Throttled,
     /// A batch is acknowledged by a leader of term `leads`; it was committed as one of term `written`.
     Acknowledged { written: Term, leads: Term },
     /// A process is there.

@@ -228,12 +228,34 @@ impl World {
         if let Request::Group(request) = &request {
             self.checks.iter_mut().for_each(|check| check.group_asked(id, request));
         }
-        self.step(host, Input::Request { id, request })
+        let client = self.client_of(id);
+        self.step(host, Input::Request { id, client, request })
+    }
+
+    /// Who a client says that it is.
+    fn client_of(&self, id: RequestId) -> node::core::Client {
+        let number = self.pending.get(&id).and_then(|pending| pending.client).unwrap_or(0);
+        node::core::Client { client_id: format!("client-{number}").into(), ..Default::default() }
+    }
+
+    /// Nothing more is read from a client's connection for so long (KIP-219).
+    pub(super) fn mute(&mut self, id: RequestId, throttle_ms: u32) {
+        let Some((Some(client), host)) = self.pending.get(&id).map(|p| (p.client, p.host)) else { return };
+        if throttle_ms > 0 {
+            self.trace.fold(&[42, id.0, throttle_ms.into()]);
+            self.coverage.see(self.now, &Fact::Throttled);
+            let hosts = self.hosts.len();
+            let there = &mut self.connections[client * hosts + host].0;
+            *there = (*there).max(self.now + Micros::from(throttle_ms) * MS);
+        }
     }
 
     /// Breaks the connection that a request is on, with everything on it.
     fn break_connection(&mut self, id: RequestId) {
         let Some((Some(client), host)) = self.pending.get(&id).map(|p| (p.client, p.host)) else { return };
+        // The next one is not muted.
+        let hosts = self.hosts.len();
+        self.connections[client * hosts + host].0 = self.now;
         let on_it = self.pending.iter().filter(|(_, p)| p.client == Some(client) && p.host == host);
         let ids: Vec<RequestId> = on_it.map(|(id, _)| *id).collect();
         for id in ids {

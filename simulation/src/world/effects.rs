@@ -97,7 +97,10 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send { to, message, .. } => step_bytes += self.send(host, to, message)?,
-                Effect::Respond { id, response } => self.respond(host, id, response)?,
+                Effect::Respond { id, response, throttle_ms } => {
+                    self.mute(id, throttle_ms);
+                    self.respond(host, id, response)?;
+                }
                 Effect::Commit { worker, commit } => {
                     let newest_segment = self.hosts[host].drives[worker].newest_segment();
                     self.coverage.see(self.now, &Fact::CommitBegins { host, worker, newest_segment });

@@ -27,6 +27,7 @@
 //! | 13 | pause balancing | paused bool |
 //! | 23 | alter a topic's configs | id 16 bytes, replace bool, list of edits |
 //! | 24 | alter configs of nodes | node i32 (-1 for all), replace bool, list of edits |
+//! | 25 | alter a quota | entity as in [`quotas`](super::quotas), list of limit u8, set bool, rate f64 bits |
 //!
 //! An edit is `key text, operation u8 (Kafka's: 0 set, 1 delete, 2 append, 3 subtract), value text (empty with delete)`.
 //! The texts of a registration are its Kafka, mesh and HTTP addresses and its zone.
@@ -38,6 +39,7 @@ use mesh::raft::{Incarnation, NodeId, ReplicaId};
 use super::bytes::{Reader, Writer};
 use super::configs::Edit;
 use super::descriptor::{DecodeError, NodeState, PartitionKey};
+use super::quotas::{Entity, Limit, Rate, read_changes, write_changes};
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
@@ -155,6 +157,13 @@ pub enum Command {
         /// Checked when planned.
         edits: Vec<Edit>,
     },
+    /// Shard 0: limits of a quota are set, or taken back.
+    AlterQuota {
+        /// Whose.
+        entity: Entity,
+        /// Each limit with its new rate.
+        changes: Vec<(Limit, Option<Rate>)>,
+    },
 }
 
 /// What a node says of itself when it registers.
@@ -260,6 +269,11 @@ impl Command {
                 w.node(node.unwrap_or(ALL_NODES));
                 write_edits(&mut w, *replace, edits);
             }
+            Self::AlterQuota { entity, changes } => {
+                w.u8(25);
+                entity.write(&mut w);
+                write_changes(&mut w, changes);
+            }
             Self::AddPartitions { topic, from, partitions } => {
                 w.u8(10);
                 w.raw(&topic.0);
@@ -328,6 +342,7 @@ impl Command {
                 replace: r.bool()?,
                 edits: r.list(9, Edit::read)?,
             },
+            25 => Self::AlterQuota { entity: Entity::read(r)?, changes: read_changes(r)? },
             tag => return Err(DecodeError::Unknown(tag)),
         })
     }

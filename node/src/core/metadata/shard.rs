@@ -16,6 +16,7 @@ use super::descriptor::{
     Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId,
     TERM_MAX, TOPIC_PARTITIONS_MAX, Topic,
 };
+use super::quotas::{Entity, Limit, QUOTAS_MAX, Quotas, Rate};
 use super::update::{Change, ShardUpdate};
 use crate::core::error::ErrorCode;
 use crate::core::request::TopicId;
@@ -105,6 +106,7 @@ pub struct Shard {
     paused: Versioned<bool>,
     /// What is set for a node, or for [`ALL_NODES`]. Nothing is taken out, so that views hear of what is not set any more.
     configs: BTreeMap<NodeId, Versioned<Configs>>,
+    quotas: Versioned<Quotas>,
 }
 
 impl Shard {
@@ -153,6 +155,7 @@ impl Shard {
             next_producer: 0,
             paused: Versioned { changed: 0, value: false },
             configs: BTreeMap::new(),
+            quotas: Versioned::default(),
         }
     }
 
@@ -233,6 +236,7 @@ impl Shard {
             Command::PauseBalancing(paused) => self.pause(paused),
             Command::AlterTopicConfigs { topic, replace, edits } => self.alter_topic(topic, replace, &edits),
             Command::AlterNodeConfigs { node, replace, edits } => self.alter_node(node, replace, &edits),
+            Command::AlterQuota { entity, changes } => self.alter_quota(entity, &changes),
         }
     }
 
@@ -470,6 +474,20 @@ impl Shard {
         Outcome::Done
     }
 
+    fn alter_quota(&mut self, entity: Entity, changes: &[(Limit, Option<Rate>)]) -> Outcome {
+        if self.id != ShardId(0) || !entity.is_valid() {
+            return refused(
+                ErrorCode::InvalidRequest,
+                "quotas are kept by shard 0, for users and client ids",
+            );
+        }
+        self.quotas.changed = self.version;
+        if self.quotas.value.alter(entity, changes) {
+            return Outcome::Done;
+        }
+        refused(ErrorCode::PolicyViolation, format!("there are at most {QUOTAS_MAX} entities with a quota"))
+    }
+
     /// Deletes a topic of which nothing was ever served.
     fn abandon(&mut self, id: TopicId) -> Outcome {
         let created = |key| self.descriptor(key).is_some_and(|descriptor| !descriptor.creating);
@@ -614,6 +632,9 @@ impl Shard {
         let mut changes = Vec::new();
         if self.id == ShardId(0) && fresh(self.paused.changed) {
             changes.push(Change::Paused(self.paused.value));
+        }
+        if self.id == ShardId(0) && fresh(self.quotas.changed) {
+            changes.push(Change::Quotas(self.quotas.value.clone()));
         }
         let configs = self.configs.iter().filter(|(_, set)| fresh(set.changed));
         changes.extend(configs.map(|(&node, set)| Change::Configs { node, set: set.value.clone() }));

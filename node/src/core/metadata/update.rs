@@ -11,7 +11,8 @@
 //! | changes | u32 count, each a tag u8 and its body |
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
-//! 6 balancing paused bool, 7 configs of a node (i32, -1 for all nodes; list of text pairs: all that is set).
+//! 6 balancing paused bool, 7 configs of a node (i32, -1 for all nodes; list of text pairs: all that is set), 8 all
+//! quotas, as in the shard's snapshot.
 
 use mesh::raft::NodeId;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::bytes::{Reader, Writer};
 use super::configs::Configs;
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
+use super::quotas::Quotas;
 use crate::core::request::TopicId;
 
 const FORMAT: u8 = 1;
@@ -47,6 +49,8 @@ pub enum Change {
         /// All that is set.
         set: Configs,
     },
+    /// All quotas.
+    Quotas(Quotas),
 }
 
 /// What changed in a shard.
@@ -102,6 +106,10 @@ impl ShardUpdate {
                     w.u8(6);
                     w.bool(*paused);
                 }
+                Change::Quotas(quotas) => {
+                    w.u8(8);
+                    quotas.write(w);
+                }
                 Change::Configs { node, set } => {
                     w.u8(7);
                     w.node(*node);
@@ -148,6 +156,7 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }.into()))
             }
             6 => Ok(Change::Paused(r.bool()?)),
+            8 => Ok(Change::Quotas(Quotas::read(r)?)),
             7 => Ok(Change::Configs { node: r.node()?, set: r.texts()? }),
             tag => Err(DecodeError::Unknown(tag)),
         })?;

@@ -14,6 +14,7 @@ use super::descriptor::{
     DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
     TOPIC_PARTITIONS_MAX, Topic,
 };
+use super::quotas::Quotas;
 use super::shard::Shard;
 use super::update::{Change, ShardUpdate};
 use crate::core::request::{TopicId, TopicRef};
@@ -57,6 +58,7 @@ pub struct View {
     /// Whose view it is, and the partitions that want a replica there.
     owner: Option<(NodeId, BTreeSet<PartitionKey>)>,
     configs: BTreeMap<NodeId, Configs>,
+    quotas: Quotas,
 }
 
 static NOTHING_SET: Configs = Configs::new();
@@ -72,6 +74,7 @@ impl PartialEq for View {
             && self.descriptors == other.descriptors
             && self.nodes == other.nodes
             && self.configs == other.configs
+            && self.quotas == other.quotas
     }
 }
 
@@ -163,6 +166,10 @@ impl View {
             Change::TopicDeleted(id) => self.drop_topic(*id, touched),
             Change::Descriptor(descriptor) => self.take_descriptor(descriptor, touched),
             Change::Paused(paused) => self.paused = *paused,
+            Change::Quotas(quotas) => {
+                touched.configs |= self.quotas != *quotas;
+                self.quotas = quotas.clone();
+            }
             Change::Configs { node, set } => {
                 touched.configs |= self.configs_of(*node) != set;
                 self.configs.insert(*node, set.clone());
@@ -339,6 +346,11 @@ impl View {
         self.paused
     }
 
+    /// All quotas.
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
     fn configs_of(&self, node: NodeId) -> &Configs {
         self.configs.get(&node).unwrap_or(&NOTHING_SET)
     }
@@ -374,6 +386,7 @@ impl View {
             cluster_id.clone_from(&self.cluster_id);
             changes.push(Change::Paused(self.paused));
             changes.extend(self.nodes.values().cloned().map(Change::Node));
+            changes.push(Change::Quotas(self.quotas.clone()));
             let configs = self.configs.iter();
             changes.extend(configs.map(|(&node, set)| Change::Configs { node, set: set.clone() }));
         }

@@ -31,6 +31,8 @@ pub enum Api {
     ElectLeaders,
     IncrementalAlterConfigs,
     OffsetDelete,
+    DescribeClientQuotas,
+    AlterClientQuotas,
     DescribeCluster,
     ListConfigResources,
     DescribeTopicPartitions,
@@ -38,7 +40,7 @@ pub enum Api {
 
 impl Api {
     /// All of them, by rising key.
-    pub const ALL: [Api; 30] = [
+    pub const ALL: [Api; 32] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -66,6 +68,8 @@ impl Api {
         Api::ElectLeaders,
         Api::IncrementalAlterConfigs,
         Api::OffsetDelete,
+        Api::DescribeClientQuotas,
+        Api::AlterClientQuotas,
         Api::DescribeCluster,
         Api::ListConfigResources,
         Api::DescribeTopicPartitions,
@@ -101,6 +105,8 @@ impl Api {
             Api::ElectLeaders => 43,
             Api::IncrementalAlterConfigs => 44,
             Api::OffsetDelete => 47,
+            Api::DescribeClientQuotas => 48,
+            Api::AlterClientQuotas => 49,
             Api::DescribeCluster => 60,
             Api::ListConfigResources => 74,
             Api::DescribeTopicPartitions => 75,
@@ -137,6 +143,8 @@ impl Api {
             Api::ElectLeaders => "ElectLeaders",
             Api::IncrementalAlterConfigs => "IncrementalAlterConfigs",
             Api::OffsetDelete => "OffsetDelete",
+            Api::DescribeClientQuotas => "DescribeClientQuotas",
+            Api::AlterClientQuotas => "AlterClientQuotas",
             Api::DescribeCluster => "DescribeCluster",
             Api::ListConfigResources => "ListConfigResources",
             Api::DescribeTopicPartitions => "DescribeTopicPartitions",
@@ -173,6 +181,8 @@ impl Api {
             Api::ElectLeaders => (0, 2),
             Api::IncrementalAlterConfigs => (0, 1),
             Api::OffsetDelete => (0, 0),
+            Api::DescribeClientQuotas => (0, 1),
+            Api::AlterClientQuotas => (0, 1),
             Api::DescribeCluster => (0, 2),
             Api::ListConfigResources => (0, 1),
             Api::DescribeTopicPartitions => (0, 0),

@@ -121,7 +121,7 @@ pub(super) fn encode(
     };
     let topics = by_topic(results, |result| &result.topic);
     let mut writer = Writer { version, out: begin(header, version, size(&topics, &nodes)) };
-    writer.out.put_i32(0);
+    writer.out.put_u32(header.throttle_ms);
     if version >= 7 {
         writer.out.put_i16(ErrorCode::None.code());
         writer.out.put_i32(session);

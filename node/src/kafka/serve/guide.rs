@@ -13,7 +13,6 @@ const COMMAND: &str = "cargo run --release -p node --example kafka_api > docs/ka
 const GROUPS: &str = "consumer groups of KIP-848 are not there yet; classic ones are";
 const TRANSACTIONS: &str = "transactions are not there yet";
 const SECURITY: &str = "there is no authentication and there are no access rules yet";
-const QUOTAS: &str = "there are no quotas yet";
 const MOVES: &str = "replicas move only to repair a partition";
 const ONE_DIRECTORY: &str = "a node has one data directory";
 const NO_CONTROLLER: &str =
@@ -38,7 +37,7 @@ pub fn guide() -> String {
     }
     out.push_str(
         "\nEvery node serves every request; what only a partition's leader may answer is answered elsewhere with\n\
-         NOT_LEADER_OR_FOLLOWER and the leader's address (KIP-951, from Produce 10 and Fetch 16 on). Throttle times are always 0.\n\n\
+         NOT_LEADER_OR_FOLLOWER and the leader's address (KIP-951, from Produce 10 and Fetch 16 on). Throttle times are those of quotas.\n\n\
          ## Not served\n\n| key | API | Kafka's | why |\n|---|---|---|---|\n",
     );
     for (key, name, first, last) in KAFKA.iter().filter(|(key, ..)| Api::of(*key).is_none()) {
@@ -107,6 +106,11 @@ fn note(api: Api) -> &'static str {
             "Topics, any node, and without a name all nodes. Answered when committed and in force on the node that is asked; the others \
              follow within moments. Which keys there are: [configuration.md](configuration.md#a-topic). No loggers."
         }
+        Api::DescribeClientQuotas => "Of users and client ids.",
+        Api::AlterClientQuotas => {
+            "producer_byte_rate, consumer_byte_rate and request_percentage (of one thread), for users, client ids and pairs of them, \
+             each with a default; on each node. None by IP address."
+        }
         Api::ListConfigResources => "Topics and nodes; of other kinds there are none.",
         Api::DescribeLogDirs => {
             "The one data directory. Sizes are those of live entries; the volume's size is told as unknown. 5 only adds cordoned \
@@ -132,7 +136,6 @@ fn absence(key: i16) -> &'static str {
         17 | 29..=31 | 36 | 38..=41 | 50 | 51 => SECURITY,
         34 => ONE_DIRECTORY,
         45 | 46 => MOVES,
-        48 | 49 => QUOTAS,
         55 | 57 | 64 | 80 | 81 => NO_CONTROLLER,
         71 | 72 => TELEMETRY,
         76..=79 | 83..=87 | 90..=92 => SHARE,

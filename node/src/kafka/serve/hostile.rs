@@ -154,6 +154,8 @@ fn codec_leaves(api: Api, version: i16, body: &[u8]) -> Result<usize, String> {
         Api::DescribeConfigs => leaves::<m::DescribeConfigsRequest>(body, version),
         Api::AlterConfigs => leaves::<m::AlterConfigsRequest>(body, version),
         Api::IncrementalAlterConfigs => leaves::<m::IncrementalAlterConfigsRequest>(body, version),
+        Api::DescribeClientQuotas => leaves::<m::DescribeClientQuotasRequest>(body, version),
+        Api::AlterClientQuotas => leaves::<m::AlterClientQuotasRequest>(body, version),
         Api::ListConfigResources => leaves::<m::ListConfigResourcesRequest>(body, version),
         Api::DeleteRecords => leaves::<m::DeleteRecordsRequest>(body, version),
         Api::DescribeLogDirs => leaves::<m::DescribeLogDirsRequest>(body, version),

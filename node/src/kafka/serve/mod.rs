@@ -16,6 +16,7 @@ mod guide;
 mod offsets;
 mod parts;
 mod produce;
+mod quotas;
 mod records;
 mod replicas;
 mod topics;
@@ -35,12 +36,13 @@ use parts::{NAME_BYTES_MAX, NO_TOPIC, Refused, Sorter, by_topic};
 use super::bounds::{self, BoundsError, Schema};
 use super::limits::Limits;
 use super::sessions::{Opening, Sessions, Ticket};
+use super::tables::THROTTLED;
 use crate::core::error::ErrorCode;
 use crate::core::groups::api::GroupResponse;
 use crate::core::request::{
-    AlterResult, Batch, Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult, DeleteTopicResult,
-    EpochResult, FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult, ProduceResult,
-    Request, Response, TopicMetadata, TopicRef,
+    AlterQuotaResult, AlterResult, Batch, Broker, ConfigResult, CreateTopicResult, DeleteRecordsResult,
+    DeleteTopicResult, EpochResult, FetchPartition, FetchResult, GrowResult, LeaderHint, ListOffsetsResult,
+    ProduceResult, Request, Response, TopicMetadata, TopicRef,
 };
 
 /// What is kept of a request until its response is written.
@@ -54,6 +56,8 @@ pub struct Header {
     pub correlation_id: i32,
     /// What the client calls itself, empty when it does not say.
     pub client_id: String,
+    /// For how many milliseconds the client is told to be silent.
+    pub throttle_ms: u32,
     echo: Echo,
 }
 
@@ -70,6 +74,7 @@ enum Echo {
     DeleteTopics(Refused<DeleteTopicResult>),
     Configs { refused: Refused<ConfigResult>, wants: configs::Wants },
     AlterConfigs(Refused<AlterResult>),
+    AlterQuotas(Refused<AlterQuotaResult>),
     ConfigResources(configs::Listed),
     CreatePartitions(Refused<GrowResult>),
     DeleteRecords(Refused<DeleteRecordsResult>),
@@ -229,6 +234,8 @@ fn decode(
         Api::AlterConfigs => configs::decode_alter(body)?,
         Api::IncrementalAlterConfigs => configs::decode_incremental(body)?,
         Api::ListConfigResources => configs::decode_list(body)?,
+        Api::DescribeClientQuotas => quotas::decode_describe(body)?,
+        Api::AlterClientQuotas => quotas::decode_alter(body)?,
         Api::DescribeCluster => cluster::decode_describe_cluster(body)?,
         Api::FindCoordinator => groups::find_coordinator(body)?,
         Api::OffsetCommit => group_offsets::decode_commit(body)?,
@@ -273,7 +280,14 @@ fn parse_header(frame: &[u8]) -> Result<Parsed, CloseReason> {
     let correlation_id = i32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
     let api = Api::of(key).ok_or(CloseReason::UnknownApi { key })?;
     let schema = Schema::of(key).ok_or(CloseReason::UnknownApi { key })?;
-    let mut header = Header { api, version, correlation_id, client_id: String::new(), echo: Echo::Nothing };
+    let mut header = Header {
+        api,
+        version,
+        correlation_id,
+        client_id: String::new(),
+        throttle_ms: 0,
+        echo: Echo::Nothing,
+    };
     if !api.serves(version) {
         return match api {
             Api::ApiVersions => Ok(Parsed::UnknownApiVersions(header)),
@@ -416,6 +430,12 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
             Response::AlterConfigs { resources },
             Echo::AlterConfigs(refused),
         ) => configs::encode_alter(header, refused.merge(header.api, resources)?),
+        (Api::DescribeClientQuotas, Response::DescribeQuotas { entries }, _) => {
+            quotas::encode_describe(header, entries)
+        }
+        (Api::AlterClientQuotas, Response::AlterQuotas { entries }, Echo::AlterQuotas(refused)) => {
+            quotas::encode_alter(header, refused.merge(header.api, entries)?)
+        }
         (Api::ListConfigResources, Response::Metadata(result), Echo::ConfigResources(listed)) => {
             configs::encode_list(header, result, listed)
         }
@@ -510,6 +530,17 @@ fn finish(mut out: BytesMut) -> Result<Bytes, EncodeError> {
     Ok(out.freeze())
 }
 
+/// Writes the throttle time where the body of a response begins with it.
+fn throttle(header: &Header, version: i16, body: &mut [u8]) {
+    let first = THROTTLED.iter().find(|(key, _)| *key == header.api.key()).map(|(_, first)| *first);
+    if let (Some(first), Some(place)) = (first, body.first_chunk_mut::<4>())
+        && header.throttle_ms > 0
+        && version >= first
+    {
+        *place = header.throttle_ms.to_be_bytes();
+    }
+}
+
 /// A whole frame of a response that the codec writes.
 fn response<T: Encodable>(header: &Header, version: i16, message: &T) -> Result<Bytes, EncodeError> {
     let version = header.api.codec_version(version);
@@ -520,7 +551,9 @@ fn response<T: Encodable>(header: &Header, version: i16, message: &T) -> Result<
     };
     let size = message.compute_size(version).map_err(|error| failed(&error))?;
     let mut out = begin(header, version, size);
+    let at = out.len();
     message.encode(&mut out, version).map_err(|error| failed(&error))?;
+    throttle(header, version, &mut out[at..]);
     finish(out)
 }
 

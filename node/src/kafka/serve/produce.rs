@@ -109,8 +109,10 @@ pub(super) fn encode(
             .with_topic_id(topic_id)
             .with_partition_responses(partitions)
     });
-    let message =
-        ProduceResponse::default().with_responses(topics.collect()).with_node_endpoints(node_endpoints);
+    let message = ProduceResponse::default()
+        .with_responses(topics.collect())
+        .with_throttle_time_ms(i32::try_from(header.throttle_ms).unwrap_or(i32::MAX))
+        .with_node_endpoints(node_endpoints);
     response(header, version, &message)
 }
 

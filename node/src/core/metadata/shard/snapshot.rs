@@ -23,6 +23,7 @@
 //! | section | content |
 //! |---|---|
 //! | 1 configs of nodes | list of u64 version, node i32 (-1 for all), list of text pairs |
+//! | 2 quotas | u64 version, list of entity and its limits: list of limit u8, rate f64 bits |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use super::super::bytes::{Reader, Writer};
 use super::super::descriptor::{
     DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, TERM_MAX, Topic,
 };
+use super::super::quotas::Quotas;
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
@@ -148,6 +150,7 @@ impl Shard {
 }
 
 const CONFIGS: u8 = 1;
+const QUOTAS: u8 = 2;
 
 impl Shard {
     fn sections(&self) -> Vec<(u8, Vec<u8>)> {
@@ -162,6 +165,12 @@ impl Shard {
             }
             sections.push((CONFIGS, w.0));
         }
+        if self.quotas.changed > 0 {
+            let mut w = Writer::default();
+            w.u64(self.quotas.changed);
+            self.quotas.value.write(&mut w);
+            sections.push((QUOTAS, w.0));
+        }
         sections
     }
 
@@ -175,6 +184,9 @@ impl Shard {
                 }
                 let set = |(changed, node, value)| (node, Versioned { changed, value });
                 self.configs = all.into_iter().map(set).collect();
+            }
+            QUOTAS => {
+                self.quotas = Versioned { changed: r.u64()?, value: Quotas::read(&mut r)? };
             }
             unknown => return Err(DecodeError::Unknown(unknown)),
         }
