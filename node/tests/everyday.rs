@@ -3,6 +3,8 @@
 
 #[path = "everyday/configs.rs"]
 mod configs;
+#[path = "everyday/followers.rs"]
+mod followers;
 mod founders;
 #[path = "everyday/quotas.rs"]
 mod quotas;

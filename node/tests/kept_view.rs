@@ -11,7 +11,7 @@ use node::core::error::ErrorCode;
 use node::core::message::{LeaderInfo, PeerMessage};
 use node::core::metadata::{PartitionKey, Shard, ShardId, View};
 use node::core::request::{CreateTopic, MetadataTopics, Request, RequestId, Response, TopicRef};
-use node::core::{Effect, Input, Now};
+use node::core::{Client, Effect, Input, Now};
 use storage::fake::FakeDisk;
 
 const TOPIC: &str = "newer-than-the-view";

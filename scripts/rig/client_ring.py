@@ -513,6 +513,32 @@ def _(ring):
     same("replicas", sorted(f"{topic}-{p}" for p in range(4) for _ in range(NODES)), sorted(replicas))
 
 
+@case("a consumer reads from the replica in its rack, and goes on at the leader when that stops", "rafka")
+def _(ring):
+    topic = ring.topic(1)
+    ring.send(topic, [(0, None, b"r%d" % n, None) for n in range(500)])
+    racks = {node.id: node.rack for node in ring.admin.describe_cluster().result(30).nodes}
+    leader = ring.admin.list_topics(topic, timeout=20).topics[topic].partitions[0].leader
+    rack = next(rack for node, rack in racks.items() if node != leader)
+    near = int(rack.removeprefix("rack-"))
+    sent = lambda i: float(ring.target.metric(i, "rafka_kafka_sent_bytes_total"))
+    before = sent(near)
+    consumer = workload.reader(ring.bootstrap, **{"client.rack": rack, "fetch.wait.max.ms": 50})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    got, until = [], time.monotonic() + 60
+    while len(got) < 500:
+        assert time.monotonic() < until, f"{len(got)} of 500 records"
+        got += [m.value() for m in consumer.consume(100, 1.0) if not m.error()]
+    same("records", [b"r%d" % n for n in range(500)], got)
+    ring.send(topic, [(0, None, os.urandom(100_000), None) for _ in range(20)])
+    got = []
+    while len(got) < 20:
+        assert time.monotonic() < until, f"{len(got)} of 20 more"
+        got += [m for m in consumer.consume(100, 1.0) if not m.error()]
+    assert sent(near) - before > 1_900_000, f"node {near} sent {sent(near) - before:.0f} bytes"
+    consumer.close()
+
+
 @case("Kafka's api-versions tool understands the node")
 def _(ring):
     text = ring.java("api-versions", "--bootstrap-server", ring.target.address(1))
@@ -685,6 +711,7 @@ def _(ring):
 def main():
     chosen = sys.argv[1:]
     target = mesh.make(os.environ["RUN_DIR"] + "/mesh", NODES)
+    target.zones = True
     passed = failed = 0
     try:
         for i in target.ids():

@@ -93,6 +93,8 @@ class Rafka(Processes):
         self.binary = os.environ["RAFKA_NODE_BIN"]
         self.arguments, self.data = list(arguments), data or {}
         self.processes = {}
+        # Each node is in a zone of its own.
+        self.zones = False
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
 
@@ -128,6 +130,8 @@ class Rafka(Processes):
         command = [*self.enter(i), *behind, self.binary, "--data-dir", self.data_dir(i), "--listen-kafka", self.address(i)]
         command += ["--listen-mesh", self.mesh_address(i), "--listen-http", self.http_address(i)]
         command += self.arguments + (arguments or [])
+        if self.zones:
+            command += ["--zone", f"rack-{i}"]
         environment = dict(os.environ, **(environment or {}))
         with open(self.log_path(i), "ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, preexec_fn=_die_with_parent)

@@ -16,6 +16,8 @@ use super::{Effect, after_ms};
 
 /// A fetch in progress.
 pub(crate) struct FetchCall {
+    /// Where the client is; empty when it does not say.
+    rack: String,
     parts: Vec<FetchPartition>,
     min_bytes: u32,
     max_bytes: u32,
@@ -42,12 +44,21 @@ impl<D: Disk> Node<D> {
         min_bytes: u32,
         max_bytes: u32,
         parts: Vec<FetchPartition>,
+        rack: String,
     ) {
         let deadline = after_ms(self.now.mono, u64::from(max_wait_ms));
         let max_bytes = max_bytes.min(self.config.fetch_bytes_max);
         let confirmed = false;
-        let call =
-            FetchCall { parts, min_bytes, max_bytes, deadline, confirmed, results: Vec::new(), reading: 0 };
+        let call = FetchCall {
+            parts,
+            rack,
+            min_bytes,
+            max_bytes,
+            deadline,
+            confirmed,
+            results: Vec::new(),
+            reading: 0,
+        };
         self.try_fetch(id, call);
     }
 
@@ -60,7 +71,8 @@ impl<D: Disk> Node<D> {
         let mut results = Vec::with_capacity(parts.len());
         for (part, wanted) in parts.iter().enumerate() {
             let limit = (wanted.max_bytes as usize).min(room);
-            match self.look(id, part, wanted, limit, gathered == 0 && call.reading == 0) {
+            let first = gathered == 0 && call.reading == 0;
+            match self.look(id, part, wanted, &call.rack, limit, first) {
                 // A leader that was replaced without knowing would make a consumer reset that is ahead of it.
                 Look::Nothing(mut result) if self.beyond_end(wanted, &result) && !call.confirmed => {
                     result.error = ErrorCode::None;
@@ -68,7 +80,9 @@ impl<D: Disk> Node<D> {
                     results.push(result);
                 }
                 Look::Nothing(result) => {
-                    hurry |= result.error != ErrorCode::None || result.diverging.is_some();
+                    hurry |= result.error != ErrorCode::None
+                        || result.diverging.is_some()
+                        || result.preferred_read_replica.is_some();
                     results.push(result);
                 }
                 Look::Ready(result, bytes) => {
@@ -115,11 +129,12 @@ impl<D: Disk> Node<D> {
         id: RequestId,
         part: usize,
         wanted: &FetchPartition,
+        rack: &str,
         limit: usize,
         first: bool,
     ) -> Look {
         let mut result = empty(wanted);
-        let (log, high_watermark) = match self.readable(wanted, &mut result) {
+        let (log, high_watermark) = match self.readable_from(rack, wanted, &mut result) {
             Ok(found) => found,
             Err(error) => {
                 result.error = error;
@@ -127,7 +142,11 @@ impl<D: Disk> Node<D> {
                 return Look::Nothing(result);
             }
         };
-        if wanted.offset >= high_watermark || (limit == 0 && !first) {
+        if result.diverging.is_none() {
+            result.preferred_read_replica = self.nearer(log, rack, wanted.offset);
+        }
+        let elsewhere = result.preferred_read_replica.is_some();
+        if elsewhere || wanted.offset >= high_watermark || (limit == 0 && !first) {
             return Look::Nothing(result);
         }
         match self.workers.of(log).read(log, ReadFrom::Offset(wanted.offset), limit.max(1)) {
@@ -149,7 +168,11 @@ impl<D: Disk> Node<D> {
     }
 
     /// Whether a partition may be read here from that offset; fills in what every answer carries.
-    fn readable(&self, wanted: &FetchPartition, result: &mut FetchResult) -> Result<(LogId, i64), ErrorCode> {
+    pub(crate) fn readable(
+        &self,
+        wanted: &FetchPartition,
+        result: &mut FetchResult,
+    ) -> Result<(LogId, i64), ErrorCode> {
         let log = self.led(&wanted.topic, wanted.partition)?;
         let partition = self.partitions.get(&log).ok_or(ErrorCode::NotLeaderOrFollower)?;
         let replica = partition.replica.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
@@ -252,7 +275,8 @@ impl<D: Disk> Node<D> {
         if call.reading == 0
             && let Some(Call::Fetch(mut call)) = self.calls.remove(&id)
         {
-            call.results.iter_mut().for_each(|result| self.refresh(result));
+            let rack = std::mem::take(&mut call.rack);
+            call.results.iter_mut().for_each(|result| self.refresh(&rack, result));
             self.respond(id, Response::Fetch { partitions: call.results });
         }
         if let Some((log, index)) = rotten.filter(|(log, _)| self.partitions.contains_key(log)) {
@@ -262,8 +286,11 @@ impl<D: Disk> Node<D> {
 
     /// While the disk was read the watermarks may have moved, and other answers have said so: an answer never says less than
     /// one before it.
-    fn refresh(&self, result: &mut FetchResult) {
-        let log = match self.led(&result.topic, result.partition) {
+    fn refresh(&self, rack: &str, result: &mut FetchResult) {
+        let served = self.led(&result.topic, result.partition);
+        let near = !rack.is_empty();
+        let followed = || self.followed(&result.topic, result.partition).filter(|_| near);
+        let log = match served.or_else(|error| followed().ok_or(error)) {
             Ok(log) => log,
             // Leadership or the topic is gone: what was read says nothing any more.
             Err(error) => {
@@ -281,7 +308,9 @@ impl<D: Disk> Node<D> {
 
     fn watch(&mut self, id: RequestId, call: &FetchCall) {
         for wanted in &call.parts {
-            if let Ok(log) = self.led(&wanted.topic, wanted.partition)
+            let served = self.led(&wanted.topic, wanted.partition).ok();
+            let served = served.or_else(|| self.followed(&wanted.topic, wanted.partition));
+            if let Some(log) = served
                 && let Some(partition) = self.partitions.get_mut(&log)
             {
                 partition.fetches.insert(id);
@@ -378,6 +407,7 @@ pub(crate) fn empty(wanted: &FetchPartition) -> FetchResult {
         log_start_offset: -1,
         batches: Vec::new(),
         diverging: None,
+        preferred_read_replica: None,
         leader: None,
     }
 }

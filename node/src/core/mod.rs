@@ -18,6 +18,7 @@ mod drive;
 mod elections;
 pub mod error;
 mod fetch;
+mod followers;
 mod gossip;
 pub mod groups;
 mod leaders;

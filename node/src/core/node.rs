@@ -481,8 +481,8 @@ impl<D: Disk> Node<D> {
             Request::Produce { acks, timeout_ms, partitions } => {
                 self.produce(id, acks, timeout_ms, partitions)
             }
-            Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions } => {
-                self.fetch(id, max_wait_ms, min_bytes, max_bytes, partitions);
+            Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions, rack } => {
+                self.fetch(id, max_wait_ms, min_bytes, max_bytes, partitions, rack);
             }
             Request::ListOffsets { partitions } => {
                 let partitions = partitions.into_iter().map(|part| self.list_offsets(part)).collect();

@@ -45,6 +45,8 @@ pub enum Request {
         min_bytes: u32,
         max_bytes: u32,
         partitions: Vec<FetchPartition>,
+        /// The zone that the client says it is in; empty when it does not say.
+        rack: String,
     },
     ListOffsets {
         partitions: Vec<ListOffsetsPartition>,
@@ -432,6 +434,8 @@ pub struct FetchResult {
     pub batches: Vec<StoredBatch>,
     /// The client read what is not in this log: the newest epoch that it shares, and where that ends (KIP-595). Without an error.
     pub diverging: Option<(i32, i64)>,
+    /// A replica nearer to the client, which it shall ask from now on (KIP-392). Without an error or batches.
+    pub preferred_read_replica: Option<i32>,
     pub leader: Option<LeaderHint>,
 }
 

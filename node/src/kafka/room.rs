@@ -173,6 +173,7 @@ mod tests {
                 .map(|length| StoredBatch { base_offset: 0, leader_epoch: 1, bytes: vec![0; *length].into() })
                 .collect(),
             diverging: None,
+            preferred_read_replica: None,
             leader: None,
         };
         Response::Fetch { partitions: (0..).zip(batches).map(part).collect() }

@@ -301,7 +301,7 @@ impl Session {
             return true;
         }
         if result.batches.is_empty() {
-            return moved || result.diverging.is_some();
+            return moved || result.diverging.is_some() || result.preferred_read_replica.is_some();
         }
         if let Some(cached) = self.parts.remove(turn) {
             *turn = self.next_turn;
@@ -345,6 +345,7 @@ mod tests {
             log_start_offset: 0,
             batches: if records { vec![batch] } else { Vec::new() },
             diverging: None,
+            preferred_read_replica: None,
             leader: None,
         }
     }

@@ -24,7 +24,7 @@ impl Mesh {
     }
 
     /// Writes as fast as it may for so long, and returns the bytes.
-    fn written(&mut self, name: &str, ms: u64) -> usize {
+    fn bytes_written(&mut self, name: &str, ms: u64) -> usize {
         let leader = self.leader(name, 0);
         let (began, mut bytes) = (self.elapsed_ms(), 0);
         while self.elapsed_ms() < began + ms {
@@ -38,7 +38,7 @@ impl Mesh {
     }
 
     /// The same of reading one batch after the other.
-    fn read(&mut self, name: &str, ms: u64) -> usize {
+    fn bytes_read(&mut self, name: &str, ms: u64) -> usize {
         let (began, mut bytes, mut offset) = (self.elapsed_ms(), 0, 0);
         while self.elapsed_ms() < began + ms {
             let result = self.fetch(name, offset, -1);
@@ -65,7 +65,7 @@ fn a_quota_holds_for_writing_and_for_reading_and_can_be_taken_back() {
         assert_eq!(mesh.limit(other, None, key, Some(f64::from(rate))), ErrorCode::None);
     }
     mesh.run(100);
-    for bytes in [mesh.written("t", seconds * 1_000), mesh.read("t", seconds * 1_000)] {
+    for bytes in [mesh.bytes_written("t", seconds * 1_000), mesh.bytes_read("t", seconds * 1_000)] {
         let per_second = bytes as u64 / seconds;
         assert!((9_000..=11_000).contains(&per_second), "{per_second} bytes/s");
     }

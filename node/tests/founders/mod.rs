@@ -31,7 +31,7 @@ pub(crate) fn founding(count: i32) -> Founding {
         incarnation: LIFE,
         peer_id: peer_id(node),
         mesh: address(node, 9192),
-        zone: String::new(),
+        zone: format!("zone-{node}"),
     };
     Founding { cluster_id: "test".into(), founders: (1..=count).map(founder).collect() }
 }
@@ -54,7 +54,7 @@ pub(crate) fn open(
         kafka: address(node, 9092),
         mesh: address(node, 9192),
         http: address(node, 9292),
-        zone: String::new(),
+        zone: format!("zone-{node}"),
         weight: 1,
     };
     let identity = Identity { node: NodeId(node), incarnation: LIFE };

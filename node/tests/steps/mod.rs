@@ -222,8 +222,13 @@ impl Mesh {
         let topic = TopicRef::Name(name.into());
         let part =
             FetchPartition { topic, partition: 0, offset, leader_epoch: -1, last_epoch, max_bytes: 1 << 20 };
-        let request =
-            Request::Fetch { max_wait_ms: 0, min_bytes: 0, max_bytes: 1 << 20, partitions: vec![part] };
+        let request = Request::Fetch {
+            max_wait_ms: 0,
+            min_bytes: 0,
+            max_bytes: 1 << 20,
+            partitions: vec![part],
+            rack: String::new(),
+        };
         let Response::Fetch { mut partitions } = self.ask(leader, request) else { panic!("another answer") };
         partitions.remove(0)
     }

@@ -66,7 +66,11 @@ impl Descriptors {
             match change {
                 Change::Descriptor(descriptor) => self.name(&descriptor)?,
                 Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name.clone()),
-                Change::TopicDeleted(_) | Change::Node(_) | Change::Paused(_) => {}
+                Change::TopicDeleted(_)
+                | Change::Node(_)
+                | Change::Paused(_)
+                | Change::Configs { .. }
+                | Change::Quotas(_) => {}
             }
         }
         Ok(())

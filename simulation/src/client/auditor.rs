@@ -67,7 +67,13 @@ impl Auditor {
                     last_epoch: -1,
                     max_bytes: 1 << 20,
                 };
-                Request::Fetch { max_wait_ms: 100, min_bytes: 1, max_bytes: 1 << 20, partitions: vec![part] }
+                Request::Fetch {
+                    max_wait_ms: 100,
+                    min_bytes: 1,
+                    max_bytes: 1 << 20,
+                    partitions: vec![part],
+                    rack: String::new(),
+                }
             }
         };
         self.call = Some(port.ask(task.leader % port.hosts, request, 2_000 * MS));

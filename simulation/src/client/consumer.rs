@@ -8,7 +8,7 @@ use node::core::request::{
 };
 
 use super::asker::Asker;
-use super::{Actor, Port, Topics};
+use super::{Actor, Port, Topics, host_of};
 use crate::queue::{MS, Micros};
 
 /// How a consumer behaves.
@@ -30,21 +30,28 @@ struct Position {
     next: Option<i64>,
     start: i64,
     end: i64,
+    /// A replica nearer than the leader, until it errs.
+    near: Option<usize>,
 }
 
 /// The client.
 pub(crate) struct Consumer {
     profile: ConsumerProfile,
+    /// Where it is; empty when it does not say.
+    rack: String,
     asker: Asker<(String, i32)>,
+    /// Whom it asked last.
+    asked: Option<usize>,
     positions: BTreeMap<(String, i32), Position>,
 }
 
 impl Consumer {
     /// A consumer that starts at `start`.
-    pub(crate) fn new(profile: ConsumerProfile, start: Micros) -> Self {
+    pub(crate) fn new(profile: ConsumerProfile, rack: String, start: Micros) -> Self {
         let mut topics = Topics::default();
         topics.doubt();
-        Self { profile, asker: Asker::new(topics, start), positions: BTreeMap::new() }
+        let asker = Asker::new(topics, start);
+        Self { profile, rack, asker, asked: None, positions: BTreeMap::new() }
     }
 
     fn turn(&mut self, port: &mut Port<'_>) {
@@ -67,6 +74,7 @@ impl Consumer {
             return self.asker.topics.doubt();
         };
         let position = self.positions.entry(key.clone()).or_default();
+        let (rack, near) = (self.rack.clone(), position.near);
         let seeks = port.random.percent(self.profile.seek_percent);
         if seeks && port.random.percent(50) && position.end > position.start {
             let span = position.end.saturating_sub(position.start).cast_unsigned();
@@ -87,7 +95,8 @@ impl Consumer {
                     last_epoch: -1,
                     max_bytes,
                 };
-                let request = Request::Fetch { max_wait_ms, min_bytes: 1, max_bytes, partitions: vec![part] };
+                let request =
+                    Request::Fetch { max_wait_ms, min_bytes: 1, max_bytes, partitions: vec![part], rack };
                 (request, (u64::from(max_wait_ms) + 2_000) * MS)
             }
             None => {
@@ -102,13 +111,19 @@ impl Consumer {
             }
         };
         // Any node may be asked; the wrong one says who leads.
-        let host = if port.random.percent(2) { port.any_host() } else { leader };
+        let fetches = matches!(request, Request::Fetch { .. });
+        let nearest = near.filter(|_| fetches).unwrap_or(leader);
+        let host = if port.random.percent(2) { port.any_host() } else { nearest };
+        self.asked = Some(host);
         self.asker.asked(port.ask(host, request, timeout), key);
     }
 
     fn fetched(&mut self, key: &(String, i32), result: &FetchResult) {
         let position = self.positions.entry(key.clone()).or_default();
         match result.error {
+            ErrorCode::None if result.preferred_read_replica.is_some() => {
+                position.near = result.preferred_read_replica.and_then(host_of);
+            }
             ErrorCode::None => {
                 position.start = result.log_start_offset;
                 position.end = result.high_watermark;
@@ -117,8 +132,12 @@ impl Consumer {
                     position.next = Some(last.base_offset + i64::from(count));
                 }
             }
-            ErrorCode::OffsetOutOfRange => position.next = None,
-            _ => self.asker.topics.doubt(),
+            // Only the leader resets a consumer: a replica that lags behind may not know the offset.
+            ErrorCode::OffsetOutOfRange if position.near.is_none() => position.next = None,
+            _ => {
+                position.near = None;
+                self.asker.topics.doubt();
+            }
         }
     }
 
@@ -151,6 +170,9 @@ impl Actor for Consumer {
     }
 
     fn broken(&mut self, port: &mut Port<'_>, id: RequestId) {
+        for position in self.positions.values_mut().filter(|position| position.near == self.asked) {
+            position.near = None;
+        }
         self.asker.broken(id);
         self.turn(port);
     }

@@ -269,7 +269,7 @@ fn offsets(port: &mut Port<'_>, topic: &TopicRef, partition: i32) -> Question {
 
 fn fetch_of(topic: TopicRef, partition: i32, offset: i64, leader_epoch: i32, max_bytes: u32) -> Request {
     let part = FetchPartition { topic, partition, offset, leader_epoch, last_epoch: -1, max_bytes };
-    Request::Fetch { max_wait_ms: 50, min_bytes: 0, max_bytes, partitions: vec![part] }
+    Request::Fetch { max_wait_ms: 50, min_bytes: 0, max_bytes, partitions: vec![part], rack: String::new() }
 }
 
 fn list_of(topic: TopicRef, partition: i32, leader_epoch: i32, timestamp: i64) -> Request {
@@ -299,7 +299,9 @@ fn errors(response: &Response) -> Vec<ErrorCode> {
         Response::DeleteRecords { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::ElectLeaders { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::Group(answer) => answer.errors(),
-        Response::DescribeLogDirs(_) => Vec::new(),
+        Response::AlterConfigs { resources } => resources.iter().map(|part| part.error).collect(),
+        Response::AlterQuotas { entries } => entries.iter().map(|part| part.error).collect(),
+        Response::DescribeLogDirs(_) | Response::DescribeQuotas { .. } => Vec::new(),
     }
 }
 

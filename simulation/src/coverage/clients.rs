@@ -23,6 +23,8 @@ const DELETED: Situation = Situation("records deleted by a client");
 const WRONG_DELETION: Situation = Situation("a deletion beyond the end refused");
 const GREW: Situation = Situation("a topic got more partitions");
 const ALTERED: Situation = Situation("configs altered");
+const NEAR: Situation = Situation("a consumer sent to a replica in its zone");
+const NOT_THERE: Situation = Situation("a follower does not have an offset yet");
 const THROTTLED: Situation = Situation("a client told to be silent by its quota");
 const NO_SHARD: Situation = Situation("admin request timed out: its shard did not answer");
 
@@ -108,7 +110,11 @@ fn produced(error: ErrorCode, tally: &mut Tally) {
 
 fn fetched(waited: bool, offset: i64, part: &FetchResult, tally: &mut Tally) {
     match part.error {
-        ErrorCode::None => tally.count_if(part.high_watermark < 0, NO_WATERMARK),
+        ErrorCode::None => {
+            tally.count_if(part.high_watermark < 0, NO_WATERMARK);
+            tally.count_if(part.preferred_read_replica.is_some(), NEAR);
+        }
+        ErrorCode::OffsetNotAvailable => tally.count(NOT_THERE),
         ErrorCode::NotLeaderOrFollower => tally.count_if(waited, WAITED),
         ErrorCode::OffsetOutOfRange => {
             tally.count_if(offset < part.log_start_offset, TRIMMED);
@@ -137,6 +143,8 @@ impl Watch for Clients {
             GREW,
             ALTERED,
             THROTTLED,
+            NEAR,
+            NOT_THERE,
             NO_SHARD,
         ]
     }
@@ -163,7 +171,13 @@ mod tests {
         let topic = TopicRef::Name("stable-0".into());
         let part =
             FetchPartition { topic, partition: 0, offset, leader_epoch: -1, last_epoch: -1, max_bytes: 1 };
-        Request::Fetch { max_wait_ms: 100, min_bytes: 1, max_bytes: 1, partitions: vec![part] }
+        Request::Fetch {
+            max_wait_ms: 100,
+            min_bytes: 1,
+            max_bytes: 1,
+            partitions: vec![part],
+            rack: String::new(),
+        }
     }
 
     fn answer(error: ErrorCode, start: i64, high: i64) -> Response {
@@ -176,6 +190,7 @@ mod tests {
             log_start_offset: start,
             batches: Vec::new(),
             diverging: None,
+            preferred_read_replica: None,
             leader: None,
         };
         Response::Fetch { partitions: vec![part] }

@@ -36,6 +36,14 @@ pub(super) fn operator(random: &mut Random, traits: &mut Vec<String>) -> Option<
     })
 }
 
+pub(super) fn zones(random: &mut Random, traits: &mut Vec<String>) -> bool {
+    let zones = random.percent(35);
+    if zones {
+        traits.push("two zones".into());
+    }
+    zones
+}
+
 pub(super) fn tuner(random: &mut Random, traits: &mut Vec<String>) -> Option<Micros> {
     let interval = *random.pick(&[400, 2_000, 6_000]) * MS;
     random.percent(35).then(|| {

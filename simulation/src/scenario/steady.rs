@@ -33,6 +33,7 @@ fn slow_down(scenario: &mut Scenario) {
     scenario.care = None;
     scenario.operator = None;
     scenario.tuner = None;
+    scenario.zones = false;
     scenario.directory = None;
     scenario.producers.truncate(2);
     scenario.producers.iter_mut().for_each(|producer| producer.interval = 160 * MS);

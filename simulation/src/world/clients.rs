@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use mesh::raft::{Incarnation, NodeId};
+use mesh::raft::{Incarnation, NodeId, Role};
 use node::core::Input;
 use node::core::error::ErrorCode;
 use node::core::groups::api::GroupRequest;
@@ -45,7 +45,8 @@ impl Client {
             actors.push(Box::new(Producer::new(profile.clone(), start)));
         }
         for profile in &scenario.consumers {
-            actors.push(Box::new(Consumer::new(profile.clone(), start)));
+            let rack = if scenario.zones { format!("zone-{}", actors.len() % 2) } else { String::new() };
+            actors.push(Box::new(Consumer::new(profile.clone(), rack, start)));
         }
         for profile in &scenario.members {
             actors.push(Box::new(Member::new(profile.clone(), start)));
@@ -55,7 +56,8 @@ impl Client {
         }
         for (machine, at) in (scenario.hosts..).zip(&scenario.joins) {
             let incarnation = Incarnation(Random::of(seed, &format!("machine {machine}")).within(1, 1 << 40));
-            actors.push(Box::new(Joiner::new(registration(machine, None, incarnation), *at)));
+            let registration = registration(machine, None, incarnation, scenario.zones);
+            actors.push(Box::new(Joiner::new(registration, *at)));
         }
         if let Some(care) = scenario.care {
             actors.push(Box::new(Caretaker::new(care, start + 1_000 * MS)));
@@ -247,6 +249,7 @@ impl World {
             let hosts = self.hosts.len();
             let there = &mut self.connections[client * hosts + host].0;
             *there = (*there).max(self.now + Micros::from(throttle_ms) * MS);
+            self.muted.insert((client, host));
         }
     }
 
@@ -254,8 +257,10 @@ impl World {
     fn break_connection(&mut self, id: RequestId) {
         let Some((Some(client), host)) = self.pending.get(&id).map(|p| (p.client, p.host)) else { return };
         // The next one is not muted.
-        let hosts = self.hosts.len();
-        self.connections[client * hosts + host].0 = self.now;
+        if self.muted.remove(&(client, host)) {
+            let hosts = self.hosts.len();
+            self.connections[client * hosts + host].0 = self.now;
+        }
         let on_it = self.pending.iter().filter(|(_, p)| p.client == Some(client) && p.host == host);
         let ids: Vec<RequestId> = on_it.map(|(id, _)| *id).collect();
         for id in ids {
@@ -433,7 +438,18 @@ impl World {
                         let fact = Fetched { host, group, offset: *offset, batches: &result.batches };
                         check.fetched(&self.ledger, &fact)?;
                     }
-                    self.bounds(host, key, Some(result.high_watermark), Some(result.log_start_offset))?;
+                    if self.view(host, key).is_some_and(|view| view.role == Some(Role::Leader)) {
+                        let (high, start) = (result.high_watermark, result.log_start_offset);
+                        self.bounds(host, key, Some(high), Some(start))?;
+                    } else if result.high_watermark > self.ledger.end_offset(group) {
+                        let what = format!(
+                            "node {} says {} of {}",
+                            host + 1,
+                            result.high_watermark,
+                            self.ledger.name(group)
+                        );
+                        return broken("a follower tells of committed records only", what);
+                    }
                 }
                 Ok(())
             }

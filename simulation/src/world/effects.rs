@@ -66,7 +66,9 @@ impl World {
     fn cover_input(&mut self, host: usize, input: &Input<FakeDisk>) {
         match input {
             Input::Message { message, .. } => self.coverage.see(self.now, &Fact::Heard { host, message }),
-            Input::Request { id, request } => self.coverage.see(self.now, &Fact::Asked { id: *id, request }),
+            Input::Request { id, request, .. } => {
+                self.coverage.see(self.now, &Fact::Asked { id: *id, request })
+            }
             _ => {}
         }
     }
@@ -74,7 +76,7 @@ impl World {
     fn tell_input(&mut self, host: usize, input: &Input<FakeDisk>) {
         let text = match input {
             Input::Message { from, message, .. } => format!("<- node {} {}", from.0, short(message)),
-            Input::Request { id, request } => {
+            Input::Request { id, request, .. } => {
                 format!("<- request {} {}", id.0, clip(&format!("{request:?}")))
             }
             Input::Committed { worker, .. } => format!("commit of worker {worker} synced"),

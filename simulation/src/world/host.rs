@@ -104,6 +104,8 @@ pub(super) struct Host {
     pub(super) doomed: Option<(usize, u64)>,
     /// Splits that keep clients away.
     pub(super) clients_cut: u32,
+    /// Machines are in two zones.
+    zones: bool,
     /// What its replicas were when last looked at.
     pub(super) shown: BTreeMap<PartitionKey, Arc<ReplicaFact>>,
     clock: ClockProfile,
@@ -112,7 +114,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(at: usize, clock: ClockProfile, random: &mut Random) -> Self {
+    pub(super) fn new(at: usize, clock: ClockProfile, zones: bool, random: &mut Random) -> Self {
         Self {
             at,
             process: Process::Down,
@@ -134,6 +136,7 @@ impl Host {
             excuse: None,
             doomed: None,
             clients_cut: 0,
+            zones,
             shown: BTreeMap::new(),
             clock,
             mono_base: random.within(1, 1 << 40),
@@ -154,7 +157,7 @@ impl Host {
             incarnation: self.incarnation,
             peer_id: peer_id(self.at),
             mesh: address(self.at, 9192),
-            zone: String::new(),
+            zone: zone(self.at, self.zones),
         }
     }
 
@@ -229,7 +232,7 @@ impl Host {
         self.drives.truncate(keep);
         let id = self.id();
         let machine = self.machine.unwrap_or(self.at);
-        let registration = registration(machine, Some(id), self.incarnation);
+        let registration = registration(machine, Some(id), self.incarnation, self.zones);
         let setup = Setup {
             identity: Identity { node: id, incarnation: self.incarnation },
             registration,
@@ -361,8 +364,18 @@ fn address(machine: usize, port: u16) -> String {
     format!("host-{}:{port}", machine + 1)
 }
 
+/// The zone of a machine, where there are any.
+fn zone(machine: usize, zones: bool) -> String {
+    if zones { format!("zone-{}", machine % 2) } else { String::new() }
+}
+
 /// What a machine says of itself: with its number, or without one to get one.
-pub(super) fn registration(machine: usize, node: Option<NodeId>, incarnation: Incarnation) -> Registration {
+pub(super) fn registration(
+    machine: usize,
+    node: Option<NodeId>,
+    incarnation: Incarnation,
+    zones: bool,
+) -> Registration {
     Registration {
         node,
         incarnation,
@@ -370,7 +383,7 @@ pub(super) fn registration(machine: usize, node: Option<NodeId>, incarnation: In
         kafka: address(machine, 9092),
         mesh: address(machine, 9192),
         http: address(machine, 9292),
-        zone: String::new(),
+        zone: zone(machine, zones),
         weight: 1,
     }
 }

@@ -11,7 +11,7 @@ mod healing;
 mod host;
 mod observe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::life::Life;
 use mesh::raft::NodeId;
@@ -159,6 +159,8 @@ pub(crate) struct World {
     next_request: u64,
     /// Latest delivery per client and host, there and back: connections keep order.
     connections: Vec<(Micros, Micros)>,
+    /// Connections that a quota silenced, by client and host.
+    muted: BTreeSet<(usize, usize)>,
     ledger: Ledger,
     checks: Vec<Box<dyn Check>>,
     left_out: LeftOut,
@@ -193,7 +195,7 @@ impl World {
             .clocks
             .iter()
             .enumerate()
-            .map(|(at, clock)| Host::new(at, *clock, &mut chance))
+            .map(|(at, clock)| Host::new(at, *clock, scenario.zones, &mut chance))
             .collect();
         let founders = hosts.iter_mut().take(scenario.hosts).map(Host::found).collect();
         let founding = Founding { cluster_id: format!("simulated-{seed}"), founders };
@@ -210,6 +212,7 @@ impl World {
             queue: Queue::new(Random::of(seed, "ties")),
             network: Network::new(hosts.len(), scenario.network, Random::of(seed, "network")),
             connections: vec![(0, 0); (clients.len() + 1) * hosts.len()],
+            muted: BTreeSet::new(),
             hosts,
             clients,
             pending: BTreeMap::new(),

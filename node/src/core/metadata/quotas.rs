@@ -157,7 +157,7 @@ impl Quotas {
     }
 
     /// Sets limits of an entity, or takes them back; false when there are too many entities.
-    pub(super) fn alter(&mut self, entity: Entity, changes: &[(Limit, Option<Rate>)]) -> bool {
+    pub(crate) fn alter(&mut self, entity: Entity, changes: &[(Limit, Option<Rate>)]) -> bool {
         let mut limits = self.0.remove(&entity).unwrap_or_default();
         for (limit, rate) in changes {
             match rate {
@@ -273,8 +273,11 @@ mod tests {
         Entity { user: user.map(which), client_id: client_id.map(which) }
     }
 
+    /// User, client id, and the two of those who share it.
+    type Level = (Option<&'static str>, Option<&'static str>, (&'static str, &'static str));
+
     /// From the least exact on.
-    const LEVELS: [(Option<&str>, Option<&str>, (&str, &str)); 8] = [
+    const LEVELS: [Level; 8] = [
         (None, Some("*"), ("", "c")),
         (None, Some("c"), ("", "c")),
         (Some("*"), None, ("u", "")),

@@ -4,10 +4,13 @@ use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::core::request::{MetadataResult, ProduceResult, StoredBatch, TopicRef};
-use crate::kafka::batch::tests::sound;
+use crate::core::metadata::quotas::{Entity, Limit, Quotas, Rate, Which};
+use crate::core::request::{MetadataResult, ProduceResult, StoredBatch, TopicId, TopicRef};
+use crate::kafka::batch::tests::{sound, with};
 use crate::kafka::handle::{Call, Inbox};
+use crate::kafka::repack::Rules;
 use crate::kafka::room::Reply;
+use crate::kafka::unpack::tests::packed_records;
 
 struct Rig {
     client: DuplexStream,
@@ -134,6 +137,7 @@ fn fetched() -> Response {
             log_start_offset: 0,
             batches: Vec::new(),
             diverging: None,
+            preferred_read_replica: None,
             leader: None,
         }],
     }
@@ -172,6 +176,53 @@ async fn responses_keep_the_order_of_requests() {
     drop(rig.client);
     assert!(matches!(rig.served.await.unwrap(), End::Closed));
     assert_eq!(rig.shared.metrics.connections.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_over_its_quota_is_answered_first_and_then_not_read() {
+    let mut rig = rig(Limits::default());
+    let mut quotas = Quotas::default();
+    let of_all = Entity { user: None, client_id: Some(Which::Default) };
+    assert!(quotas.alter(of_all, &[(Limit::Produce, Rate::new(5.0))]));
+    rig.inbox.rules.send_replace(Arc::new(Rules::new(|| 0).with_quotas(quotas)));
+    rig.send(metadata(1)).await;
+    rig.send(metadata(2)).await;
+    let first = rig.call().await;
+    let early = timeout(Duration::from_secs(1), rig.inbox.calls.recv()).await;
+    assert!(early.is_err(), "one request at a time");
+    let began = Instant::now();
+    assert!(first.reply.send_throttled(described(), 5_000));
+    assert_eq!((rig.response().await, began.elapsed() < Duration::from_secs(1)), (1, true));
+    let second = rig.call().await;
+    assert!(began.elapsed() >= Duration::from_secs(5), "silent for {:?}", began.elapsed());
+    assert!(second.reply.send(described()));
+    assert_eq!(rig.response().await, 2);
+}
+
+#[tokio::test]
+async fn batches_are_packed_anew_before_they_reach_the_node_and_bad_ones_never_do() {
+    use crate::core::metadata::configs::{Configs, Defaults, Layers, TopicConfig};
+    let mut rig = rig(Limits::default());
+    let set = Configs::from([("compression.type".to_owned(), "lz4".to_owned())]);
+    let (nothing, defaults) = (Configs::new(), Defaults::default());
+    let layers = Layers { topic: &set, node: &nothing, cluster: &nothing, defaults: &defaults };
+    let rule = repack::Rule::of(&TopicConfig::new(&layers)).unwrap();
+    let mut rules = Rules::new(|| 0);
+    rules.add(TopicId([1; 16]), "t".to_owned(), rule);
+    rig.inbox.rules.send_replace(Arc::new(rules));
+    let sent = packed_records(1, 50, 100);
+    rig.send(produce(1, 1, &sent)).await;
+    let call = rig.call().await;
+    let Request::Produce { partitions, .. } = &call.request else { panic!("{call:?}") };
+    let [part] = &partitions[..] else { panic!("{partitions:?}") };
+    assert_eq!((part.batch.bytes[22] & 7, part.batch.record_count), (3, 50));
+    assert!(call.reply.send(produced(ErrorCode::None)));
+    assert_eq!(rig.response().await, 1);
+    // Sound outside, no records inside.
+    rig.send(produce(2, 1, &with(packed_records(1, 50, 100)[..80].to_vec(), 8, &68_u32.to_be_bytes()))).await;
+    rig.send(metadata(3)).await;
+    assert_eq!(rig.response().await, 2);
+    assert!(matches!(rig.call().await.request, Request::Metadata { .. }));
 }
 
 #[tokio::test]

@@ -78,7 +78,8 @@ pub(super) fn decode(body: Body<'_>) -> Result<Step, CloseReason> {
             let max_bytes = u32::try_from(request.max_bytes).unwrap_or(0).min(body.limits.fetch_bytes_max);
             let max_wait_ms = u32::try_from(request.max_wait_ms).unwrap_or(0);
             let min_bytes = u32::try_from(request.min_bytes).unwrap_or(0);
-            Step::Ask(Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions: sorter.ask }, echo)
+            let (partitions, rack) = (sorter.ask, request.rack_id.to_string());
+            Step::Ask(Request::Fetch { max_wait_ms, min_bytes, max_bytes, partitions, rack }, echo)
         }
     })
 }
@@ -99,6 +100,7 @@ fn refusal(topic: TopicRef, partition: i32, error: ErrorCode) -> FetchResult {
         log_start_offset: -1,
         batches: Vec::new(),
         diverging: None,
+        preferred_read_replica: None,
         leader: None,
     }
 }
@@ -215,7 +217,7 @@ impl Writer {
         }
         self.no_aborted_transactions(read_committed);
         if self.version >= 11 {
-            self.out.put_i32(-1);
+            self.out.put_i32(result.preferred_read_replica.unwrap_or(-1));
         }
         self.records(&result.batches)?;
         if self.is_flexible() {

@@ -59,7 +59,7 @@ fn note(api: Api) -> &'static str {
              One batch of magic 2 for each partition. Transactional ids are refused."
         }
         Api::Fetch => {
-            "Incremental sessions (KIP-227): 1,000 of at most 32 MiB together. By the leader only: no rack is nearer than another. \
+            "Incremental sessions (KIP-227): 1,000 of at most 32 MiB together. A client that says its rack (11 and later) is sent to a replica in that zone (KIP-392). \
              The diverging epoch is told to whoever sends the last fetched one (KIP-595)."
         }
         Api::ListOffsets => {

@@ -37,7 +37,7 @@ pub(super) fn decode_describe(body: Body<'_>) -> Result<Step, CloseReason> {
             (ANY, None) => QuotaMatch::Any,
             _ => return refuse_filter(body.header, "a component's match does not fit its match type"),
         };
-        let part = match component.entity_type.as_str() {
+        let part = match &*component.entity_type {
             USER => &mut filter.user,
             CLIENT_ID => &mut filter.client_id,
             other => return refuse_filter(body.header, &unknown_type(other)),

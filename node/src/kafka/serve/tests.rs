@@ -19,6 +19,8 @@ mod everyday;
 mod groups_in_every_version;
 #[path = "hostile.rs"]
 mod hostile;
+#[path = "quotas_tests.rs"]
+mod quotas_tests;
 
 const TOPIC: &str = "words";
 const ID: TopicId = TopicId([7; 16]);
@@ -222,6 +224,10 @@ fn fetch(version: i16) -> FetchRequest {
         .with_min_bytes(1)
         .with_max_bytes(i32::MAX)
         .with_topics(vec![topic]);
+    let request = match version {
+        11.. => request.with_rack_id(StrBytes::from_static_str("here")),
+        _ => request,
+    };
     match version {
         15.. => request.with_replica_state(ReplicaState::default()),
         _ => request.with_replica_id(BrokerId(-1)),
@@ -238,6 +244,7 @@ fn fetched(topic: TopicRef, partition: i32, batches: Vec<StoredBatch>) -> FetchR
         log_start_offset: 3,
         batches,
         diverging: None,
+        preferred_read_replica: None,
         leader: None,
     }
 }
@@ -248,10 +255,12 @@ fn fetch_in_every_version() {
         for committed in [false, true] {
             let body = fetch(version).with_isolation_level(i8::from(committed));
             let (header, request) = asks(version, &body);
-            let Request::Fetch { max_wait_ms: 500, min_bytes: 1, max_bytes, partitions } = request else {
+            let Request::Fetch { max_wait_ms: 500, min_bytes: 1, max_bytes, partitions, rack } = request
+            else {
                 panic!("{request:?}")
             };
             assert_eq!(max_bytes, Limits::default().fetch_bytes_max);
+            assert_eq!(rack, if version >= 11 { "here" } else { "" });
             let topic = topic_of(version, 13);
             assert_eq!((partitions.len(), &partitions[0].topic, partitions[1].partition), (2, &topic, 1));
             assert_eq!((partitions[0].offset, partitions[0].max_bytes), (11, 1 << 20));

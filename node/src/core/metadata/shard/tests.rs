@@ -4,6 +4,7 @@ use quickcheck::{Arbitrary, Gen, quickcheck};
 use super::*;
 use crate::core::metadata::configs::Operation;
 use crate::core::metadata::descriptor::{Founder, first_replica, topic_id};
+use crate::core::metadata::quotas::Which;
 use crate::core::metadata::view::{Merge, View};
 
 pub(crate) fn founding(nodes: i32) -> Founding {
@@ -52,7 +53,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 24) {
+        Self(match draw(g, 26) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -90,6 +91,16 @@ impl Arbitrary for Drawn {
             }
             19 => Command::PauseBalancing(bool::arbitrary(g)),
             20 | 21 => Command::AlterTopicConfigs { topic: id, replace: bool::arbitrary(g), edits: edits(g) },
+            24 | 25 => Command::AlterQuota {
+                entity: Entity {
+                    user: bool::arbitrary(g).then_some(Which::Default),
+                    client_id: Some(Which::Named(small(g).to_string())),
+                },
+                changes: Limit::ALL
+                    .into_iter()
+                    .map(|limit| (limit, Rate::new(f64::from(draw(g, 3)))))
+                    .collect(),
+            },
             22 | 23 => Command::AlterNodeConfigs {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(draw(g, 4)))),
                 replace: bool::arbitrary(g),

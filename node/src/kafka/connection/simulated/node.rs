@@ -160,6 +160,7 @@ fn response(request: &Request, fails: bool) -> Option<Response> {
                 log_start_offset: 0,
                 batches: Vec::new(),
                 diverging: None,
+                preferred_read_replica: None,
                 leader: None,
             };
             Some(Response::Fetch { partitions: partitions.iter().map(result).collect() })
