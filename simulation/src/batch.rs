@@ -61,8 +61,8 @@ pub(crate) struct Seen {
     pub(crate) stamp: Option<ProducerStamp>,
     /// Number of records.
     pub(crate) count: u32,
-    /// The CRC in its header, which holds.
-    pub(crate) crc: u32,
+    /// Digest of what its client made: a topic with LogAppendTime has the leader set one attribute and the largest timestamp, and no more.
+    pub(crate) made: u32,
 }
 
 /// Reads a stored batch; `Err` says why these are not the workload's bytes.
@@ -86,7 +86,18 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Seen, &'static str> {
         client: u32::from_be_bytes(field(bytes, value)?),
         record: u64::from_be_bytes(field(bytes, value + 4)?),
     };
-    Ok(Seen { id, stamp: (stamp.id >= 0).then_some(stamp), count, crc })
+    Ok(Seen { id, stamp: (stamp.id >= 0).then_some(stamp), count, made: made(body) })
+}
+
+/// Digest of what follows the CRC, as it was before a leader set the time of the append. All records of a batch here have one timestamp.
+fn made(body: &[u8]) -> u32 {
+    const LOG_APPEND_TIME: u8 = 8;
+    let mut body = body.to_vec();
+    if body[1] & LOG_APPEND_TIME != 0 {
+        body[1] &= !LOG_APPEND_TIME;
+        body.copy_within(6..14, 14);
+    }
+    crc32c::crc32c(&body)
 }
 
 /// Number of records of a batch, whoever made it.

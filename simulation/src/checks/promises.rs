@@ -1,7 +1,7 @@
 //! What a replica said to others stays true: it acknowledges only what its disk synced, votes once per term, and comes
 //! back from a crash with everything that it acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh::raft::{Index, Message, ReplicaId, Term};
 use node::core::message::PeerMessage;
@@ -31,6 +31,9 @@ pub(super) struct Promises {
     votes: BTreeMap<(Group, ReplicaId, Term), ReplicaId>,
     /// Those that said that they are created, and on which host.
     created: BTreeMap<(Group, ReplicaId), usize>,
+    /// Hosts whose directories were damaged. What they find of it later, at a start, ends the life of the directory and with it all that was
+    /// created in it meanwhile (seed 9014).
+    damaged: BTreeSet<usize>,
 }
 
 impl Check for Promises {
@@ -79,6 +82,7 @@ impl Check for Promises {
             (promise.term, promise.matched) = (Term(0), Index(0));
         }
         self.created.retain(|_, at| *at != host);
+        self.damaged.insert(host);
     }
 
     fn message(&mut self, ledger: &Ledger, host: usize, message: &PeerMessage) -> Verdict {
@@ -109,7 +113,12 @@ impl Promises {
             self.created.insert((group, *replica), host);
             return Ok(());
         }
-        if self.created.remove(&(group, *replica)).is_none() || ledger.descriptors.of(*key).is_none() {
+        let life_ended =
+            matches!(report, Report::Lost { incarnation, .. } if *incarnation != replica.incarnation);
+        if self.created.remove(&(group, *replica)).is_none()
+            || ledger.descriptors.of(*key).is_none()
+            || (life_ended && self.damaged.contains(&host))
+        {
             return Ok(());
         }
         let name = ledger.name(group);
