@@ -93,12 +93,14 @@ impl TopicConfig {
     /// default.
     pub fn new(layers: &Layers<'_>) -> Self {
         let long = |key: &str, default: i64| layers.value(key).parse().unwrap_or(default);
+        // What is only compacted keeps the newest record of each key, whatever its age and whatever nodes say of retention (seed 7020).
+        let deletes = layers.value("cleanup.policy").split(',').any(|policy| policy.trim() == "delete");
         let retention_ms = long("retention.ms", -1);
         let default = layers.defaults.max_message_bytes;
         let max_message_bytes = u32::try_from(long("max.message.bytes", default.into())).unwrap_or(default);
         Self {
-            retention_ms: (retention_ms >= 0).then_some(retention_ms),
-            retention_bytes: u64::try_from(long("retention.bytes", -1)).ok(),
+            retention_ms: (deletes && retention_ms >= 0).then_some(retention_ms),
+            retention_bytes: u64::try_from(long("retention.bytes", -1)).ok().filter(|_| deletes),
             max_message_bytes,
             min_insync_replicas: u32::try_from(long("min.insync.replicas", 1)).unwrap_or(1),
             log_append_time: layers.value("message.timestamp.type") == "LogAppendTime",
@@ -173,5 +175,9 @@ pub(crate) mod tests {
         assert_eq!((none.log_append_time, none.compression), (false, None));
         let keep = pairs(&[("retention.ms", "-1")]);
         assert_eq!(TopicConfig::new(&Layers { topic: &keep, ..layers }).retention_ms, None);
+        let compacted =
+            pairs(&[("cleanup.policy", "compact"), ("retention.ms", "5"), ("retention.bytes", "5")]);
+        let compacted = TopicConfig::new(&Layers { topic: &compacted, ..layers });
+        assert_eq!((compacted.retention_ms, compacted.retention_bytes), (None, None));
     }
 }
