@@ -328,8 +328,7 @@ impl<D: Disk> Node<D> {
     /// Replicas are planned for lives of data directories. Planned from an old registry, most of them may be over, and nobody would
     /// ever create the partition (seed 1223: a node whose disk was wiped planned itself by its old life).
     fn knows_lives(&self) -> Result<(), Refusal> {
-        let own = self.view.node(self.identity.node).map(|info| info.incarnation);
-        if self.heard.contains(&ShardId(0)) && own == Some(self.identity.incarnation) {
+        if self.heard.contains(&ShardId(0)) && self.is_registered() {
             return Ok(());
         }
         let message = "This node has just started and does not know the nodes of the mesh yet; try again.";

@@ -95,7 +95,16 @@ impl<D: Disk> Node<D> {
     /// time to be; by SWIM otherwise. Everything asks here but replica sets that are quiet, which count on the heartbeats alone.
     pub fn is_live(&self, node: NodeId) -> bool {
         node == self.identity.node
-            || self.liveness.verdict(self.now.mono, node).unwrap_or_else(|| self.swim.is_live(node))
+            || self
+                .liveness
+                .verdict(self.now.mono, node)
+                .unwrap_or_else(|| self.swim.is_live(node) || !self.is_registered())
+    }
+
+    /// Whether the registry, as this node knows it, has this life of its directory. Before that nobody's SWIM takes the node in, so that its own
+    /// knows of nobody: it must ask those it was told of, or it would never come to be registered (seed 9032).
+    pub(crate) fn is_registered(&self) -> bool {
+        self.view.node(self.identity.node).is_some_and(|info| info.incarnation == self.identity.incarnation)
     }
 
     /// The nodes of the mesh that are live by that, this one included.
