@@ -208,3 +208,28 @@ fn what_rot_may_have_cut_off_is_no_head_start() {
 fn an_old_descriptor_moves_nothing() {
     clean(17_953_102_270_114);
 }
+
+/// A limit in bytes that was set for all nodes took the older offsets of consumer groups, whose topic is compacted and not deleted from.
+#[test]
+fn retention_takes_nothing_of_the_offsets_topic() {
+    clean_in("groups".parse().expect("a scenario"), 7_020);
+}
+
+/// A leader that sets the time of the append changes the header that its CRC covers, and nothing that the client made.
+#[test]
+fn the_time_of_an_append_is_no_other_batch() {
+    clean_in("groups".parse().expect("a scenario"), 5_004);
+}
+
+/// A replica was created in a directory that held rot, which the next start found: its life was over, and the replica with it.
+#[test]
+fn what_was_created_over_rot_goes_with_the_life_of_the_directory() {
+    clean(9_014);
+}
+
+/// A new life of a directory shared nothing with anybody, was in nobody's SWIM before it was registered, and so held everyone for down whom
+/// it had to ask for that.
+#[test]
+fn a_life_that_is_not_registered_asks_whom_it_was_told_of() {
+    clean(9_032);
+}
