@@ -110,12 +110,12 @@ fn refusals_change_nothing_and_say_what_may_be() {
         (BROKER, "7", set("log.retention.ms", "1"), ErrorCode::BrokerIdNotRegistered, "no node 7"),
         (BROKER, "1", set("node.id", "2"), ErrorCode::InvalidRequest, "flags"),
     ] {
-        let first = if kind == TOPIC { good.clone() } else { set("log.retention.bytes", "5") };
+        let first = set(if kind == TOPIC { "retention.bytes" } else { "log.retention.bytes" }, "5");
         let (found, message) = mesh.alter(1, kind, name, &[first, edit]);
         assert_eq!(found, error, "{message}");
         assert!(message.contains(word), "{message}");
     }
-    assert_eq!(mesh.of_topic(1, "retention.ms").1, ConfigSource::Default);
+    assert_eq!(mesh.of_topic(1, "retention.bytes").1, ConfigSource::Default);
     let edits = vec![good.clone()];
     let resource = AlterResource { resource_type: TOPIC, name: "t".into(), replace: false, edits };
     assert_eq!(mesh.altered(1, resource, true).0, ErrorCode::None);

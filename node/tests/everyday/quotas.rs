@@ -28,7 +28,7 @@ impl Mesh {
         let leader = self.leader(name, 0);
         let (began, mut bytes) = (self.elapsed_ms(), 0);
         while self.elapsed_ms() < began + ms {
-            let one = batch(0, &[TIME; 20]);
+            let one = batch(0, &[TIME; 200]);
             bytes += one.bytes.len();
             let answered = self.ask(leader, produce(name, one));
             assert_eq!(produced(answered).0, ErrorCode::None);
