@@ -160,27 +160,27 @@ def by_java_tools(ring, same):
     topic, group = ring.topic(2), "group-java"
     fill(ring, topic, 2, 20)
     at = ["--bootstrap-server", ring.bootstrap]
-    out = ring.java("kafka-console-consumer", *at, "--topic", topic, "--group", group, "--from-beginning", "--max-messages", 20,
+    out = ring.java("consume", *at, "--topic", topic, "--group", group, "--from-beginning", "--max-messages", 20,
                     "--timeout-ms", 60_000)
     same("values", {str(n) for n in range(20)}, {line for line in out.splitlines() if line.isdigit()})
-    assert group in ring.java("kafka-consumer-groups", *at, "--list").split()
-    described = ring.java("kafka-consumer-groups", *at, "--describe", "--group", group)
+    assert group in ring.java("groups", *at, "--list").split()
+    described = ring.java("groups", *at, "--describe", "--group", group)
     rows = [line.split() for line in described.splitlines() if line.startswith(group)]
     same("partition, committed, end, lag", {("0", "10", "10", "0"), ("1", "10", "10", "0")}, {tuple(row[2:6]) for row in rows})
-    state = ring.java("kafka-consumer-groups", *at, "--describe", "--group", group, "--state")
+    state = ring.java("groups", *at, "--describe", "--group", group, "--state")
     assert "Empty" in state, state
-    ring.java("kafka-consumer-groups", *at, "--group", group, "--topic", topic, "--reset-offsets", "--to-offset", 4, "--execute")
+    ring.java("groups", *at, "--group", group, "--topic", topic, "--reset-offsets", "--to-offset", 4, "--execute")
     same("offsets after the reset", {0: 4, 1: 4}, committed(ring, group, topic, 2))
-    ring.java("kafka-consumer-groups", *at, "--group", group, "--topic", topic, "--delete-offsets")
+    ring.java("groups", *at, "--group", group, "--topic", topic, "--delete-offsets")
     same("offsets after their deletion", {0: -1001, 1: -1001}, committed(ring, group, topic, 2))
-    ring.java("kafka-consumer-groups", *at, "--delete", "--group", group)
-    assert group not in ring.java("kafka-consumer-groups", *at, "--list").split()
+    ring.java("groups", *at, "--delete", "--group", group)
+    assert group not in ring.java("groups", *at, "--list").split()
 
 
 def by_verifiable_consumer(ring, same):
     topic, group = ring.topic(3), "group-verifiable"
     fill(ring, topic, 3, 90)
-    command = [mesh.KAFKA_SH, "tool", os.environ["KAFKA_DIR"], "kafka-verifiable-consumer", "--bootstrap-server", ring.bootstrap,
+    command = [mesh.KAFKA_SH, "tool", os.environ["KAFKA_DIR"], "verify-consume", "--bootstrap-server", ring.bootstrap,
                "--topic", topic, "--group-id", group, "--max-messages", "90", "--reset-policy", "earliest"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
