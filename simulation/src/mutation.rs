@@ -83,9 +83,8 @@ pub fn bugs() -> Vec<Bug> {
         Storage: storage SyncedMovedEarly,
         Node: node RetentionPastHighWatermark,
         Node: node LogStartWithoutCommit,
-        Node: node GroupFencingSkipped,
-        Node: node OffsetAckedEarly,
-        Node: node CoordinatorServesUnloaded,
+        Node: node GroupFencingSkipped in "groups",
+        Node: node OffsetAckedEarly in "groups",
         Mesh: mesh QuietBehind,
         Mesh: mesh QuietThroughLoss,
         Mesh: mesh LaggardLeftBehind,
@@ -117,6 +116,7 @@ pub fn unproven() -> Vec<Bug> {
         Node: node LeftToldEarly,
         Node: node StaleOrderTaken,
         Node: node DeadInMasses,
+        Node: node CoordinatorServesUnloaded,
     }
 }
 
