@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
 //! `produce` and `fetch` (the data path), [`metadata`] (the shards' state machines), `shards` (leading a shard),
-//! `lifecycle` (which replicas a node has), `scrub` (whether what is stored can still be read).
+//! `lifecycle` (which replicas a node has), `rebuilds` (how fast they get what they lack), `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
@@ -27,6 +27,7 @@ mod peers;
 mod produce;
 mod producers;
 mod quiet;
+mod rebuilds;
 mod reclaim;
 pub mod request;
 mod scrub;
@@ -38,6 +39,7 @@ pub(crate) use lifecycle::{FOUNDED, log_meta};
 pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};
+pub use rebuilds::{RebuildFigures, RebuildView};
 pub use scrub::{ScrubConfig, ScrubFigures};
 
 use mesh::life::Life;

@@ -22,6 +22,7 @@ use super::metadata::{
 };
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
+use super::rebuilds::Rebuilds;
 use super::request::{Request, RequestId, Response};
 use super::scrub::{Scrub, ScrubConfig};
 use super::shards::{Forwarding, ShardLead};
@@ -66,12 +67,14 @@ pub struct NodeConfig {
     pub prefer_after_ms: u64,
     /// How fast stored replicas are read back in the background.
     pub scrub: ScrubConfig,
+    /// Bytes per second that this node sends to replicas that are rebuilt; 0 for no limit.
+    pub rebuild_bytes_per_second: u64,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
-            raft: raft::Config { quiet_after_us: Some(2_000_000), ..raft::Config::default() },
+            raft: raft::Config { quiet_after_us: Some(2_000_000), paced: true, ..raft::Config::default() },
             liveness: mesh::liveness::LivenessConfig::default(),
             reconcile_ms: 500,
             retention_ms: 30_000,
@@ -88,6 +91,7 @@ impl Default for NodeConfig {
             moves_at_once: 32,
             prefer_after_ms: 30_000,
             scrub: ScrubConfig::default(),
+            rebuild_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -136,6 +140,7 @@ pub(crate) enum Timer {
     Reconcile,
     Retention,
     Scrub,
+    Rebuilds,
     Stop,
 }
 
@@ -222,6 +227,7 @@ pub struct Node<D: Disk> {
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
     pub(crate) scrub: Scrub,
+    pub(crate) rebuilds: Rebuilds,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -249,6 +255,7 @@ impl<D: Disk> Node<D> {
         let workers = Workers::new(stores, workers);
         let next_log = workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
         let scrub = Scrub::new(now.mono, &config.scrub, setup.seed, next_log);
+        let rebuilds = Rebuilds::new(config.rebuild_bytes_per_second, now.mono);
         let mut node = Self {
             identity: setup.identity,
             registration: setup.registration,
@@ -295,6 +302,7 @@ impl<D: Disk> Node<D> {
             balance_at: now.mono,
             creations: BTreeSet::new(),
             scrub,
+            rebuilds,
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.workers.logs().collect();
@@ -579,6 +587,7 @@ impl<D: Disk> Node<D> {
                 Timer::Reconcile => self.reconcile(),
                 Timer::Retention => self.retention(),
                 Timer::Scrub => self.scrub_due(),
+                Timer::Rebuilds => self.rebuilds_due(),
                 Timer::Stop => self.stop_due(),
             }
         }
@@ -613,6 +622,7 @@ impl<D: Disk> Node<D> {
         }
         self.unpark();
         self.meet_company();
+        self.grant_rebuilds();
         for (worker, commit) in self.workers.begin_commits(self.now.mono) {
             self.out.push(Effect::Commit { worker, commit });
         }

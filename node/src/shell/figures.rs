@@ -33,6 +33,7 @@ pub(super) fn of(node: &ShellNode) -> Exposition {
     store(node, &mut out);
     swim(node, &mut out);
     scrub(node, &mut out);
+    rebuilds(node, &mut out);
     out
 }
 
@@ -204,6 +205,33 @@ fn scrub(node: &ShellNode, out: &mut Exposition) {
             "rafka_scrub_kept_replicas",
             "Damaged replicas that are not rebuilt, for the others of their partitions are not whole.",
             figures.kept,
+        ),
+    ] {
+        out.gauge(name, help).is(value);
+    }
+}
+
+fn rebuilds(node: &ShellNode, out: &mut Exposition) {
+    let figures = node.rebuild_figures();
+    let left: u64 = node.rebuilds().iter().map(|one| one.left_bytes).sum();
+    for (name, help, value) in [
+        (
+            "rafka_rebuild_sent_bytes_total",
+            "Bytes of entries sent from here to replicas that are rebuilt: learners and voters far behind.",
+            figures.bytes,
+        ),
+        ("rafka_rebuild_finished_total", "Replicas that became whole again from here.", figures.finished),
+    ] {
+        out.counter(name, help).is(value);
+    }
+    for (name, help, value) in [
+        ("rafka_rebuild_replicas", "Replicas that are rebuilt from here.", figures.under_way),
+        ("rafka_rebuild_waiting_replicas", "Of these, those that wait for their turn.", figures.waiting),
+        ("rafka_rebuild_left_bytes", "Bytes that these still lack, about.", left),
+        (
+            "rafka_rebuild_limit_bytes",
+            "Bytes per second that this node sends to replicas that are rebuilt at most; 0 for no limit.",
+            figures.bytes_per_second,
         ),
     ] {
         out.gauge(name, help).is(value);

@@ -11,6 +11,7 @@ mod logs;
 mod membership;
 mod moves;
 mod quiet;
+mod rebuilds;
 mod scrub;
 mod topics;
 mod workers;
@@ -18,10 +19,10 @@ mod workers;
 use std::collections::BTreeMap;
 
 use mesh::raft::{Config, Index, ReplicaId, Term};
-use node::core::ScrubFigures;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::request::{Request, RequestId, Response};
+use node::core::{RebuildFigures, ScrubFigures};
 use storage::Recovered;
 
 pub(crate) use workers::WorkerCounts;
@@ -74,6 +75,8 @@ pub(crate) enum Fact<'a> {
     ReclaimEnds { host: usize },
     /// What a node's scrubber did, before a step and after it.
     Scrubbed { before: ScrubFigures, after: ScrubFigures },
+    /// What a node sent to replicas that are rebuilt, before a step and after it.
+    Rebuilt { before: RebuildFigures, after: RebuildFigures },
     /// A node ends itself, for its disk failed.
     Failed,
     /// A node handed over and ended.
@@ -194,6 +197,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),
         Box::new(quiet::Quiet::default()),
+        Box::new(rebuilds::Rebuilds),
         Box::new(scrub::Scrub),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),
