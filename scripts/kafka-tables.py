@@ -17,7 +17,7 @@ import zipfile
 VERSION = "4.3.1"
 SERVED = ["Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator", "ApiVersions", "CreateTopics", "DeleteTopics",
           "DeleteRecords", "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "DescribeLogDirs", "CreatePartitions",
-          "ElectLeaders", "DescribeCluster", "DescribeTopicPartitions"]
+          "ElectLeaders", "AlterPartitionReassignments", "ListPartitionReassignments", "DescribeCluster", "DescribeTopicPartitions"]
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "float64": 8, "uuid": 16}
 LAST = 32767
 

@@ -2,6 +2,8 @@
 //! offsets by time, epochs; and a client that writes faster than its batches are replicated.
 
 mod founders;
+#[path = "everyday/reassign.rs"]
+mod reassign;
 #[path = "everyday/scrub.rs"]
 mod scrub;
 mod steps;

@@ -56,6 +56,7 @@ codes! {
     InvalidProducerEpoch = 47, "The producer's epoch is old.";
     KafkaStorageError = 56, "The disk of this node failed.";
     UnknownProducerId = 59, "The producer's state is not known here.";
+    ReassignmentInProgress = 60, "Replicas of the partition are on their way.";
     FetchSessionIdNotFound = 70, "This node keeps no such fetch session: begin a new one.";
     InvalidFetchSessionEpoch = 71, "The request is not the next one of its fetch session.";
     ListenerNotFound = 72, "The leader has no listener of the name that the client came by.";
@@ -66,6 +67,7 @@ codes! {
     PreferredLeaderNotAvailable = 80, "The preferred leader is down or not in sync.";
     EligibleLeadersNotAvailable = 83, "No replica that has all that was acknowledged is up.";
     ElectionNotNeeded = 84, "The partition is led as it should be.";
+    NoReassignmentInProgress = 85, "No reassignment of the partition is in progress.";
     ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
     InvalidRecord = 87, "A record does not pass the broker's checks.";
     UnknownTopicId = 100, "No topic has this id.";

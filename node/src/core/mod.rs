@@ -27,6 +27,7 @@ mod peers;
 mod produce;
 mod producers;
 mod quiet;
+mod reassign;
 mod rebuilds;
 mod reclaim;
 pub mod request;

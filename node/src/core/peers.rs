@@ -54,12 +54,13 @@ impl<D: Disk> Node<D> {
         let replica = self.by_key.get(&key).and_then(|log| self.partitions.get(log)?.replica.as_ref());
         let here = self.by_key.contains_key(&key);
         let desired = self.view.descriptor(key).filter(|descriptor| {
-            let mut all = descriptor.replicas.iter().chain(&descriptor.leaving);
+            let mut all = descriptor.wanted().chain(descriptor.leaving.iter().copied());
             here || all.any(|id| id.node == me)
         });
         let mut nodes = Vec::new();
         if let Some(descriptor) = desired.filter(|_| !mutant::active(Mutant::NewcomerNotWatched)) {
-            nodes.extend(descriptor.replicas.iter().chain(&descriptor.leaving).map(|id| id.node));
+            let leaving = descriptor.leaving.iter().copied();
+            nodes.extend(descriptor.wanted().chain(leaving).map(|id| id.node));
         }
         if let Some(replica) = replica {
             let newcomers = !mutant::active(Mutant::NewcomerNotWatched);

@@ -166,6 +166,8 @@ pub(crate) struct Scenario {
     pub(crate) care: Option<Care>,
     /// How often an operator decides something about a node.
     pub(crate) operator: Option<Micros>,
+    /// How often somebody reassigns replicas.
+    pub(crate) mover: Option<Micros>,
     pub(crate) directory: Option<Directory>,
     pub(crate) faults: Vec<Planned>,
     /// Words for people: which sizes are unusual, which classes of faults were drawn.
@@ -214,6 +216,7 @@ impl Scenario {
             odd: pieces::odd(&mut Random::of(seed, "odd"), &mut traits),
             care: pieces::care(&mut Random::of(seed, "care"), damage, &mut traits),
             operator: pieces::operator(&mut Random::of(seed, "operator"), &mut traits),
+            mover: pieces::mover(&mut Random::of(seed, "mover"), &mut traits),
             directory: pieces::directory(&mut Random::of(seed, "directory"), &mut traits),
             faults,
             traits,

@@ -31,6 +31,7 @@ fn slow_down(scenario: &mut Scenario) {
     scenario.odd = None;
     scenario.care = None;
     scenario.operator = None;
+    scenario.mover = None;
     scenario.directory = None;
     scenario.producers.truncate(2);
     scenario.producers.iter_mut().for_each(|producer| producer.interval = 160 * MS);

@@ -15,7 +15,7 @@ use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
 use crate::client::{
-    Actor, Admin, Caretaker, Consumer, Joiner, Oddball, Operator, Outgoing, Port, Producer, host_of,
+    Actor, Admin, Caretaker, Consumer, Joiner, Mover, Oddball, Operator, Outgoing, Port, Producer, host_of,
 };
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
@@ -57,6 +57,9 @@ impl Client {
         }
         if let Some(interval) = scenario.operator {
             actors.push(Box::new(Operator::new(interval, start + 4_000 * MS)));
+        }
+        if let Some(interval) = scenario.mover {
+            actors.push(Box::new(Mover::new(scenario.topics.clone(), interval, start + 4_000 * MS)));
         }
         let random = |n: usize| Random::of(seed, &format!("client {n}"));
         actors.into_iter().enumerate().map(|(n, actor)| Self::new(actor, random(n))).collect()

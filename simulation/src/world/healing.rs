@@ -164,8 +164,9 @@ impl World {
     pub(super) fn not_whole(&self, host: Option<usize>) -> Option<String> {
         let node = host.map(|host| self.hosts[host].id());
         let concerned = |descriptor: &&Descriptor| {
-            let names =
-                |node| descriptor.replicas.iter().chain(&descriptor.leaving).any(|id| id.node == node);
+            let names = |node| {
+                descriptor.wanted().chain(descriptor.leaving.iter().copied()).any(|id| id.node == node)
+            };
             node.is_none_or(names)
         };
         let descriptors = &self.ledger.descriptors;
@@ -185,7 +186,7 @@ impl World {
             Some(shard) => format!("shard {}", shard.0),
             None => format!("{:?}", descriptor.key),
         };
-        if descriptor.creating || !descriptor.leaving.is_empty() {
+        if descriptor.creating || descriptor.is_moving() {
             return Some(format!("the descriptor of {} is {descriptor:?}", name()));
         }
         let Some(leader) = self.leader_of(descriptor.key) else {

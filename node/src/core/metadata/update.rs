@@ -11,7 +11,7 @@
 //! | changes | u32 count, each a tag u8 and its body |
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
-//! 6 balancing paused bool.
+//! 6 balancing paused bool, 7 descriptor and the list of triples that are planned.
 
 use super::bytes::{Reader, Writer};
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
@@ -75,9 +75,14 @@ impl ShardUpdate {
                     w.u8(2);
                     w.raw(&id.0);
                 }
-                Change::Descriptor(descriptor) => {
+                Change::Descriptor(descriptor) if descriptor.planned.is_empty() => {
                     w.u8(3);
                     descriptor.write(w);
+                }
+                Change::Descriptor(descriptor) => {
+                    w.u8(7);
+                    descriptor.write(w);
+                    w.replicas(&descriptor.planned);
                 }
                 Change::Node(node) if node.is_active() => {
                     w.u8(4);
@@ -128,6 +133,10 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }))
             }
             6 => Ok(Change::Paused(r.bool()?)),
+            7 => {
+                let descriptor = Descriptor::read(r)?;
+                Ok(Change::Descriptor(Descriptor { planned: r.replicas()?, ..descriptor }))
+            }
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

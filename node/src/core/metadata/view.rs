@@ -113,7 +113,7 @@ impl View {
                 if self.descriptors.get(&key) != Some(&descriptor) {
                     touched.partitions.insert(key);
                     self.drop_descriptor(key);
-                    for replica in &descriptor.replicas {
+                    for replica in descriptor.wanted() {
                         self.by_node.entry(replica.node).or_default().insert(key);
                     }
                     self.descriptors.insert(key, descriptor);
@@ -145,7 +145,7 @@ impl View {
 
     fn drop_descriptor(&mut self, key: PartitionKey) -> bool {
         let Some(descriptor) = self.descriptors.remove(&key) else { return false };
-        for replica in &descriptor.replicas {
+        for replica in descriptor.wanted() {
             if let Some(keys) = self.by_node.get_mut(&replica.node) {
                 keys.remove(&key);
                 if keys.is_empty() {
@@ -224,7 +224,7 @@ impl View {
 
     /// The nodes that share a partition with `node`, without it.
     pub fn peers_of(&self, node: NodeId) -> BTreeSet<NodeId> {
-        let replicas = self.desired_on(node).flat_map(|descriptor| &descriptor.replicas);
+        let replicas = self.desired_on(node).flat_map(Descriptor::wanted);
         replicas.map(|replica| replica.node).filter(|&peer| peer != node).collect()
     }
 

@@ -19,13 +19,15 @@ pub enum Api {
     DescribeLogDirs,
     CreatePartitions,
     ElectLeaders,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
     DescribeCluster,
     DescribeTopicPartitions,
 }
 
 impl Api {
     /// All of them, by rising key.
-    pub const ALL: [Api; 17] = [
+    pub const ALL: [Api; 19] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -41,6 +43,8 @@ impl Api {
         Api::DescribeLogDirs,
         Api::CreatePartitions,
         Api::ElectLeaders,
+        Api::AlterPartitionReassignments,
+        Api::ListPartitionReassignments,
         Api::DescribeCluster,
         Api::DescribeTopicPartitions,
     ];
@@ -63,6 +67,8 @@ impl Api {
             Api::DescribeLogDirs => 35,
             Api::CreatePartitions => 37,
             Api::ElectLeaders => 43,
+            Api::AlterPartitionReassignments => 45,
+            Api::ListPartitionReassignments => 46,
             Api::DescribeCluster => 60,
             Api::DescribeTopicPartitions => 75,
         }
@@ -86,6 +92,8 @@ impl Api {
             Api::DescribeLogDirs => "DescribeLogDirs",
             Api::CreatePartitions => "CreatePartitions",
             Api::ElectLeaders => "ElectLeaders",
+            Api::AlterPartitionReassignments => "AlterPartitionReassignments",
+            Api::ListPartitionReassignments => "ListPartitionReassignments",
             Api::DescribeCluster => "DescribeCluster",
             Api::DescribeTopicPartitions => "DescribeTopicPartitions",
         }
@@ -109,6 +117,8 @@ impl Api {
             Api::DescribeLogDirs => (1, 4),
             Api::CreatePartitions => (0, 3),
             Api::ElectLeaders => (0, 2),
+            Api::AlterPartitionReassignments => (0, 1),
+            Api::ListPartitionReassignments => (0, 0),
             Api::DescribeCluster => (0, 2),
             Api::DescribeTopicPartitions => (0, 0),
         }

@@ -15,7 +15,6 @@ const TRANSACTIONS: &str = "transactions are not there yet";
 const SECURITY: &str = "there is no authentication and there are no access rules yet";
 const CONFIGS: &str = "topic configs are set when a topic is created";
 const QUOTAS: &str = "there are no quotas yet";
-const MOVES: &str = "replicas move only to repair a partition";
 const ONE_DIRECTORY: &str = "a node has one data directory";
 const NO_CONTROLLER: &str =
     "there is no controller and no quorum of controllers: every partition has its own";
@@ -95,6 +94,11 @@ fn note(api: Api) -> &'static str {
             "Preferred elections hand over to a replica in sync. There is no unclean election: a partition without a leader \
              answers ELIGIBLE_LEADERS_NOT_AVAILABLE."
         }
+        Api::AlterPartitionReassignments => {
+            "Answered when the plan is committed. New replicas learn first; when all of them have the log, the old ones leave, and from then \
+             on it cannot be cancelled. From one replica to two is refused. Bounded by --rebuild-mib-s, not by Kafka's throttle settings."
+        }
+        Api::ListPartitionReassignments => "The moves of the mesh's own are listed as well.",
         Api::DescribeCluster => "Brokers only: there are no controllers. No authorized operations.",
         Api::DescribeTopicPartitions => {
             "At most 2,000 partitions in one answer. Eligible leader replicas are always empty: a majority has everything."
@@ -110,7 +114,6 @@ fn absence(key: i16) -> &'static str {
         17 | 29..=31 | 36 | 38..=41 | 50 | 51 => SECURITY,
         33 | 44 | 74 => CONFIGS,
         34 => ONE_DIRECTORY,
-        45 | 46 => MOVES,
         48 | 49 => QUOTAS,
         55 | 57 | 64 | 80 | 81 => NO_CONTROLLER,
         71 | 72 => TELEMETRY,

@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 2; format 1 ends before the last two fields |
+//! | format | u8, 3; format 2 ends before the last field, format 1 before the last three |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -18,17 +18,19 @@
 //! | term floors | list of name text, u32 |
 //! | nodes that are not active | list of node i32, state u8 |
 //! | balancing | u64 version, paused bool |
+//! | plans of partitions | list of key, list of triples |
 
 use std::collections::BTreeMap;
 
 use super::super::bytes::{Reader, Writer};
 use super::super::descriptor::{
-    DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, TERM_MAX, Topic,
+    DecodeError, Descriptor, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, TERM_MAX, Topic,
 };
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+const FORMAT_WITHOUT_PLANS: u8 = 2;
 const FORMAT_WITHOUT_STATES: u8 = 1;
 
 impl Shard {
@@ -78,6 +80,12 @@ impl Shard {
         }
         w.u64(self.paused.changed);
         w.bool(self.paused.value);
+        let planned: Vec<&Descriptor> = self.descriptors().filter(|d| !d.planned.is_empty()).collect();
+        w.count(planned.len());
+        for descriptor in planned {
+            descriptor.key.write(&mut w);
+            w.replicas(&descriptor.planned);
+        }
         w.0
     }
 
@@ -89,7 +97,7 @@ impl Shard {
     pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8()?;
-        if format != FORMAT && format != FORMAT_WITHOUT_STATES {
+        if !(FORMAT_WITHOUT_STATES..=FORMAT).contains(&format) {
             return Err(DecodeError::Unknown(format));
         }
         let id = ShardId(r.u8()?);
@@ -116,6 +124,11 @@ impl Shard {
                 shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.state = state;
             }
             shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
+        }
+        if format > FORMAT_WITHOUT_PLANS {
+            for (key, planned) in r.list(24, |r| Ok((PartitionKey::read(r)?, r.replicas()?)))? {
+                shard.descriptors.get_mut(&key).ok_or(DecodeError::Invalid)?.value.planned = planned;
+            }
         }
         r.end()?;
         let topics = shard.topics.values().map(|topic| &topic.value);
