@@ -267,7 +267,7 @@ impl<D: Disk> Node<D> {
             && let Some(leader) = replica.leader()
         {
             let term = replica.term();
-            self.learn_leader(LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new() });
+            self.learn_leader(LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new(), traffic: 0 });
         }
         self.wake_fetches(log);
     }
@@ -288,7 +288,8 @@ impl<D: Disk> Node<D> {
         let partition = self.partitions.get(&log)?;
         let replica = partition.replica.as_ref().filter(|replica| replica.role() == Role::Leader)?;
         let in_sync = replica.in_sync().iter().map(|id: &ReplicaId| id.node).collect();
-        Some(LeaderInfo { key: partition.key, term: replica.term(), leader: self.identity.node, in_sync })
+        let (term, traffic) = (replica.term(), partition.traffic.kib_per_second());
+        Some(LeaderInfo { key: partition.key, term, leader: self.identity.node, in_sync, traffic })
     }
 
     /// Merges a hint about a leader: the newer term wins, a leader's own word over hearsay.

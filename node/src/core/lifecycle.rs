@@ -106,6 +106,7 @@ impl<D: Disk> Node<D> {
         }
         self.give_up_silent_members();
         self.review_rebuilds();
+        self.sample_traffic();
         self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();

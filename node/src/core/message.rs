@@ -108,6 +108,8 @@ pub struct LeaderInfo {
     pub leader: NodeId,
     /// Voters that are live and caught up.
     pub in_sync: Vec<NodeId>,
+    /// What clients write and read there, in KiB per second, smoothed; 0 from others than the leader.
+    pub traffic: u32,
 }
 
 /// The outcome of a forwarded command.

@@ -34,6 +34,7 @@ pub mod request;
 mod scrub;
 mod shards;
 mod stop;
+mod traffic;
 pub mod workers;
 
 pub(crate) use lifecycle::{FOUNDED, log_meta};

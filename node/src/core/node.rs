@@ -67,6 +67,8 @@ pub struct NodeConfig {
     pub prefer_after_ms: u64,
     /// How fast stored replicas are read back in the background.
     pub scrub: ScrubConfig,
+    /// How often the leader of shard 0 looks whether leaders should be exchanged for traffic, in milliseconds; 0 for never.
+    pub traffic_ms: u64,
     /// Bytes per second that this node sends to replicas that are rebuilt; 0 for no limit.
     pub rebuild_bytes_per_second: u64,
 }
@@ -91,6 +93,7 @@ impl Default for NodeConfig {
             moves_at_once: 32,
             prefer_after_ms: 30_000,
             scrub: ScrubConfig::default(),
+            traffic_ms: 30_000,
             rebuild_bytes_per_second: 32 << 20,
         }
     }
@@ -224,6 +227,8 @@ pub struct Node<D: Disk> {
     pub(crate) absences: super::metadata::balancing::Absences,
     /// And when it looks at the balance of the mesh again.
     pub(crate) balance_at: Time,
+    /// And at the traffic.
+    pub(crate) exchanges: super::traffic::Exchanges,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
     pub(crate) scrub: Scrub,
@@ -300,6 +305,7 @@ impl<D: Disk> Node<D> {
             swim_at: None,
             absences: Default::default(),
             balance_at: now.mono,
+            exchanges: Default::default(),
             creations: BTreeSet::new(),
             scrub,
             rebuilds,
