@@ -55,6 +55,8 @@ pub enum Mutant {
     NewcomerNotWatched,
     /// Retention takes entries that are not committed too.
     RetentionPastHighWatermark,
+    /// A data directory whose number went over to another one is heard and served like any other.
+    OutlivedNotFenced,
 }
 
 #[cfg(feature = "mutants")]

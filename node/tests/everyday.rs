@@ -2,6 +2,10 @@
 //! offsets by time, epochs; and a client that writes faster than its batches are replicated.
 
 mod founders;
+#[path = "everyday/recovery.rs"]
+mod recovery;
+#[path = "everyday/returns.rs"]
+mod returns;
 #[path = "everyday/scrub.rs"]
 mod scrub;
 mod steps;

@@ -114,6 +114,7 @@ pub fn unproven() -> Vec<Bug> {
         Node: node LeftToldEarly,
         Node: node StaleOrderTaken,
         Node: node DeadInMasses,
+        Node: node OutlivedNotFenced,
     }
 }
 

@@ -216,7 +216,7 @@ impl Actor {
             self.targets.ask(address, now);
         }
         if let Some(peers) = wishes.allow {
-            self.on_registry(peers.into_iter().collect(), wishes.formerly, now);
+            self.on_registry(peers.into_iter().collect(), wishes.formerly, wishes.outlived, now);
         }
         if let Some(cluster) = wishes.cluster {
             self.cluster = Some(cluster);

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
 //! `produce` and `fetch` (the data path), [`metadata`] (the shards' state machines), `shards` (leading a shard),
-//! `lifecycle` (which replicas a node has), `scrub` (whether what is stored can still be read).
+//! `lifecycle` (which replicas a node has), `succession` (which data directory has a number), `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
@@ -28,10 +28,12 @@ mod produce;
 mod producers;
 mod quiet;
 mod reclaim;
+mod recovery;
 pub mod request;
 mod scrub;
 mod shards;
 mod stop;
+mod succession;
 pub mod workers;
 
 pub(crate) use lifecycle::{FOUNDED, log_meta};
@@ -165,6 +167,9 @@ pub struct Identity {
     /// Drawn when the data directory was made.
     pub incarnation: Incarnation,
 }
+
+/// How [`Effect::Failed`] begins when the mesh will not have this node: its disk is not to blame.
+pub const REFUSED: &str = "the mesh refuses this node";
 
 /// How [`Effect::Failed`] begins when other nodes know a later process of this data directory.
 pub const OLD_COPY: &str = "this data directory is an older copy";

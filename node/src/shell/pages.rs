@@ -23,6 +23,7 @@ use super::otlp::Dropped;
 use super::process;
 use super::publisher::key_of;
 use super::recent::Told;
+use super::recover;
 use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
 use super::state;
@@ -87,9 +88,11 @@ impl Pages {
             "/v1/lookup" => self.lookup(query).await,
             "/v1/balance" => self.balance().await,
             "/v1/digest" => self.digest(query).await,
+            "/v1/replica" => self.replica(query).await,
+            "/v1/recoveries" => self.recoveries().await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest /v1/replica /v1/recoveries",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
@@ -98,6 +101,9 @@ impl Pages {
     /// Carries out what an operator decides.
     pub(super) async fn post(&self, target: &str, operator: &str) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if path == "/v1/recover" {
+            return self.recover(query, operator).await.unwrap_or_else(|answer| answer);
+        }
         let decision = match decision(path, query) {
             Ok(decision) => decision,
             Err(answer) => return answer,
@@ -109,20 +115,39 @@ impl Pages {
         }
     }
 
+    async fn replica(&self, query: &str) -> Result<Value, Answer> {
+        recover::replica(&self.worker()?, query).await
+    }
+
+    async fn recoveries(&self) -> Result<Value, Answer> {
+        recover::recoveries(&self.worker()?).await
+    }
+
+    async fn recover(&self, query: &str, operator: &str) -> Result<Answer, Answer> {
+        let wish = recover::wish(&self.worker()?, query, operator).await?;
+        tracing::warn!(operator, ?wish, "an operator recovers a partition");
+        self.ask_decision(Request::Recover(wish), operator).await?;
+        Ok(Answer::json(200, &json!({ "done": true })))
+    }
+
     async fn decide(&self, decision: Decision, operator: &str) -> Result<(), Answer> {
+        self.ask_decision(Request::Decide(decision), operator).await
+    }
+
+    async fn ask_decision(&self, request: Request, operator: &str) -> Result<(), Answer> {
         let client = ClientContext {
             listener: Arc::from("http"),
             address: self.transport.listening(),
             client_id: Arc::from(operator),
             principal: Arc::from("User:operator"),
         };
-        let answer = self.worker()?.ask(Request::Decide(decision), client).await;
+        let answer = self.worker()?.ask(request, client).await;
         let Some(Response::Decided { error, message }) = answer else {
             return Err(Answer::error(503, "the node is stopping"));
         };
         let status = match error {
             ErrorCode::None => return Ok(()),
-            ErrorCode::BrokerIdNotRegistered => 404,
+            ErrorCode::BrokerIdNotRegistered | ErrorCode::UnknownTopicOrPartition => 404,
             ErrorCode::RequestTimedOut => 503,
             _ => 409,
         };
@@ -193,7 +218,12 @@ impl Pages {
         let clocks: BTreeMap<Vec<u8>, i64> =
             clocks.into_iter().map(|(peer, ms)| (peer.to_bytes(), ms)).collect();
         let visits = self.metrics.visits.told();
-        Ok(self.worker()?.inspect(move |node| nodes(node, &clocks, &visits)).await?)
+        let mut answer = self.worker()?.inspect(move |node| nodes(node, &clocks, &visits)).await?;
+        let away = self.metrics.visits.turned_away_lately().into_iter();
+        let away =
+            away.map(|(peer, (ms, reason))| json!({ "peer_id": peer, "ms_ago": ms, "reason": reason }));
+        answer["turned_away"] = away.collect();
+        Ok(answer)
     }
 
     async fn state(&self) -> Result<Value, Answer> {
@@ -294,14 +324,14 @@ fn hint_value(hint: &Hint) -> Value {
 
 /// What a lookup asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Partition(String, i32),
     Shard(ShardId),
     Node(i32),
 }
 
 impl Wanted {
-    fn parse(text: &str) -> Option<Wanted> {
+    pub(super) fn parse(text: &str) -> Option<Wanted> {
         match text.split('/').collect::<Vec<_>>().as_slice() {
             ["partition", topic, partition] if !topic.is_empty() => Some(Wanted::Partition(
                 (*topic).to_owned(),
@@ -316,6 +346,17 @@ impl Wanted {
         }
     }
 
+    /// The partition that it is, if it is one and its topic is known.
+    pub(super) fn partition(self, node: &ShellNode) -> Option<PartitionKey> {
+        match self {
+            Wanted::Node(_) => None,
+            Wanted::Shard(shard) => Some(PartitionKey::of_shard(shard)),
+            Wanted::Partition(topic, partition) => {
+                Some(PartitionKey { topic: node.view().topic_named(&topic)?.id, partition })
+            }
+        }
+    }
+
     /// Its place in the directory, and what this node knows itself; nothing when it does not know the topic.
     fn resolve(self, node: &ShellNode) -> Option<([u8; 32], Value)> {
         let key = match self {
@@ -326,10 +367,7 @@ impl Wanted {
                 });
                 return Some((node_key(number), value.unwrap_or(Value::Null)));
             }
-            Wanted::Shard(shard) => PartitionKey::of_shard(shard),
-            Wanted::Partition(topic, partition) => {
-                PartitionKey { topic: node.view().topic_named(&topic)?.id, partition }
-            }
+            other => other.partition(node)?,
         };
         Some((
             key.as_shard().map_or_else(|| key_of(key), |shard| shard_key(shard.0.into())),

@@ -9,6 +9,7 @@ mod deletions;
 mod descriptors;
 mod leaders;
 mod ledger;
+mod lives;
 mod majority;
 mod membership;
 mod placed;
@@ -203,6 +204,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(created::Created),
         Box::new(deletions::Deletions),
         Box::new(leaders::Leaders::default()),
+        Box::new(lives::Lives),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),
         Box::new(placed::Placed),

@@ -78,6 +78,10 @@ pub(crate) enum Fact<'a> {
     Failed,
     /// A node handed over and ended.
     Stopped,
+    /// An empty directory got the number of the one that was there before.
+    TookOver,
+    /// The process of a directory whose number another one has was refused.
+    Outlived,
 }
 
 /// Where a process is.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{Reader, Writer};
 use crate::core::request::TopicId;
+use crate::mutant::{self, Mutant};
 
 /// Number of metadata shards, fixed when the cluster is founded.
 pub const SHARDS: u8 = 16;
@@ -177,13 +178,15 @@ pub struct Descriptor {
     pub fenced: BTreeMap<NodeId, ReplicaEpoch>,
     /// The term that its replica set begins with, see [`Topic::term_floor`].
     pub term_floor: u32,
+    /// Its majority was lost: this triple begins anew, alone, with all that its log holds.
+    pub alone: Option<ReplicaId>,
 }
 
 impl Descriptor {
     /// A new partition.
     pub fn founded(key: PartitionKey, replicas: Vec<ReplicaId>, term_floor: u32) -> Self {
         let (leaving, fenced) = (Vec::new(), BTreeMap::new());
-        Self { key, epoch: 1, replicas, creating: true, leaving, fenced, term_floor }
+        Self { key, epoch: 1, replicas, creating: true, leaving, fenced, term_floor, alone: None }
     }
 
     /// The desired voters as a set.
@@ -209,6 +212,7 @@ impl Descriptor {
             let fence = self.fenced.entry(old.node).or_insert(old.epoch);
             *fence = (*fence).max(old.epoch);
         }
+        self.alone = self.alone.filter(|alone| self.replicas.contains(alone));
         self.epoch += 1;
     }
 
@@ -219,6 +223,7 @@ impl Descriptor {
         ReplicaEpoch(named.chain(fenced).max().unwrap_or(0).saturating_add(1))
     }
 
+    /// Everything but who begins alone, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         self.key.write(w);
         w.u64(self.epoch);
@@ -244,7 +249,7 @@ impl Descriptor {
             return Err(DecodeError::Invalid);
         }
         let fenced = fenced.into_iter().collect();
-        Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()? })
+        Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()?, alone: None })
     }
 }
 
@@ -323,6 +328,8 @@ pub struct NodeInfo {
     pub retired: BTreeSet<Incarnation>,
     /// What the mesh has decided about it.
     pub state: NodeState,
+    /// Identities that had its number before this one, in libp2p's binary form. None of them may come back.
+    pub former: BTreeSet<Vec<u8>>,
 }
 
 impl NodeInfo {
@@ -336,7 +343,31 @@ impl NodeInfo {
         PlacementNode { node: self.node, zone: self.zone.clone(), weight: self.weight }
     }
 
-    /// Everything but its state, as the first format had it.
+    /// Whether this identity had its number before another one did.
+    pub fn is_outlived_peer(&self, peer_id: &[u8]) -> bool {
+        self.former.contains(peer_id) && !mutant::active(Mutant::OutlivedNotFenced)
+    }
+
+    /// Whether this is a life of it that another one followed.
+    pub fn is_outlived(&self, peer_id: &[u8], incarnation: Incarnation) -> bool {
+        self.is_outlived_peer(peer_id)
+            || (self.retired.contains(&incarnation) && !mutant::active(Mutant::OutlivedNotFenced))
+    }
+
+    pub(super) fn write_former(&self, w: &mut Writer) {
+        w.count(self.former.len());
+        self.former.iter().for_each(|peer_id| w.blob(peer_id));
+    }
+
+    pub(super) fn read_former(r: &mut Reader<'_>) -> Result<BTreeSet<Vec<u8>>, DecodeError> {
+        let former = r.list(4, |r| Ok(r.blob()?.to_vec()))?;
+        if !former.is_sorted_by(|a, b| a < b) {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(former.into_iter().collect())
+    }
+
+    /// Everything but its state and its former identities, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         w.node(self.node);
         w.u64(self.incarnation.0);
@@ -363,6 +394,7 @@ impl NodeInfo {
             weight: r.u32()?,
             retired: BTreeSet::new(),
             state: NodeState::Active,
+            former: BTreeSet::new(),
         };
         let retired = r.list(8, |r| Ok(Incarnation(r.u64()?)))?;
         if !retired.is_sorted_by(|a, b| a < b) {

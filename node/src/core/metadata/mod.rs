@@ -20,6 +20,7 @@
 //!   answers.
 //! - [`plan`]: [`plan::plan_topic`]: a client's CreateTopic to a command, or the error that Kafka users know.
 //! - [`balancing`]: what the leader of shard 0 moves next, and whom it calls dead.
+//! - [`stranded`]: which partitions would be without a majority if a node's life were given up.
 //! - [`lifecycle`]: [`lifecycle::decide`] for a node, [`lifecycle::Repairs`] for a shard's leader,
 //!   [`lifecycle::next_change`] and [`lifecycle::replaced`] for a partition's leader.
 //!
@@ -37,12 +38,13 @@ pub mod growth;
 pub mod lifecycle;
 pub mod plan;
 pub mod shard;
+pub mod stranded;
 pub mod update;
 pub mod view;
 
 mod bytes;
 
-pub use command::{Command, Registration};
+pub use command::{Command, RECOVERY_TEXT_MAX, Recovery, Registration, TakeOver};
 pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
     NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,

@@ -11,9 +11,11 @@
 //! | changes | u32 count, each a tag u8 and its body |
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
-//! 6 balancing paused bool.
+//! 6 balancing paused bool, 17 node, its state u8 and a list of its former peer ids, 18 descriptor and
+//! the triple that begins alone, 19 recovery as in command 18.
 
 use super::bytes::{Reader, Writer};
+use super::command::Recovery;
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
 use crate::core::request::TopicId;
 
@@ -32,6 +34,8 @@ pub enum Change {
     Node(NodeInfo),
     /// Whether replicas are not moved for balance.
     Paused(bool),
+    /// A partition went on from one survivor of a lost majority.
+    Recovered(Recovery),
 }
 
 /// What changed in a shard.
@@ -76,8 +80,19 @@ impl ShardUpdate {
                     w.raw(&id.0);
                 }
                 Change::Descriptor(descriptor) => {
-                    w.u8(3);
+                    w.u8(if descriptor.alone.is_some() { 18 } else { 3 });
                     descriptor.write(w);
+                    descriptor.alone.into_iter().for_each(|replica| w.replica(replica));
+                }
+                Change::Recovered(recovery) => {
+                    w.u8(19);
+                    recovery.write(w);
+                }
+                Change::Node(node) if !node.former.is_empty() => {
+                    w.u8(17);
+                    node.write(w);
+                    w.u8(node.state.byte());
+                    node.write_former(w);
                 }
                 Change::Node(node) if node.is_active() => {
                     w.u8(4);
@@ -128,6 +143,16 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }))
             }
             6 => Ok(Change::Paused(r.bool()?)),
+            18 => {
+                let descriptor = Descriptor::read(r)?;
+                Ok(Change::Descriptor(Descriptor { alone: Some(r.replica()?), ..descriptor }))
+            }
+            19 => Ok(Change::Recovered(Recovery::read(r)?)),
+            17 => {
+                let node = NodeInfo::read(r)?;
+                let state = NodeState::of_byte(r.u8()?)?;
+                Ok(Change::Node(NodeInfo { state, former: NodeInfo::read_former(r)?, ..node }))
+            }
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

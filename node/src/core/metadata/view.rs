@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
+use super::command::Recovery;
 use super::descriptor::{
     DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
     Topic,
 };
-use super::shard::Shard;
+use super::shard::{RECOVERIES_MAX, Shard};
 use super::update::{Change, ShardUpdate};
 use crate::core::request::{TopicId, TopicRef};
 
@@ -45,6 +46,8 @@ pub struct View {
     by_node: BTreeMap<NodeId, BTreeSet<PartitionKey>>,
     nodes: BTreeMap<NodeId, NodeInfo>,
     paused: bool,
+    /// By shard, oldest first.
+    recoveries: BTreeMap<ShardId, Vec<Recovery>>,
 }
 
 impl View {
@@ -120,6 +123,13 @@ impl View {
                 }
             }
             Change::Paused(paused) => self.paused = paused,
+            Change::Recovered(recovery) => {
+                let known = self.recoveries.entry(recovery.key.home()).or_default();
+                if !known.contains(&recovery) {
+                    known.push(recovery);
+                    known.drain(..known.len().saturating_sub(RECOVERIES_MAX));
+                }
+            }
             Change::Node(node) => {
                 if self.nodes.get(&node.node) != Some(&node) {
                     touched.nodes = true;
@@ -248,6 +258,11 @@ impl View {
         self.paused
     }
 
+    /// The recoveries from lost majorities that are remembered, by shard and oldest first.
+    pub fn recoveries(&self) -> impl Iterator<Item = &Recovery> {
+        self.recoveries.values().flatten()
+    }
+
     /// How many replicas of users' partitions each node is desired to hold.
     pub fn replica_counts(&self) -> BTreeMap<NodeId, usize> {
         let users =
@@ -269,6 +284,8 @@ impl View {
         changes.extend(topics.cloned().map(Change::Topic));
         let descriptors = self.descriptors.values().filter(|descriptor| descriptor.key.home() == shard);
         changes.extend(descriptors.cloned().map(Change::Descriptor));
+        let recoveries = self.recoveries.get(&shard).into_iter().flatten();
+        changes.extend(recoveries.cloned().map(Change::Recovered));
         Some(ShardUpdate { shard, from: 0, version, cluster_id, changes })
     }
 

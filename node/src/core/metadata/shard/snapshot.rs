@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 2; format 1 ends before the last two fields |
+//! | format | u8, 4; format 3 ends before the last three fields, format 2 before the last four, format 1 before the last six |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -18,17 +18,26 @@
 //! | term floors | list of name text, u32 |
 //! | nodes that are not active | list of node i32, state u8 |
 //! | balancing | u64 version, paused bool |
+//! | former identities of nodes that have any | list of node i32, list of peer id blobs |
+//! | triples that begin alone | list of triples after their keys |
+//! | recoveries | list of u64 version and the body of command 18 |
+//! | era | u32 |
 
 use std::collections::BTreeMap;
 
+use mesh::raft::ReplicaId;
+
 use super::super::bytes::{Reader, Writer};
+use super::super::command::Recovery;
 use super::super::descriptor::{
-    DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, TERM_MAX, Topic,
+    DecodeError, Descriptor, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, TERM_MAX, Topic,
 };
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 4;
+const FORMAT_WITHOUT_RECOVERIES: u8 = 3;
+const FORMAT_WITHOUT_FORMER: u8 = 2;
 const FORMAT_WITHOUT_STATES: u8 = 1;
 
 impl Shard {
@@ -78,6 +87,26 @@ impl Shard {
         }
         w.u64(self.paused.changed);
         w.bool(self.paused.value);
+        let followed: Vec<&NodeInfo> =
+            self.nodes.values().map(|node| &node.value).filter(|node| !node.former.is_empty()).collect();
+        w.count(followed.len());
+        for node in followed {
+            w.node(node.node);
+            node.write_former(&mut w);
+        }
+        let alone: Vec<(PartitionKey, ReplicaId)> =
+            self.descriptors().filter_map(|one| Some((one.key, one.alone?))).collect();
+        w.count(alone.len());
+        for (key, replica) in alone {
+            key.write(&mut w);
+            w.replica(replica);
+        }
+        w.count(self.recoveries.len());
+        for recovery in &self.recoveries {
+            w.u64(recovery.changed);
+            recovery.value.write(&mut w);
+        }
+        w.u32(self.era);
         w.0
     }
 
@@ -89,7 +118,7 @@ impl Shard {
     pub fn restore(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let format = r.u8()?;
-        if format != FORMAT && format != FORMAT_WITHOUT_STATES {
+        if !(FORMAT_WITHOUT_STATES..=FORMAT).contains(&format) {
             return Err(DecodeError::Unknown(format));
         }
         let id = ShardId(r.u8()?);
@@ -116,6 +145,19 @@ impl Shard {
                 shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.state = state;
             }
             shard.paused = Versioned { changed: r.u64()?, value: r.bool()? };
+        }
+        if format > FORMAT_WITHOUT_FORMER {
+            for (node, former) in r.list(8, |r| Ok((r.node()?, NodeInfo::read_former(r)?)))? {
+                shard.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?.value.former = former;
+            }
+        }
+        if format > FORMAT_WITHOUT_RECOVERIES {
+            for (key, replica) in r.list(36, |r| Ok((PartitionKey::read(r)?, r.replica()?)))? {
+                shard.descriptors.get_mut(&key).ok_or(DecodeError::Invalid)?.value.alone = Some(replica);
+            }
+            shard.recoveries =
+                r.list(8, |r| Ok(Versioned { changed: r.u64()?, value: Recovery::read(r)? }))?.into();
+            shard.era = r.u32()?;
         }
         r.end()?;
         let topics = shard.topics.values().map(|topic| &topic.value);
