@@ -23,12 +23,21 @@ mod outages;
 mod pieces;
 mod splits;
 mod steady;
+mod wide;
 
 use pieces::Needs;
 
 /// The scenarios by name. The first is the default, and the one in which mutants must be caught.
-pub const KINDS: [Kind; 7] =
-    [mixed::KIND, steady::KIND, elastic::KIND, churn::KIND, outages::KIND, splits::KIND, damage::KIND];
+pub const KINDS: [Kind; 8] = [
+    mixed::KIND,
+    steady::KIND,
+    elastic::KIND,
+    churn::KIND,
+    outages::KIND,
+    splits::KIND,
+    damage::KIND,
+    wide::KIND,
+];
 
 /// A named scenario: what the general draw chooses from, and what is changed after it.
 #[derive(Clone, Copy)]
