@@ -195,6 +195,11 @@ impl Replica {
             step.drop_for(DropReason::SecondLeader);
             return false;
         }
+        if self.core.distrusted == Some(from.node) && term == self.core.term {
+            // What it sends is as good as ever; but it is no reason to wait for it, or to give up a campaign against it.
+            return matches!(self.state, State::Follower);
+        }
+        self.core.distrusted = None;
         if known.is_none() || !matches!(self.state, State::Follower) {
             self.become_follower(term, Some(from), step);
         }
