@@ -90,6 +90,8 @@ pub fn bugs() -> Vec<Bug> {
         Mesh: mesh LaggardLeftBehind,
         Node: node CreatingReplicaServes,
         Node: node SuspectReplicaAcknowledges,
+        Mesh: mesh SwimRevivesOldBoot,
+        Node: node NewcomerNotWatched,
     }
 }
 

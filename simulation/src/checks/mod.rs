@@ -8,6 +8,7 @@ mod created;
 mod deletions;
 mod descriptors;
 mod groups;
+mod hearing;
 mod leaders;
 mod ledger;
 mod majority;
@@ -21,7 +22,8 @@ mod watermarks;
 
 use std::sync::Arc;
 
-use mesh::raft::{Index, LogStart, Membership, ReplicaId, Term};
+use mesh::raft::{Index, LogStart, Membership, NodeId, ReplicaId, Term};
+use mesh::swim::SwimId;
 use node::core::Standing;
 use node::core::groups::api::{GroupRequest, GroupResponse};
 use node::core::message::PeerMessage;
@@ -63,6 +65,8 @@ pub(crate) struct ReplicaFact {
     /// (term, first index) of the entries that are held, oldest first.
     pub(crate) terms: Arc<[(Term, Index)]>,
     pub(crate) membership: Arc<Membership>,
+    /// A node that holds a member and that its own node exchanges no heartbeats with.
+    pub(crate) unwatched: Option<NodeId>,
     /// The same replica before the step; `None` when this process shows it for the first time.
     pub(crate) before: Option<Arc<ReplicaFact>>,
 }
@@ -136,6 +140,15 @@ pub(crate) struct Bounds {
     pub(crate) refused: Option<i64>,
 }
 
+/// What SWIM tells a node of another one's process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) host: usize,
+    /// Of the same life of its data directory, to the same process as now.
+    pub(crate) before: Option<SwimId>,
+    pub(crate) now: SwimId,
+}
+
 /// A committed entry, the first time anyone shows it.
 #[derive(Debug)]
 pub(crate) struct First {
@@ -150,6 +163,11 @@ pub(crate) struct First {
 pub(crate) trait Check {
     /// A replica changed.
     fn replica(&mut self, _ledger: &Ledger, _fact: &ReplicaFact) -> Verdict {
+        Ok(())
+    }
+
+    /// SWIM tells a node something else of another one.
+    fn known(&mut self, _fact: &Known) -> Verdict {
         Ok(())
     }
 
@@ -218,6 +236,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(created::Created),
         Box::new(deletions::Deletions),
         Box::new(groups::Groups::default()),
+        Box::new(hearing::Hearing),
         Box::new(leaders::Leaders::default()),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),
@@ -239,7 +258,7 @@ pub(crate) fn violated(check: &'static str, what: String) -> Verdict {
 pub(crate) mod doctored {
     //! Facts for tests of the checkers.
 
-    use mesh::raft::{Incarnation, NodeId, ReplicaEpoch};
+    use mesh::raft::{Incarnation, ReplicaEpoch};
     use node::core::metadata::{Founder, Founding, PartitionKey};
     use node::core::request::{ProducerStamp, TopicId};
 
@@ -289,6 +308,7 @@ pub(crate) mod doctored {
             synced: Index(last),
             terms: Arc::from([(Term(term), Index(1))]),
             membership: Arc::new(Membership::of([id(1), id(2), id(3)])),
+            unwatched: None,
             before: None,
         }
     }

@@ -8,6 +8,7 @@ mod clients;
 mod crashes;
 mod elections;
 mod groups;
+mod hearing;
 mod logs;
 mod membership;
 mod moves;
@@ -19,6 +20,7 @@ mod workers;
 use std::collections::BTreeMap;
 
 use mesh::raft::{Config, Index, ReplicaId, Term};
+use mesh::swim::Figures;
 use node::core::ScrubFigures;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
@@ -77,10 +79,23 @@ pub(crate) enum Fact<'a> {
     ReclaimEnds { host: usize },
     /// What a node's scrubber did, before a step and after it.
     Scrubbed { before: ScrubFigures, after: ScrubFigures },
+    /// A node hears of another one, `of`, in another way than before.
+    Hearing { of: usize, before: Heard, now: Heard },
+    /// A node refuted a suspicion of it, or came back after it was called down.
+    Refuted { before: Figures, after: Figures },
     /// A node ends itself, for its disk failed.
     Failed,
     /// A node handed over and ended.
     Stopped,
+}
+
+/// How a node hears of another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// By heartbeats of its own.
+    pub(crate) watched: bool,
+    /// SWIM holds it for live.
+    pub(crate) live: bool,
 }
 
 /// Where a process is.
@@ -193,6 +208,7 @@ pub(crate) trait Watch {
 fn all() -> Vec<Box<dyn Watch>> {
     vec![
         Box::new(elections::Elections::default()),
+        Box::new(hearing::Hearing),
         Box::new(logs::Logs),
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),

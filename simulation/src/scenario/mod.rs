@@ -25,11 +25,12 @@ mod outages;
 mod pieces;
 mod splits;
 mod steady;
+mod wide;
 
 use pieces::Needs;
 
 /// The scenarios by name. The first is the default, and the one in which mutants must be caught.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     mixed::KIND,
     steady::KIND,
     elastic::KIND,
@@ -39,6 +40,7 @@ pub const KINDS: [Kind; 9] = [
     splits::KIND,
     damage::KIND,
     gossip::KIND,
+    wide::KIND,
 ];
 
 /// A named scenario: what the general draw chooses from, and what is changed after it.

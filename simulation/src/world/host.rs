@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh::raft::{Incarnation, NodeId, Time};
+use mesh::swim::{Figures, SwimId};
 use node::core::metadata::{Founder, Founding, PartitionKey, Registration, View};
 use node::core::request::RequestId;
 use node::core::workers::needed;
@@ -16,6 +17,7 @@ use storage::{Commit, Disk, Recovered, Store, StoreConfig};
 
 use super::Event;
 use crate::checks::ReplicaFact;
+use crate::coverage::Heard;
 use crate::queue::Micros;
 use crate::random::Random;
 use crate::scenario::ClockProfile;
@@ -65,6 +67,17 @@ pub(super) struct Copy {
     view: Option<Bytes>,
 }
 
+/// What a process hears of others.
+#[derive(Default)]
+pub(super) struct Hearing {
+    /// The node's own counter of changes, when this was filled.
+    pub(super) as_of: u64,
+    /// The newest process that SWIM told of each life.
+    pub(super) known: BTreeMap<(NodeId, Incarnation), SwimId>,
+    pub(super) heard: BTreeMap<NodeId, Heard>,
+    pub(super) figures: Figures,
+}
+
 /// One machine.
 pub(super) struct Host {
     pub(super) at: usize,
@@ -108,6 +121,8 @@ pub(super) struct Host {
     zones: bool,
     /// What its replicas were when last looked at.
     pub(super) shown: BTreeMap<PartitionKey, Arc<ReplicaFact>>,
+    /// What SWIM told its process of others when last looked at.
+    pub(super) hearing: Hearing,
     clock: ClockProfile,
     mono_base: u64,
     mono_since: Micros,
@@ -138,6 +153,7 @@ impl Host {
             clients_cut: 0,
             zones,
             shown: BTreeMap::new(),
+            hearing: Hearing::default(),
             clock,
             mono_base: random.within(1, 1 << 40),
             mono_since: 0,
@@ -245,6 +261,7 @@ impl Host {
             Node::open(setup, config, opened, self.clocks(now)).map_err(|error| error.to_string())?;
         self.node = Some(Box::new(node));
         self.process = Process::Running;
+        self.hearing = Hearing::default();
         self.life += 1;
         self.drives.iter_mut().for_each(|drive| drive.commits = 0);
         Ok(effects)

@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use mesh::raft::{EntryKind, Index, Membership, Role, Term};
+use mesh::raft::{EntryKind, Index, Membership, NodeId, Role, Term};
 use node::core::metadata::{Command, NodeState, PartitionKey, ShardId};
 use node::core::{Node, ReplicaView};
 use storage::fake::FakeDisk;
 use storage::{LogId, Read, ReadFrom};
 
 use super::{World, broken};
-use crate::checks::{ReplicaFact, Verdict};
-use crate::coverage::Fact;
+use crate::checks::{Known, ReplicaFact, Verdict};
+use crate::coverage::{Fact, Heard};
 use crate::fault::Moment;
 use crate::queue::SECOND;
 
@@ -55,9 +55,41 @@ impl World {
                 }
             }
         }
+        self.look_at_hearing(host, node)?;
         let is_gone = |log: &LogId| node.replica_of(*log).is_none_or(|view| view.role.is_none());
         if node.touched().iter().any(is_gone) {
             return self.forget_gone(host, node);
+        }
+        Ok(())
+    }
+
+    /// Whom the node watches, and what SWIM told it.
+    fn look_at_hearing(&mut self, host: usize, node: &Node<FakeDisk>) -> Verdict {
+        let figures = node.swim().figures();
+        let before = std::mem::replace(&mut self.hosts[host].hearing.figures, figures);
+        if (figures.refuted, figures.renewed) != (before.refuted, before.renewed) {
+            self.coverage.see(self.now, &Fact::Refuted { before, after: figures });
+        }
+        let changes = node.hearing_changes();
+        if std::mem::replace(&mut self.hosts[host].hearing.as_of, changes) == changes {
+            return Ok(());
+        }
+        let me = node.identity().node;
+        for id in node.view().nodes().map(|info| info.node).filter(|id| *id != me) {
+            let now = Heard { watched: node.watches(id), live: node.swim().is_live(id) };
+            let before = self.hosts[host].hearing.heard.insert(id, now).unwrap_or_default();
+            if now != before
+                && let Some(of) = self.host_of(id)
+            {
+                self.coverage.see(self.now, &Fact::Hearing { of, before, now });
+            }
+            if let Some(now) = node.swim().active(id) {
+                let key = (now.node, now.incarnation);
+                let before = self.hosts[host].hearing.known.insert(key, now);
+                for check in self.checks.iter_mut().filter(|_| before != Some(now)) {
+                    check.known(&Known { host, before, now })?;
+                }
+            }
         }
         Ok(())
     }
@@ -139,6 +171,12 @@ impl World {
             Some(b) if *b.membership == *membership => Arc::clone(&b.membership),
             _ => Arc::new(membership.clone()),
         };
+        let registered =
+            |id: &NodeId| node.view().node(*id).is_none_or(|info| info.state != NodeState::Removed);
+        let unwatched = membership
+            .members()
+            .map(|id| id.node)
+            .find(|id| *id != node.identity().node && registered(id) && !node.watches(*id));
         let fact = ReplicaFact {
             host,
             group: self.ledger.group(view.key),
@@ -153,6 +191,7 @@ impl World {
             synced,
             terms,
             membership,
+            unwatched,
             before,
         };
         self.show(node, view, fact)
