@@ -376,6 +376,8 @@ impl Liveness {
                 Some(peer) => {
                     peer.heard = None;
                     self.judge(node, events);
+                    // It may hear this node still: then it learns at once that it is not heard.
+                    self.send(node, events);
                 }
                 None => {}
             }

@@ -11,6 +11,9 @@ use crate::mutant::{self, Mutant};
 /// How often the wait between two pre-votes doubles.
 const RETRIES_DOUBLED: u32 = 2;
 
+/// This part of the shortest election timeout is left to who was promised a vote.
+const MOMENT: u64 = 8;
+
 impl Replica {
     pub(super) fn on_election_deadline(&mut self, step: &mut Step<'_>) {
         let waits_for_disk = matches!(self.state, State::Candidate { asked: false, .. });
@@ -135,9 +138,21 @@ impl Replica {
         if self.in_lease(from) || !self.core.may_vote(receiver_is_voter) {
             return;
         }
-        let granted = term > self.core.term && self.core.is_up_to_date(last);
+        let granted = term > self.core.term && self.core.is_up_to_date(last) && !self.goes_first(from, last);
+        if granted && matches!(self.state, State::Follower) {
+            // It has a moment to make use of that, before this one campaigns too and both split the votes of a term.
+            let moment = self.core.config.election_min_us / MOMENT;
+            self.core.deadline = self.core.deadline.max(self.core.now.after(moment));
+        }
         let term = if granted { term } else { self.core.term };
         self.core.send(from, Message::PreVoteReply { term, granted }, step);
+    }
+
+    /// Of two that ask for pre-votes at once, with equal logs, the one on the node with the lower number goes first: with the pre-vote of
+    /// the other each would stand in the same term. Not when it is asked again: who goes first may be unable to win.
+    fn goes_first(&self, other: ReplicaId, last: (Index, Term)) -> bool {
+        let equal = last == (self.core.log.last(), self.core.log.last_term());
+        matches!(self.state, State::PreCandidate { asked: 0, .. }) && equal && self.core.id < other
     }
 
     pub(super) fn on_vote(
@@ -195,6 +210,11 @@ impl Replica {
             step.drop_for(DropReason::SecondLeader);
             return false;
         }
+        if self.core.distrusted == Some((from.node, term)) {
+            // What it sends is as good as ever; but it is no reason to wait for it, or to give up a campaign against it.
+            return matches!(self.state, State::Follower);
+        }
+        self.core.distrusted = None;
         if known.is_none() || !matches!(self.state, State::Follower) {
             self.become_follower(term, Some(from), step);
         }

@@ -44,7 +44,9 @@ impl Replica {
         let core = &mut self.core;
         core.leader_commit = core.leader_commit.max(commit);
         core.advance_follower_commit(step);
-        core.quiet = quiet.is_some() && seq >= core.leader_seq && core.may_be_quiet(commit, step);
+        // Nobody would wake a follower whose leader's node is down already.
+        let wished = quiet.is_some() && seq >= core.leader_seq && core.distrusted.is_none();
+        core.quiet = wished && core.may_be_quiet(commit, step);
         if seq <= core.leader_seq {
             return;
         }

@@ -257,6 +257,7 @@ impl Replica {
     }
 
     pub(super) fn on_peer_up(&mut self, node: NodeId, step: &mut Step<'_>) {
+        self.core.distrusted = self.core.distrusted.filter(|(distrusted, _)| *distrusted != node);
         if let State::Leader(leader) = &mut self.state {
             let mut came = false;
             for peer in leader.peers.iter_mut().filter(|peer| peer.id.node == node && peer.down) {
@@ -324,6 +325,13 @@ impl Leader {
         if went {
             self.wake(core, step);
         }
+    }
+
+    /// Whether a quorum is left of those whose nodes are not down. One that answered within the shortest timeout counts too: a closed
+    /// connection alone is no reason to give up the lead, and a node that fell silent was so for longer than that.
+    pub(super) fn reaches_quorum(&self, core: &Core) -> bool {
+        let fresh = |peer: &Progress| core.now.since(peer.heard_at) < core.config.election_min_us;
+        self.has_quorum(core, |peer| !peer.down || fresh(peer))
     }
 
     pub(super) fn broadcast_heartbeat(&mut self, core: &Core, step: &mut Step<'_>) {

@@ -67,6 +67,9 @@ pub(super) struct Core {
     pub(super) deadline: Time,
     /// Follows without a timer, see [`quiet`](super::quiet).
     pub(super) quiet: bool,
+    /// The leader's node that was said to be down, and its term, until the node is said to be up. What it says may still come, if only nothing reaches
+    /// it any more: then it would hold its followers to itself until it notices.
+    pub(super) distrusted: Option<(NodeId, Term)>,
 }
 
 /// The kind of answer that the leader waits for.
@@ -148,6 +151,7 @@ impl Replica {
             vote_owed: false,
             deadline: now,
             quiet: false,
+            distrusted: None,
         };
         if core.memberships.active().all_voters().any(|voter| voter != id) {
             core.rearm();
@@ -292,13 +296,18 @@ impl Replica {
 
     fn on_peer_down(&mut self, node: NodeId, wait_us: u64, step: &mut Step<'_>) {
         if let State::Leader(leader) = &mut self.state {
-            return leader.peer_down(node, &self.core, step);
+            leader.peer_down(node, &self.core, step);
+            if !leader.reaches_quorum(&self.core) {
+                self.become_follower(self.core.term, None, step);
+            }
+            return;
         }
         if self.core.leader.is_some_and(|leader| leader.node == node) {
             if self.core.quiet && mutant::active(Mutant::QuietThroughLoss) {
                 return;
             }
             self.core.end_quiet();
+            self.core.distrusted = Some((node, self.core.term));
             let jitter = self.core.rng.between(0, self.core.config.peer_down_jitter_us);
             self.core.leader = None;
             self.core.deadline = self.core.deadline.min(self.core.now.after(wait_us.saturating_add(jitter)));
