@@ -3,7 +3,8 @@
 //!
 //! In reading order: [`scenario`] (what a seed is), [`fault`] (the vocabulary), [`client`] (the workload), `world` (the event
 //! loop, its machines and links), [`checks`] (what must always hold), [`run`], [`coverage`] (what a run came through), [`case`]
-//! and [`shrink`] (a failing seed made small), `mutation` (the checks can fail), [`report`].
+//! and [`shrink`] (a failing seed made small), `mutation` (the checks can fail), [`report`]. Beside them [`large`]: many nodes and many
+//! partitions, without faults.
 //!
 //! Invariants, absences included:
 //! - Everything is a function of the seed: no clock, no thread, no hash-ordered map, no randomness but [`random`]'s streams.
@@ -18,6 +19,7 @@ mod client;
 pub mod coverage;
 mod fault;
 pub mod jobs;
+pub mod large;
 pub mod mutation;
 mod network;
 mod queue;

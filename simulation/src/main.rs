@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use simulation::case::{Case, Kept, Number, Oddity, parse_list};
+use simulation::large::Size;
 use simulation::mutation::{self, Bug, Search};
 use simulation::report::{self, Totals};
 use simulation::shrink::{Limits, shrink};
@@ -66,6 +67,15 @@ struct Arguments {
     /// Runs that this may take.
     #[arg(long, default_value_t = 400)]
     tries: usize,
+    /// Many nodes and many partitions instead of a seed: formation, a join, leaves, restarts, and what they cost each node.
+    #[arg(long)]
+    large: bool,
+    /// With --large: nodes.
+    #[arg(long, requires = "large", default_value_t = 1000)]
+    nodes: usize,
+    /// With --large: partitions of all topics, three replicas each.
+    #[arg(long, requires = "large", default_value_t = 100_000)]
+    partitions: usize,
     #[command(flatten)]
     parts: Parts,
 }
@@ -122,7 +132,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let minutes = arguments.minutes.max(1);
     let options = Options { kind: arguments.scenario, minutes, telling: Telling::Silent };
-    let passed = if let Some(seed) = arguments.seed {
+    let passed = if arguments.large {
+        large(&arguments)
+    } else if let Some(seed) = arguments.seed {
         match arguments.parts.case(seed, options) {
             Ok(case) => one(&case, &arguments),
             Err(what) => {
@@ -136,6 +148,36 @@ fn main() -> ExitCode {
         many(&arguments, options)
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Megabytes that this process holds now, and held at most; 0 where the system does not say.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or(0) / 1000
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+fn large(arguments: &Arguments) -> bool {
+    let size = Size {
+        nodes: arguments.nodes.max(6),
+        partitions: arguments.partitions,
+        seed: arguments.seed.unwrap_or(1),
+    };
+    println!("{} nodes, {} partitions with 3 replicas, seed {}", size.nodes, size.partitions, size.seed);
+    let begun = now();
+    let passed = simulation::large::run(size, &mut |row| {
+        let (held, most) = memory();
+        let wall = begun.elapsed().as_secs_f64();
+        println!(
+            "{row}    {wall:.1} s of wall time so far; the simulator holds {held} MB, at most {most} MB"
+        );
+    });
+    println!("RESULT large: {}", if passed { "every phase converged" } else { "FAILED" });
+    passed
 }
 
 fn one(case: &Case, arguments: &Arguments) -> bool {

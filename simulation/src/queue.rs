@@ -48,6 +48,12 @@ impl<E> Queue<E> {
         let event = self.slab[slot].take().expect("a slot in the heap is filled");
         Some((at, event))
     }
+
+    /// The next event and its time, if that is not after `until`.
+    pub(crate) fn pop_before(&mut self, until: Micros) -> Option<(Micros, E)> {
+        let Reverse((at, ..)) = self.heap.peek()?;
+        if *at <= until { self.pop() } else { None }
+    }
 }
 
 #[cfg(test)]
