@@ -4,10 +4,13 @@
 //! [`Balance`] looks at what is desired now, and proposes single moves, best first; each is entered at once, so that the next
 //! builds on it. It moves nothing that does not make the most and the least loaded node more alike: a node that joins gets what
 //! is above the mean of the others and no more. Repeated until there is nothing to propose it ends, for each move lowers the sum of
-//! the squares of the loads. Zones come first, as in [`placement`](crate::placement).
+//! the squares of the loads. In a large mesh a replica goes only to a node that may share partitions with those that stay
+//! ([`copysets`](crate::copysets)), and a difference of a sixteenth of the mean is even enough. Zones come first, as in [`placement`](crate::placement).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::copysets::Copysets;
 use crate::placement::{PlacementNode, cost};
 use crate::raft::NodeId;
 
@@ -38,8 +41,15 @@ pub struct Move {
 /// Loads are compared as count per weight.
 type Share = (u64, u64);
 
+/// In a large mesh loads that differ by less than one part of so many are even.
+const EVEN_PARTS: u64 = 16;
+
 fn less(a: Share, b: Share) -> bool {
     u128::from(a.0) * u128::from(b.1) < u128::from(b.0) * u128::from(a.1)
+}
+
+fn order(a: &Share, b: &Share) -> Ordering {
+    (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
 }
 
 /// The desired replicas of all partitions, with what each node holds of them.
@@ -51,27 +61,37 @@ pub struct Balance {
     led: BTreeMap<NodeId, u64>,
     of_topic: BTreeMap<(usize, NodeId), u64>,
     zones: BTreeMap<NodeId, String>,
+    /// The partitions of each node, by position.
+    of_node: BTreeMap<NodeId, BTreeSet<usize>>,
+    /// Of a large mesh, by replication factor.
+    copysets: BTreeMap<usize, Copysets>,
 }
 
 impl Balance {
     /// `nodes` are those that may get replicas and lead; `zones` says where all others are too.
     pub fn new(partitions: Vec<Placed>, nodes: Vec<PlacementNode>, zones: BTreeMap<NodeId, String>) -> Self {
         let nodes = nodes.into_iter().filter(|node| node.weight > 0).map(|node| (node.node, node)).collect();
-        let (held, led, of_topic) = Default::default();
-        let mut balance = Self { partitions: Vec::new(), nodes, held, led, of_topic, zones };
-        for placed in partitions {
+        let (held, led, of_topic, of_node) = Default::default();
+        let all: Vec<PlacementNode> = BTreeMap::values(&nodes).cloned().collect();
+        let factors: BTreeSet<usize> = partitions.iter().map(|placed| placed.nodes.len()).collect();
+        let copysets = factors.into_iter().filter_map(|factor| Some((factor, Copysets::new(&all, factor)?)));
+        let copysets = copysets.collect();
+        let mut balance =
+            Self { partitions: Vec::new(), nodes, held, led, of_topic, zones, of_node, copysets };
+        for (at, placed) in partitions.into_iter().enumerate() {
             if let Some(&leader) = placed.nodes.first() {
                 *balance.led.entry(leader).or_default() += 1;
             }
             for &node in &placed.nodes {
-                balance.enter(placed.topic, node);
+                balance.enter(at, placed.topic, node);
             }
             balance.partitions.push(placed);
         }
         balance
     }
 
-    fn enter(&mut self, topic: usize, node: NodeId) {
+    fn enter(&mut self, at: usize, topic: usize, node: NodeId) {
+        self.of_node.entry(node).or_default().insert(at);
         *self.held.entry(node).or_default() += 1;
         *self.of_topic.entry((topic, node)).or_default() += 1;
     }
@@ -120,7 +140,7 @@ impl Balance {
             }
             placed.free = false;
             let before = self.partitions[at].nodes.len();
-            placed.nodes[before..].iter().for_each(|node| self.enter(placed.topic, *node));
+            placed.nodes[before..].iter().for_each(|node| self.enter(at, placed.topic, *node));
             widened.push((at, placed.nodes.clone()));
             self.partitions[at] = placed;
         }
@@ -135,9 +155,20 @@ impl Balance {
             let share = |count: u64| count * (1 << 32) / u64::from(node.weight);
             let held = self.held.get(&node.node).copied().unwrap_or(0);
             let crowd = self.crowd(placed, &node.zone, from);
-            (crowd, share(of_topic), share(held), cost(&placed.key, node), node.node)
+            let loads = match self.copysets.is_empty() {
+                true => (share(of_topic), share(held)),
+                false => (share(held), share(of_topic)),
+            };
+            (crowd, self.strangers(placed, node.node, from), loads, cost(&placed.key, node), node.node)
         };
         free.min_by_key(|node| rank(node)).map(|node| node.node)
+    }
+
+    /// With how many of those that stay a node should not share partitions.
+    fn strangers(&self, placed: &Placed, node: NodeId, from: Option<NodeId>) -> usize {
+        let Some(copysets) = self.copysets.get(&placed.nodes.len()) else { return 0 };
+        let stay = placed.nodes.iter().filter(|other| Some(**other) != from);
+        stay.filter(|other| !copysets.may_share(node, **other)).count()
     }
 
     /// How many replicas a zone has, without the one that goes.
@@ -158,7 +189,8 @@ impl Balance {
         placed.nodes.iter_mut().filter(|node| **node == from).for_each(|node| *node = to);
         *self.held.entry(from).or_default() -= 1;
         *self.of_topic.entry((topic, from)).or_default() -= 1;
-        self.enter(topic, to);
+        self.of_node.entry(from).or_default().remove(&at);
+        self.enter(at, topic, to);
         Move { partition: at, from, to }
     }
 
@@ -168,6 +200,9 @@ impl Balance {
 
     /// Replicas go from nodes that hold too many to those that hold too few.
     pub fn level(&mut self, most: usize) -> Vec<Move> {
+        if !self.copysets.is_empty() {
+            return self.level_within(most);
+        }
         let mut moves = Vec::new();
         while moves.len() < most {
             let Some((at, from, to)) = self.unevenness() else { break };
@@ -211,13 +246,86 @@ impl Balance {
                 && self.crowd(placed, &to.zone, Some(from.node))
                     <= self.crowd(placed, &from.zone, Some(from.node))
         };
-        let fitting = self.partitions.iter().enumerate().filter(|(_, placed)| fits(placed));
+        let of_node = self.of_node.get(&from.node).into_iter().flatten();
+        let fitting = of_node.map(|&at| (at, &self.partitions[at])).filter(|(_, placed)| fits(placed));
         fitting.min_by_key(|(at, placed)| (cost(&placed.key, to), *at)).map(|(at, _)| at)
+    }
+
+    /// How much more a node may hold or lead than another in a large mesh, of these counts.
+    fn slack(&self, counts: &BTreeMap<NodeId, u64>) -> u64 {
+        counts.values().sum::<u64>() / (self.nodes.len() as u64).max(1) / EVEN_PARTS
+    }
+
+    /// The same in a large mesh: nodes that hold least are filled one after the other, from those of the nodes with partitions that
+    /// they may share.
+    fn level_within(&mut self, most: usize) -> Vec<Move> {
+        let slack = self.slack(&self.held);
+        let mut moves = Vec::new();
+        let mut full: BTreeSet<NodeId> = BTreeSet::new();
+        while moves.len() < most {
+            let heaviest = self.nodes.values().map(|node| self.share(&self.held, node, 0)).max_by(order);
+            let open = self.nodes.values().filter(|node| !full.contains(&node.node));
+            let lightest = open.min_by(|a, b| {
+                order(&self.share(&self.held, a, 0), &self.share(&self.held, b, 0)).then(a.node.cmp(&b.node))
+            });
+            let (Some(heaviest), Some(to)) = (heaviest, lightest) else { break };
+            if !less(self.share(&self.held, to, 1 + slack), heaviest) {
+                break;
+            }
+            match self.donor(to, slack) {
+                Some((at, from)) => {
+                    let to = to.node;
+                    moves.push(self.shift(at, from, to));
+                }
+                None => _ = full.insert(to.node),
+            }
+        }
+        moves
+    }
+
+    /// The partition and the node that gives it to another: the one that holds most of those that can. A set of nodes that is no copyset,
+    /// from when the mesh was small, may come closer to one.
+    fn donor(&self, to: &PlacementNode, slack: u64) -> Option<(usize, NodeId)> {
+        let then = self.share(&self.held, to, 1 + slack);
+        let peers = self.copysets.values().flat_map(|copysets| copysets.peers(to.node));
+        let near: BTreeSet<usize> =
+            peers.flat_map(|peer| self.of_node.get(&peer).into_iter().flatten().copied()).collect();
+        let mut best: Option<(usize, Share, u128, usize, NodeId)> = None;
+        for at in near {
+            let placed = &self.partitions[at];
+            if !placed.free || placed.nodes.contains(&to.node) {
+                continue;
+            }
+            for &from in &placed.nodes {
+                let Some(node) = self.nodes.get(&from) else { continue };
+                let now = self.share(&self.held, node, 0);
+                let crowd = |zone: &str| self.crowd(placed, zone, Some(from));
+                if !less(then, now) || crowd(&to.zone) > crowd(&node.zone) {
+                    continue;
+                }
+                let strangers = |node| self.strangers(placed, node, Some(from));
+                let far = strangers(to.node);
+                if far > 0 && far >= strangers(from) {
+                    continue;
+                }
+                let tie = cost(&placed.key, to);
+                let better = best.as_ref().is_none_or(|(least, most, cheapest, ..)| {
+                    far.cmp(least).then(order(most, &now)).then(tie.cmp(cheapest)).is_lt()
+                });
+                if better {
+                    best = Some((far, now, tie, at, from));
+                }
+            }
+        }
+        best.map(|(.., at, from)| (at, from))
     }
 
     /// The partitions that another of their nodes should lead, which is put to the front: off the nodes that shall not lead, then so that
     /// each leads its share.
     pub fn lead(&mut self, most: usize) -> Vec<(usize, Vec<NodeId>)> {
+        if !self.copysets.is_empty() {
+            return self.lead_within(most);
+        }
         let mut changed = BTreeSet::new();
         while changed.len() < most {
             let Some((at, position)) = self.misled() else { break };
@@ -228,6 +336,36 @@ impl Balance {
             changed.insert(at);
         }
         changed.into_iter().map(|at| (at, self.partitions[at].nodes.clone())).collect()
+    }
+
+    /// The same in a large mesh, in one pass over all partitions.
+    fn lead_within(&mut self, most: usize) -> Vec<(usize, Vec<NodeId>)> {
+        let slack = self.slack(&self.led);
+        let mut changed = Vec::new();
+        for at in 0..self.partitions.len() {
+            let placed = &self.partitions[at];
+            let Some(leader) = placed.nodes.first().filter(|_| placed.free && changed.len() < most) else {
+                continue;
+            };
+            let now = self.nodes.get(leader).map(|node| self.share(&self.led, node, 0));
+            let able = placed.nodes.iter().enumerate().skip(1);
+            let able = able.filter_map(|(position, node)| Some((position, self.nodes.get(node)?)));
+            let best = able.map(|(position, node)| (position, node, self.share(&self.led, node, 1 + slack)));
+            let Some((position, node, then)) = best.min_by(|a, b| order(&a.2, &b.2).then(a.0.cmp(&b.0)))
+            else {
+                continue;
+            };
+            if now.is_some_and(|now| !less(then, now)) {
+                continue;
+            }
+            let (before, after) = (*leader, node.node);
+            *self.led.entry(before).or_default() -= 1;
+            *self.led.entry(after).or_default() += 1;
+            let placed = &mut self.partitions[at];
+            placed.nodes[..=position].rotate_right(1);
+            changed.push((at, placed.nodes.clone()));
+        }
+        changed
     }
 
     fn misled(&self) -> Option<(usize, usize)> {
@@ -260,8 +398,8 @@ impl Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::place_topic;
     use crate::placement::tests::nodes;
+    use crate::placement::{Burden, place_topic, place_topic_within};
 
     fn zones(nodes: &[PlacementNode]) -> BTreeMap<NodeId, String> {
         nodes.iter().map(|node| (node.node, node.zone.clone())).collect()
@@ -321,6 +459,59 @@ mod tests {
             let most = |counts: &BTreeMap<NodeId, usize>| *counts.values().max().unwrap() as f64;
             assert!(most(&held) / 500.0 < 1.01, "{topics} topics: {held:?}");
             assert!(most(&led) / (1000.0 / 6.0) < 1.02, "{topics} topics: {led:?}");
+        }
+    }
+
+    /// So many partitions, each on a copyset of these nodes.
+    fn placed_within(partitions: u32, nodes: &[PlacementNode]) -> Vec<Placed> {
+        let copysets = Copysets::new(nodes, 3).expect("large");
+        let spread = place_topic_within(b"t", partitions, nodes, &copysets, Burden::default());
+        let key = |at: u32| [&b"t"[..], &at.to_be_bytes()].concat();
+        (0..partitions)
+            .zip(spread)
+            .map(|(at, nodes)| Placed { key: key(at), topic: 0, nodes, free: true })
+            .collect()
+    }
+
+    fn peers_most(partitions: &[Placed]) -> usize {
+        let mut peers: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+        for placed in partitions {
+            placed.nodes.iter().for_each(|node| peers.entry(*node).or_default().extend(&placed.nodes));
+        }
+        peers.values().map(|peers| peers.len() - 1).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn in_a_large_mesh_a_join_and_a_leave_move_a_share_and_keep_to_few_peers() {
+        for zones_count in [1, 3] {
+            let (before, after) = (nodes(90, zones_count), nodes(91, zones_count));
+            let none = BTreeSet::new();
+            let (placed, moved) = settled(placed_within(9000, &before), &before, &zones(&before), &none);
+            assert_eq!(moved, 0, "what was placed evenly stays");
+            let (joined, moved) = settled(placed, &after, &zones(&after), &none);
+            let (fair, got) = (9000 * 3 / 91, counts(&joined, |placed| placed.nodes.clone())[&NodeId(91)]);
+            let few = peers_most(&joined);
+            println!(
+                "{zones_count} zones: a join moves {moved}, the new one gets {got}, fair is {fair}, peers {few}"
+            );
+            assert!(
+                moved <= fair + fair * 3 / 10 && got >= fair * 8 / 10,
+                "{moved} moved, {got} got, fair {fair}"
+            );
+            assert!(few <= crate::copysets::peers_max(3) + 6, "{few} peers");
+            let leaver = NodeId(45);
+            let held = counts(&joined, |placed| placed.nodes.clone())[&leaver];
+            let rest: Vec<_> = after.iter().filter(|node| node.node != leaver).cloned().collect();
+            let (left, moved) = settled(joined, &rest, &zones(&after), &[leaver].into());
+            println!("{zones_count} zones: a leave moves {moved} of {held}, peers {}", peers_most(&left));
+            assert!(moved <= held + held * 3 / 10, "{moved} moved, it held {held}");
+            let now = counts(&left, |placed| placed.nodes.clone());
+            let most = *now.values().max().expect("nodes") as f64 / 300.0;
+            assert!(!now.contains_key(&leaver) && most < 1.1, "max/mean {most}");
+            let zones = zones(&after);
+            let apart =
+                |placed: &Placed| placed.nodes.iter().map(|node| &zones[node]).collect::<BTreeSet<_>>().len();
+            assert!(left.iter().all(|placed| apart(placed) == usize::try_from(zones_count).expect("small")));
         }
     }
 

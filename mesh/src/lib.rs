@@ -4,6 +4,7 @@
 //!
 //! - [`raft`]: the consensus core of one replica. Pure.
 //! - [`placement`]: which nodes keep a partition, by hashing over the committed nodes. Pure.
+//! - [`copysets`]: which nodes of a large mesh may share partitions. Pure.
 //! - [`liveness`]: which nodes that share a partition with this one are up, one heartbeat per pair. Pure.
 //! - [`swim`]: which nodes of the whole mesh are up, by gossip. Pure.
 //! - [`life`]: which process of a node speaks, and whether it is one of the past. Pure.
@@ -16,6 +17,7 @@
 //! modules hold no clock, socket, task or random source. A hint never decides.
 
 pub mod balance;
+pub mod copysets;
 pub mod directory;
 mod fields;
 pub mod founding;

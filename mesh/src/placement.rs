@@ -8,11 +8,14 @@
 //! Zones come first: no zone holds a second replica while another zone has none. Then, within one topic, no
 //! node takes more than its share while another has room, and leaders are spread in the same way.
 //!
+//! In a large mesh only nodes of one [copyset](crate::copysets) share a partition: [`place_topic_within`].
+//!
 //! Whoever computes an assignment writes it into the entry that commits it; nobody recomputes it, so these
 //! rules may change without moving anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::copysets::Copysets;
 use crate::raft::NodeId;
 
 /// A node that may hold replicas.
@@ -66,6 +69,79 @@ pub fn place_topic(
     }
     level(&mut placed, nodes, &mut load);
     spread_leaders(&mut placed, &weights);
+    placed
+}
+
+/// What nodes hold and lead already, of all topics.
+#[derive(Clone, Debug, Default)]
+pub struct Burden {
+    /// Replicas.
+    pub held: BTreeMap<NodeId, u64>,
+    /// Partitions that they are preferred to lead.
+    pub led: BTreeMap<NodeId, u64>,
+}
+
+impl Burden {
+    /// A partition more, preferred leader first.
+    pub fn add(&mut self, replicas: &[NodeId]) {
+        for &node in replicas {
+            *self.held.entry(node).or_default() += 1;
+        }
+        if let Some(&leader) = replicas.first() {
+            *self.led.entry(leader).or_default() += 1;
+        }
+    }
+}
+
+/// The replicas of each partition `0..partitions` of one topic in a large mesh, preferred leader first. Each is one of the copysets of
+/// these nodes.
+///
+/// Each partition goes to a copyset of the node that holds least of all topics for its weight: of these the one that holds fewest of the
+/// topic, then the one that holds least. Its node with the fewest leaderships is preferred.
+pub fn place_topic_within(
+    topic: &[u8],
+    partitions: u32,
+    nodes: &[PlacementNode],
+    copysets: &Copysets,
+    mut burden: Burden,
+) -> Vec<Vec<NodeId>> {
+    let by_node: BTreeMap<NodeId, &PlacementNode> =
+        nodes.iter().filter(|node| node.weight > 0).map(|node| (node.node, node)).collect();
+    let share = |counts: &BTreeMap<NodeId, u64>, node: NodeId| {
+        let weight = by_node.get(&node).map_or(1, |node| u64::from(node.weight));
+        (counts.get(&node).copied().unwrap_or(0) << 32) / weight
+    };
+    let mut waiting: BTreeSet<(u64, u128, NodeId)> =
+        by_node.values().map(|node| (share(&burden.held, node.node), cost(topic, node), node.node)).collect();
+    let ties: BTreeMap<NodeId, u128> = waiting.iter().map(|&(_, tie, node)| (node, tie)).collect();
+    let mut of_topic: BTreeMap<NodeId, u64> = BTreeMap::new();
+    let mut placed = Vec::with_capacity(partitions as usize);
+    let mut key = topic.to_vec();
+    for partition in 0..partitions {
+        let Some(&(_, _, neediest)) = waiting.first() else { break };
+        key.truncate(topic.len());
+        key.extend_from_slice(&partition.to_be_bytes());
+        let rank = |(at, set): &(usize, &[NodeId])| {
+            let most = set.iter().map(|node| of_topic.get(node).copied().unwrap_or(0)).max();
+            let all = set.iter().map(|node| share(&burden.held, *node)).fold(0, u64::saturating_add);
+            (most, all, *at)
+        };
+        let Some((_, set)) = copysets.of(neediest).min_by_key(rank) else { break };
+        let mut replicas = set.to_vec();
+        let costs = |node: &NodeId| by_node.get(node).map_or(u128::MAX, |node| cost(&key, node));
+        replicas.sort_by_cached_key(|node| (share(&burden.led, *node), costs(node)));
+        for &node in &replicas {
+            let tie = ties.get(&node).copied().unwrap_or(0);
+            let before = share(&burden.held, node);
+            if waiting.remove(&(before, tie, node)) {
+                let more = burden.held.get(&node).copied().unwrap_or(0) + 1;
+                waiting.insert((share(&[(node, more)].into(), node), tie, node));
+            }
+            *of_topic.entry(node).or_default() += 1;
+        }
+        burden.add(&replicas);
+        placed.push(replicas);
+    }
     placed
 }
 
@@ -204,8 +280,6 @@ fn negative_log2(x: u64) -> u64 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     pub(crate) fn nodes(count: i32, zones: i32) -> Vec<PlacementNode> {
@@ -297,6 +371,32 @@ pub(crate) mod tests {
                 let share = (partitions as usize * rf).div_ceil(usize::try_from(count).expect("small"));
                 assert!(held <= share + 1, "a node holds {held}, its share is {share}");
             }
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_partitions_on_a_thousand_nodes_are_even() {
+        for zones in [1, 3] {
+            let thousand = nodes(1000, zones);
+            let copysets = Copysets::new(&thousand, 3).expect("large");
+            let (mut burden, mut peers) = (Burden::default(), BTreeMap::<NodeId, BTreeSet<NodeId>>::new());
+            for topic in 0..200u8 {
+                let placed = place_topic_within(&[topic], 500, &thousand, &copysets, burden.clone());
+                let most = counts(&placed).into_values().max().expect("placed");
+                assert!(most <= 5, "a node holds {most} of 500 partitions, its share is 1.5");
+                for replicas in &placed {
+                    burden.add(replicas);
+                    replicas.iter().for_each(|node| peers.entry(*node).or_default().extend(replicas));
+                }
+            }
+            let held = *burden.held.values().max().expect("placed") as f64 / 300.0;
+            let led = *burden.led.values().max().expect("placed") as f64 / 100.0;
+            let most = peers.values().map(|peers| peers.len() - 1).max().expect("placed");
+            println!(
+                "{zones} zones: max/mean {held:.3} of replicas, {led:.3} of leaders, at most {most} peers"
+            );
+            assert!(held < 1.1 && led < 1.1, "{held} {led}");
+            assert!(most <= crate::copysets::peers_max(3), "{most} peers");
         }
     }
 

@@ -111,7 +111,7 @@ fn place(
         ));
     }
     let total = u32::try_from(topic.partitions).unwrap_or(0) + u32::try_from(added).unwrap_or(0);
-    let mut placed = candidates.place(topic.id, total, factor, live);
+    let mut placed = candidates.place(view, topic.id, total, factor, live);
     Ok(placed.split_off(placed.len().saturating_sub(added)))
 }
 

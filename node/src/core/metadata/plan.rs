@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh::placement::{self, PlacementNode};
+use mesh::copysets::Copysets;
+use mesh::placement::{self, Burden, PlacementNode};
 use mesh::raft::{NodeId, ReplicaId};
 
 use super::bytes::all_distinct;
@@ -249,7 +250,7 @@ fn place(
             all.len()
         ));
     }
-    Ok(candidates.place(id, partitions, factor, live))
+    Ok(candidates.place(view, id, partitions, factor, live))
 }
 
 /// Where new replicas may go.
@@ -276,6 +277,7 @@ impl Candidates {
     /// The replicas of all partitions of a topic, on the best nodes of which there are enough.
     pub(super) fn place(
         self,
+        view: &View,
         topic: TopicId,
         partitions: u32,
         factor: usize,
@@ -283,13 +285,30 @@ impl Candidates {
     ) -> Vec<Vec<NodeId>> {
         let by_rank = [self.willing, self.up, self.all];
         let nodes = by_rank.into_iter().find(|nodes| nodes.len() >= factor).unwrap_or_default();
-        let mut placed = placement::place_topic(&topic.0, partitions, &nodes, factor);
+        let mut placed = match Copysets::new(&nodes, factor) {
+            Some(copysets) => {
+                placement::place_topic_within(&topic.0, partitions, &nodes, &copysets, burden_of(view))
+            }
+            None => placement::place_topic(&topic.0, partitions, &nodes, factor),
+        };
         for replicas in &mut placed {
             // A node that is down does not become the preferred leader.
             replicas.sort_by_key(|node| !live.contains(node));
         }
         placed
     }
+}
+
+/// What nodes hold and lead by now.
+fn burden_of(view: &View) -> Burden {
+    let mut burden = Burden::default();
+    let mut nodes = Vec::new();
+    for descriptor in view.descriptors() {
+        nodes.clear();
+        nodes.extend(descriptor.replicas.iter().map(|replica| replica.node));
+        burden.add(&nodes);
+    }
+    burden
 }
 
 fn check_assignment(request: &CreateTopic, view: &View) -> Result<Vec<Vec<NodeId>>, Refusal> {
