@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::mesh::Mesh;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use ureq::Body;
@@ -98,6 +98,35 @@ pub struct Balance {
     pub moving: Vec<Moving>,
     /// Moves that are to be begun next.
     pub waiting: u64,
+    /// Replicas that the answering node rebuilds, as the leader of their partitions; [`Mesh::rebuilds`] asks all nodes.
+    pub rebuilding: Vec<Rebuild>,
+    /// Bytes per second that the answering node sends to replicas that are rebuilt at most; 0 for no limit.
+    pub rebuild_limit_bytes: u64,
+}
+
+/// A replica that gets what it lacks: a new one, one that moved, or one that was away for long.
+#[derive(Deserialize, Serialize, Default, Debug, Clone)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Rebuild {
+    /// `TOPIC/NUMBER`.
+    pub partition: String,
+    /// The node that it is on.
+    pub node: i64,
+    /// The node that leads the partition and sends.
+    pub from: i64,
+    /// Whether it votes: then it was away for long.
+    pub voter: bool,
+    /// Bytes that it has, about.
+    pub done_bytes: u64,
+    /// Bytes that it lacks, about.
+    pub left_bytes: u64,
+    /// How fast it got them lately; none in the first moments.
+    pub bytes_per_second: Option<u64>,
+    /// How long it takes at that rate, in milliseconds; none while nothing comes.
+    pub left_ms: Option<u64>,
+    /// For how long it has been rebuilt by this leader, in milliseconds.
+    pub for_ms: u64,
 }
 
 /// A partition with a replica on its way.
@@ -109,6 +138,8 @@ pub struct Moving {
     pub partition: String,
     /// The nodes that shall have it.
     pub replicas: Vec<i64>,
+    /// The nodes of these that do not have it yet.
+    pub coming: Vec<i64>,
     /// The nodes that had it and have not let go yet.
     pub leaving: Vec<i64>,
 }
@@ -259,6 +290,21 @@ impl Mesh {
     /// As [`get`].
     pub fn balance(&self) -> Result<Balance, Error> {
         typed(self, &get(self, "/v1/balance")?)
+    }
+
+    /// The replicas that are rebuilt anywhere, most to do first: every node that is up is asked what it sends. One that does not answer
+    /// is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`], of the node at [`Mesh::http_address`] alone.
+    pub fn rebuilds(&self) -> Result<Vec<Rebuild>, Error> {
+        let nodes = self.nodes()?.nodes;
+        let told = |node: Node| self.clone().http(node.http).balance().ok();
+        let up = nodes.into_iter().filter(|node| node.up && !node.http.is_empty());
+        let mut all: Vec<Rebuild> = up.filter_map(told).flat_map(|balance| balance.rebuilding).collect();
+        all.sort_by(|a, b| (b.left_bytes, &a.partition, a.node).cmp(&(a.left_bytes, &b.partition, b.node)));
+        Ok(all)
     }
 
     /// Pauses the moves of replicas for evenness, or lets them go on.

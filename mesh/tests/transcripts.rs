@@ -11,7 +11,7 @@
 //!   only those of these ways, `drop 1>2 ..` loses them (`*` for anyone); `settle` delivers and syncs until nothing moves.
 //! - `crash 1` loses what is not synced and starts again.
 //! - `down 1 NODE`, `up 1 NODE`, `transfer 1 2`, `stepdown 1`, `wake 1`, `read 1 CONTEXT`, `trim 1 INDEX`.
-//! - `add 1 4`, `remove 1 4`, `joint 1 2 3 4`: membership changes proposed at 1.
+//! - `add 1 4`, `remove 1 4`, `joint 1 2 3 4`: membership changes proposed at 1; `grant 1 4 BYTES`: one append of 1 to 4, which is rebuilt.
 //! - `send 1>2 vote|append|.. ` forges a message, see `forge`.
 //! - `show 1..` tells the state, `quiet` and `loud` switch the report of messages off and on.
 
@@ -25,8 +25,8 @@ use std::fmt::Write;
 use bytes::Bytes;
 use mesh::raft::{
     Config, Effects, Entry, EntryKind, Envelope, HardState, Incarnation, Index, Input, LogStart, Membership,
-    MembershipChange, Message, NodeId, Proposal, Replica, ReplicaEpoch, ReplicaId, Term, Time, WriteBatch,
-    WriteId,
+    MembershipChange, Message, NodeId, Proposal, Rebuild, Replica, ReplicaEpoch, ReplicaId, Term, Time,
+    WriteBatch, WriteId,
 };
 use raft_model::{Disk, Image};
 
@@ -217,6 +217,14 @@ impl World {
             let leader = role.leader.map_or("nobody".to_owned(), name);
             self.say(&format!("{me} is {:?} in term {}, leader {leader}", role.role, role.term.0));
         }
+        for word in &effects.rebuilds {
+            match word {
+                Rebuild::Asks { to } => self.say(&format!("{me} asks to rebuild {}", name(*to))),
+                Rebuild::Sent { to, bytes } => {
+                    self.say(&format!("{me} rebuilds {} with {bytes} bytes", name(*to)));
+                }
+            }
+        }
         for (context, answer) in &effects.reads {
             let answer = answer.map_or("fails".to_owned(), |index| format!("at {}", index.0));
             self.say(&format!("{me} read {context} {answer}"));
@@ -346,6 +354,10 @@ impl World {
             ["stepdown", who] => (who, Input::StepDown),
             ["wake", who] => (who, Input::Wake),
             ["read", who, context] => (who, Input::Read(number(context))),
+            ["grant", who, to, bytes] => {
+                let bytes = usize::try_from(number(bytes)).expect("a size");
+                (who, Input::Grant { to: id(to), bytes })
+            }
             ["trim", who, index] => (who, Input::SetLogStart(self.trim(id(who), Index(number(index))))),
             ["add", who, learner] => (who, Input::Change(MembershipChange::AddLearner(id(learner)))),
             ["remove", who, learner] => (who, Input::Change(MembershipChange::RemoveLearner(id(learner)))),
@@ -378,6 +390,8 @@ impl World {
             "inflight_bytes_max" => self.config.inflight_bytes_max = bytes,
             "inflight_appends_max" => self.config.inflight_appends_max = bytes,
             "quiet_after_ms" => self.config.quiet_after_us = Some(value * 1000),
+            "window_bytes_max" => self.config.window_bytes_max = bytes,
+            "paced" => self.config.paced = value > 0,
             "uncommitted_bytes_max" => self.config.uncommitted_bytes_max = bytes,
             _ => panic!("unknown bound {key}"),
         }

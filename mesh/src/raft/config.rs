@@ -27,6 +27,9 @@ pub struct Config {
     pub window_bytes_max: usize,
     /// Proposed entries that are not committed, unless one proposal alone is larger.
     pub uncommitted_bytes_max: usize,
+    /// Whether what rebuilds a replica waits for the owner's [`Input::Grant`](super::Input::Grant), see
+    /// [`Effects::rebuilds`](super::Effects::rebuilds).
+    pub paced: bool,
 }
 
 impl Default for Config {
@@ -43,6 +46,7 @@ impl Default for Config {
             inflight_appends_max: 256,
             window_bytes_max: 1 << 20,
             uncommitted_bytes_max: 16 << 20,
+            paced: false,
         }
     }
 }

@@ -51,6 +51,13 @@ pub enum Input {
     StepDown,
     /// Ask for votes now instead of at the next deadline; the pre-vote still comes first.
     Campaign,
+    /// One append to a replica that is rebuilt and asked for it, see [`Effects::rebuilds`]. It may wait for the owner to load it.
+    Grant {
+        /// The replica.
+        to: ReplicaId,
+        /// Its entries, unless one alone is larger.
+        bytes: usize,
+    },
     /// Tell an index at which a read, begun now, is linearizable; the number comes back with the answer.
     Read(u64),
 }
@@ -84,8 +91,30 @@ pub struct Effects {
     pub role: Option<RoleChange>,
     /// Answers to reads: the index that must be applied first.
     pub reads: Vec<(u64, Result<Index, NotLeader>)>,
+    /// What became of replicas that are rebuilt, in order. Only where [`Config::paced`](super::Config::paced).
+    ///
+    /// A replica is rebuilt while it lacks entries that are no longer in memory and is a learner, or a voter that was not caught up
+    /// for longer than `in_sync_lag_us` and that no majority waits for. Nothing else ever waits for a grant.
+    pub rebuilds: Vec<Rebuild>,
     /// A message or input was dropped because it cannot be right. Counted by the owner.
     pub dropped: Option<DropReason>,
+}
+
+/// A word about a replica that is rebuilt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebuild {
+    /// It waits for [`Input::Grant`]; said once until that comes.
+    Asks {
+        /// The replica.
+        to: ReplicaId,
+    },
+    /// A grant was used.
+    Sent {
+        /// The replica.
+        to: ReplicaId,
+        /// The bytes of the append's entries, by [`Entry::weight`].
+        bytes: usize,
+    },
 }
 
 /// What must become durable, as one, in this order: reset, hard state, truncation, entries.
@@ -233,6 +262,11 @@ pub enum DropReason {
 pub trait Log {
     /// Entries from `first` on, dense, at least one, about `bytes_max` bytes.
     fn entries(&self, first: Index, bytes_max: usize) -> LogRead;
+
+    /// The same for a replica that is rebuilt: whoever else waits for the disk may go first.
+    fn entries_for_rebuild(&self, first: Index, bytes_max: usize) -> LogRead {
+        self.entries(first, bytes_max)
+    }
 
     /// The offset after the entry at `index`, or at the log start when `index` is it; `None` when not held.
     fn end_offset(&self, index: Index) -> Option<i64>;

@@ -1,6 +1,6 @@
 //! Leading: proposals, appends on their way, commits, heartbeats, the check that a quorum still hears, and transfer.
 
-use super::effects::{DropReason, LogRead, ProposeError};
+use super::effects::{DropReason, LogRead, ProposeError, Rebuild};
 use super::entry::{Entry, EntryKind, Proposal};
 use super::message::{Message, Reject};
 use super::progress::{PeerProgress, PeerState, Progress};
@@ -101,9 +101,20 @@ impl Replica {
         let State::Leader(leader) = &mut self.state else {
             return;
         };
+        leader.find_rebuilt(&self.core);
         for peer in &mut leader.peers {
             self.core.replicate(peer, step);
         }
+    }
+
+    pub(super) fn on_grant(&mut self, to: ReplicaId, bytes: usize, step: &mut Step<'_>) {
+        let Some((leader, at)) = leader_and_peer(&mut self.state, to) else {
+            return;
+        };
+        let peer = &mut leader.peers[at];
+        (peer.asked, peer.grant) = (false, Some(bytes));
+        leader.find_rebuilt(&self.core);
+        self.core.replicate(&mut leader.peers[at], step);
     }
 
     pub(super) fn on_loaded(&mut self, step: &mut Step<'_>) {
@@ -126,7 +137,7 @@ impl Replica {
         peer.heard(core.now);
         peer.acknowledge(matched);
         if matched >= core.commit {
-            peer.caught_up_at = Some(core.now);
+            peer.caught_up(core.now);
         }
         if again && mutant::active(Mutant::AppendAckCountedTwice) {
             self.count_again(matched, step);
@@ -155,6 +166,7 @@ impl Replica {
             return;
         };
         let (seq, target) = (leader.seq, leader.transfer.map(|(target, _)| target));
+        leader.find_rebuilt(core);
         let peer = &mut leader.peers[at];
         core.replicate(peer, step);
         if peer.is_idle() && peer.commit_sent < core.commit {
@@ -260,6 +272,7 @@ impl Replica {
         self.core.distrusted = self.core.distrusted.filter(|(distrusted, _)| *distrusted != node);
         if let State::Leader(leader) = &mut self.state {
             let mut came = false;
+            leader.find_rebuilt(&self.core);
             for peer in leader.peers.iter_mut().filter(|peer| peer.id.node == node && peer.down) {
                 peer.down = false;
                 self.core.replicate(peer, step);
@@ -313,6 +326,22 @@ impl Leader {
             let others = self.peers.iter().filter(|peer| set.contains(&peer.id) && yes(peer)).count();
             others + usize::from(set.contains(&core.id))
         })
+    }
+
+    /// Whose appends wait for grants. A voter that a majority needs is served at once, however far behind it is.
+    fn find_rebuilt(&mut self, core: &Core) {
+        if !core.config.paced {
+            return;
+        }
+        let near = |peer: &Progress| core.now.since(peer.near_at) <= core.config.in_sync_lag_us;
+        let whole = |peer: &Progress| near(peer) && !peer.down && peer.caught_up_at.is_some();
+        let membership = core.memberships.active();
+        for at in 0..self.peers.len() {
+            let peer = &self.peers[at];
+            let learns = !membership.is_voter(peer.id);
+            let rebuilt = learns || (!near(peer) && self.has_quorum(core, whole));
+            self.peers[at].rebuilt = rebuilt;
+        }
     }
 
     pub(super) fn peer_down(&mut self, node: NodeId, core: &Core, step: &mut Step<'_>) {
@@ -386,6 +415,7 @@ impl Leader {
             state: peer.state,
             live: peer.is_live(core.now, &core.config),
             voter: membership.is_voter(peer.id),
+            rebuilt: peer.rebuilt,
         };
         self.peers.iter().map(tell).collect()
     }
@@ -433,19 +463,34 @@ impl Core {
     }
 
     /// Entries from the follower's next on, out of memory or from the owner; empty at the end of the log.
-    fn read(&self, peer: &mut Progress, bytes_max: usize, step: &Step<'_>) -> Option<Vec<Entry>> {
+    fn read(&self, peer: &mut Progress, bytes_max: usize, step: &mut Step<'_>) -> Option<Vec<Entry>> {
         if peer.next > self.log.last() {
             return Some(Vec::new());
         }
         if let Some(entries) = self.log.recent(peer.next, bytes_max) {
             return Some(entries);
         }
-        match step.log.entries(peer.next, bytes_max) {
+        let read = match (peer.rebuilt, peer.grant) {
+            (false, _) => step.log.entries(peer.next, bytes_max),
+            (true, Some(granted)) => step.log.entries_for_rebuild(peer.next, bytes_max.min(granted)),
+            (true, None) => {
+                if !std::mem::replace(&mut peer.asked, true) {
+                    step.effects.rebuilds.push(Rebuild::Asks { to: peer.id });
+                }
+                return None;
+            }
+        };
+        match read {
             LogRead::Ready(entries) => {
                 assert!(
                     entries.first().is_some_and(|entry| entry.index == peer.next),
                     "the log read elsewhere"
                 );
+                if peer.rebuilt {
+                    let bytes = entries.iter().map(Entry::weight).sum();
+                    peer.grant = None;
+                    step.effects.rebuilds.push(Rebuild::Sent { to: peer.id, bytes });
+                }
                 Some(entries)
             }
             LogRead::Loading | LogRead::Gone => {

@@ -56,7 +56,7 @@ mod types;
 pub use config::Config;
 pub use effects::{
     DropReason, Effects, Input, InvalidChange, Log, LogRead, MembershipChange, NotLeader, ProposeError,
-    Reset, Role, RoleChange, WriteBatch,
+    Rebuild, Reset, Role, RoleChange, WriteBatch,
 };
 pub use entry::{Entry, EntryKind, LogStart, Proposal};
 pub use hard_state::HardState;

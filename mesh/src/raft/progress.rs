@@ -31,6 +31,8 @@ pub struct PeerProgress {
     pub live: bool,
     /// Votes in the membership in force, else it learns.
     pub voter: bool,
+    /// What it lacks beyond memory waits for grants, see [`Effects::rebuilds`](super::Effects::rebuilds).
+    pub rebuilt: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,14 @@ pub(super) struct Progress {
     pub(super) recent: bool,
     pub(super) heard_at: Time,
     pub(super) caught_up_at: Option<Time>,
+    /// The same, or since when it is known.
+    pub(super) near_at: Time,
+    /// What it lacks beyond memory waits for grants: set before each round of appends.
+    pub(super) rebuilt: bool,
+    /// Asked for one and did not get it yet.
+    pub(super) asked: bool,
+    /// Bytes of the next append of a rebuild.
+    pub(super) grant: Option<usize>,
     /// The newest heartbeat that it answered.
     pub(super) acked_seq: u64,
     /// The newest commit index that was sent.
@@ -88,6 +98,10 @@ impl Progress {
             recent: true,
             heard_at: now,
             caught_up_at: None,
+            near_at: now,
+            rebuilt: false,
+            asked: false,
+            grant: None,
             acked_seq: 0,
             commit_sent: Index(0),
             received: Index(0),
@@ -100,6 +114,12 @@ impl Progress {
         self.down = false;
         self.recent = true;
         self.heard_at = now;
+    }
+
+    /// It has all that is committed.
+    pub(super) fn caught_up(&mut self, now: Time) {
+        self.caught_up_at = Some(now);
+        self.near_at = now;
     }
 
     pub(super) fn is_live(&self, now: Time, config: &Config) -> bool {

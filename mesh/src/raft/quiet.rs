@@ -51,6 +51,7 @@ impl Rest {
             | Input::Loaded
             | Input::SetLogStart(_)
             | Input::PeerUp(_)
+            | Input::Grant { .. }
             | Input::PeerDown { .. } => false,
             Input::Message { message, .. } => {
                 self.quiet && !matches!(message, Message::HeartbeatReply { quiet: true, .. })
@@ -113,7 +114,7 @@ impl Leader {
         self.rest.asked = None;
         for peer in self.peers.iter_mut().filter(|peer| peer.quiet) {
             peer.quiet = false;
-            peer.caught_up_at = Some(core.now);
+            peer.caught_up(core.now);
             peer.heard_at = core.now;
             peer.recent = true;
         }

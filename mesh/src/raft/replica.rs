@@ -194,6 +194,7 @@ impl Replica {
             Input::StepDown => self.on_step_down(step),
             Input::Campaign => self.on_campaign(step),
             Input::Read(context) => self.on_read(context, step),
+            Input::Grant { to, bytes } => self.on_grant(to, bytes, step),
             // What is quiet was roused above.
             Input::Wake => {}
         }

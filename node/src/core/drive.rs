@@ -64,7 +64,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn perform(&mut self, log: LogId, effects: Effects) {
-        let Effects { write, mut send, commit, rejected, role, reads, .. } = effects;
+        let Effects { write, mut send, commit, rejected, role, reads, rebuilds, .. } = effects;
         if let Some(write) = write
             && let Err(error) = self.persist(log, write)
         {
@@ -80,6 +80,9 @@ impl<D: Disk> Node<D> {
             let message =
                 PeerMessage::Raft { key, from: envelope.from, to: envelope.to, message: envelope.message };
             self.out.push(Effect::Send { to: envelope.to.node, stream, message });
+        }
+        if !rebuilds.is_empty() {
+            self.rebuilding(log, rebuilds);
         }
         if role.is_some() {
             self.role_changed(log);

@@ -109,6 +109,7 @@ impl<D: Disk> Node<D> {
             self.send_leaders_home();
         }
         self.give_up_silent_members();
+        self.review_rebuilds();
         self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();

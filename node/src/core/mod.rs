@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
 //! `produce`, `stamp` and `fetch` (the data path), `configs` (what is set), [`metadata`] (the shards' state machines), `shards` (leading a shard),
-//! `lifecycle` (which replicas a node has), [`groups`] and `coordination` (consumer groups), `scrub` (whether what is stored can still be read).
+//! `lifecycle` (which replicas a node has), `rebuilds` (how fast they get what they lack), [`groups`] and `coordination` (consumer groups),
+//! `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
@@ -34,6 +35,7 @@ mod produce;
 mod producers;
 mod quiet;
 mod quotas;
+mod rebuilds;
 mod reclaim;
 pub mod request;
 mod scrub;
@@ -47,6 +49,7 @@ pub use metadata::lifecycle::Standing;
 pub use node::ReplicaView;
 pub use node::{Node, NodeConfig, OpenError, Setup};
 pub use quotas::{Client, QuotaFigures};
+pub use rebuilds::{RebuildFigures, RebuildView};
 pub use scrub::{ScrubConfig, ScrubFigures};
 
 use mesh::life::Life;

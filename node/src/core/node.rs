@@ -22,6 +22,7 @@ use super::metadata::lifecycle::Standing;
 use super::metadata::{FIRST_REPLICA_EPOCH, Founding, PartitionKey, Registration, SHARDS, ShardId, View};
 use super::partition::{Applied, Partition, restored};
 use super::produce::ProduceCall;
+use super::rebuilds::Rebuilds;
 use super::request::{Request, RequestId, Response};
 use super::scrub::{Scrub, ScrubConfig};
 use super::shards::{Forwarding, ShardLead};
@@ -70,12 +71,14 @@ pub struct NodeConfig {
     pub groups: GroupConfig,
     /// In a mesh of up to so many nodes each tells its news to all others itself; in a larger one they are passed on.
     pub direct_nodes_max: usize,
+    /// Bytes per second that this node sends to replicas that are rebuilt; 0 for no limit.
+    pub rebuild_bytes_per_second: u64,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
         Self {
-            raft: raft::Config { quiet_after_us: Some(2_000_000), ..raft::Config::default() },
+            raft: raft::Config { quiet_after_us: Some(2_000_000), paced: true, ..raft::Config::default() },
             liveness: mesh::liveness::LivenessConfig::default(),
             reconcile_ms: 500,
             retention_ms: 30_000,
@@ -94,6 +97,7 @@ impl Default for NodeConfig {
             scrub: ScrubConfig::default(),
             groups: GroupConfig::default(),
             direct_nodes_max: 32,
+            rebuild_bytes_per_second: 32 << 20,
         }
     }
 }
@@ -144,6 +148,7 @@ pub(crate) enum Timer {
     Retention,
     Scrub,
     Groups(LogId),
+    Rebuilds,
     Stop,
 }
 
@@ -240,6 +245,7 @@ pub struct Node<D: Disk> {
     /// Rises when what is set for topics or nodes changes.
     pub(crate) configs_version: u64,
     pub(crate) throttles: super::quotas::Throttles,
+    pub(crate) rebuilds: Rebuilds,
     pub(crate) out: Vec<Effect<D>>,
 }
 
@@ -267,6 +273,7 @@ impl<D: Disk> Node<D> {
         let workers = Workers::new(stores, workers);
         let next_log = workers.logs().map(|log| log.0 + 1).max().unwrap_or(0);
         let scrub = Scrub::new(now.mono, &config.scrub, setup.seed, next_log);
+        let rebuilds = Rebuilds::new(config.rebuild_bytes_per_second, now.mono);
         let mut node = Self {
             identity: setup.identity,
             registration: setup.registration,
@@ -318,6 +325,7 @@ impl<D: Disk> Node<D> {
             scrub,
             configs_version: 1,
             throttles: Default::default(),
+            rebuilds,
             out: Vec::new(),
         };
         let logs: Vec<LogId> = node.workers.logs().collect();
@@ -616,6 +624,7 @@ impl<D: Disk> Node<D> {
                 Timer::Retention => self.retention(),
                 Timer::Scrub => self.scrub_due(),
                 Timer::Groups(log) => self.groups_due(log),
+                Timer::Rebuilds => self.rebuilds_due(),
                 Timer::Stop => self.stop_due(),
             }
         }
@@ -653,6 +662,7 @@ impl<D: Disk> Node<D> {
         }
         self.unpark();
         self.meet_company();
+        self.grant_rebuilds();
         for (worker, commit) in self.workers.begin_commits(self.now.mono) {
             self.out.push(Effect::Commit { worker, commit });
         }

@@ -254,22 +254,11 @@ pub(crate) struct LogView<'a, D: Disk> {
 
 impl<D: Disk> raft::Log for LogView<'_, D> {
     fn entries(&self, first: Index, bytes_max: usize) -> LogRead {
-        if let Some(at) = self.loaded.iter().position(|entry| entry.index == first) {
-            return LogRead::Ready(self.loaded[at..].to_vec());
-        }
-        match self.store.read(self.log, ReadFrom::Index(first.0), bytes_max) {
-            Ok(Read::Ready(entries)) => LogRead::Ready(entries.into_iter().filter_map(to_raft).collect()),
-            Ok(Read::Disk(job)) => {
-                let mut wanted = self.wanted.borrow_mut();
-                if !self.loading && wanted.is_none() {
-                    *wanted = Some(job);
-                }
-                LogRead::Loading
-            }
-            Err(storage::ReadError::BelowStart) => LogRead::Gone,
-            // Rot on the leader: the follower waits for another leader or for a repair.
-            Err(_) => LogRead::Loading,
-        }
+        self.read(first, bytes_max, |job| job)
+    }
+
+    fn entries_for_rebuild(&self, first: Index, bytes_max: usize) -> LogRead {
+        self.read(first, bytes_max, ReadJob::patient)
     }
 
     fn end_offset(&self, index: Index) -> Option<i64> {
@@ -278,6 +267,28 @@ impl<D: Disk> raft::Log for LogView<'_, D> {
 
     fn checkpoint(&self) -> (Index, Bytes) {
         (self.applied, self.state.encode())
+    }
+}
+
+impl<D: Disk> LogView<'_, D> {
+    /// Out of memory, or by a job of which `kind` says how it is run.
+    fn read(&self, first: Index, bytes_max: usize, kind: impl Fn(ReadJob<D>) -> ReadJob<D>) -> LogRead {
+        if let Some(at) = self.loaded.iter().position(|entry| entry.index == first) {
+            return LogRead::Ready(self.loaded[at..].to_vec());
+        }
+        match self.store.read(self.log, ReadFrom::Index(first.0), bytes_max) {
+            Ok(Read::Ready(entries)) => LogRead::Ready(entries.into_iter().filter_map(to_raft).collect()),
+            Ok(Read::Disk(job)) => {
+                let mut wanted = self.wanted.borrow_mut();
+                if !self.loading && wanted.is_none() {
+                    *wanted = Some(kind(job));
+                }
+                LogRead::Loading
+            }
+            Err(storage::ReadError::BelowStart) => LogRead::Gone,
+            // Rot on the leader: the follower waits for another leader or for a repair.
+            Err(_) => LogRead::Loading,
+        }
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Raw {
     /// All of them are read again at most so often; it takes longer where there is more than the rate allows [default: 86400000]
     #[arg(long, env = "RAFKA_SCRUB_EVERY_MS", value_name = "MS", help_heading = "Data")]
     pub scrub_every_ms: Option<u64>,
+    /// How fast this node sends replicas what they lack that are made anew, moved or far behind, in all; 0 for no limit [default: 32]
+    #[arg(long, env = "RAFKA_REBUILD_MIB_S", value_name = "MIB", help_heading = "Data")]
+    pub rebuild_mib_s: Option<u64>,
 
     /// Where to listen for Kafka clients; port 0 takes any [default: 127.0.0.1:9092]
     #[arg(long, env = "RAFKA_LISTEN_KAFKA", value_name = "HOST:PORT", help_heading = "Addresses")]
@@ -229,7 +232,7 @@ impl Raw {
     /// What this has, and for the rest what `file` has.
     fn or(self, file: Raw) -> Raw {
         let flags = self;
-        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms, scrub_mib_s, scrub_every_ms,
+        first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms, scrub_mib_s, scrub_every_ms, rebuild_mib_s,
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
             advertised_listeners, seeds, join, token_file, zone, weight, dead_after_ms, moves_at_once, leader_return_ms,
             auto_create_topics, default_partitions, default_replication_factor, offsets_partitions, offsets_retention_minutes,
@@ -303,6 +306,7 @@ pub struct Config {
     pub retention_check_ms: u64,
     pub scrub_mib_s: u64,
     pub scrub_every_ms: u64,
+    pub rebuild_mib_s: u64,
     /// Where Kafka clients are served; never empty.
     pub listeners: Vec<KafkaListener>,
     pub listen_mesh: Listen,
@@ -445,6 +449,7 @@ impl Config {
                 100,
                 31_536_000_000,
             )?,
+            rebuild_mib_s: within("rebuild-mib-s", raw.rebuild_mib_s.unwrap_or(32), 0, 100_000)?,
             listeners: listeners::parse(Given {
                 listen_kafka: raw.listen_kafka,
                 advertise_kafka: raw.advertise_kafka,

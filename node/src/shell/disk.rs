@@ -1,8 +1,9 @@
 //! The threads that wait for the disk, so that the node does not: one per worker syncs, some read, one keeps the view's copy.
 //!
 //! What waits here is bounded by what the core has under way: one commit and one reclaim per worker, the reads of calls that hold
-//! their place in the queue of calls, one read of the scrubber; and the few of people who compare replicas. The last two are patient: they
-//! wait until nothing else does.
+//! their place in the queue of calls, one read of each partition for a replica that lags, one of the scrubber; and the few of people who
+//! compare replicas. Those of the scrubber, of people and of replicas that are rebuilt are patient: they wait until nothing else does, but not
+//! for longer than a few turns, or readers that never rest would keep a partition from ever being whole again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +22,8 @@ use super::metrics::Metrics;
 
 /// Threads that read.
 const READERS: usize = 2;
+/// So many other jobs go before a patient one that waits.
+const TURNS: usize = 16;
 /// Ended jobs that the worker has not taken yet; the threads wait for room.
 pub(super) const DONE_MAX: usize = 1024;
 
@@ -48,20 +51,26 @@ struct Queue {
     patient: VecDeque<Job>,
     /// A thread is at one of these.
     patient_under_way: bool,
+    /// Jobs that went before the patient ones in a row.
+    before: usize,
     closed: bool,
 }
 
 impl Queue {
     /// What is to be done next, and whether it was patient.
     fn next(&mut self) -> Option<(Job, bool)> {
-        if let Some(job) = self.jobs.pop_front() {
+        let its_turn = !self.patient_under_way && !self.patient.is_empty();
+        if !(its_turn && self.before >= TURNS)
+            && let Some(job) = self.jobs.pop_front()
+        {
+            self.before = if its_turn { self.before + 1 } else { 0 };
             return Some((job, false));
         }
         if self.patient_under_way {
             return None;
         }
         let job = self.patient.pop_front()?;
-        self.patient_under_way = true;
+        (self.patient_under_way, self.before) = (true, 0);
         Some((job, true))
     }
 }

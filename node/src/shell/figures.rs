@@ -37,6 +37,7 @@ pub(super) fn of(node: &ShellNode) -> Exposition {
     swim(node, &mut out);
     scrub(node, &mut out);
     quotas(node, &mut out);
+    rebuilds(node, &mut out);
     out
 }
 
@@ -230,6 +231,33 @@ fn quotas(node: &ShellNode, out: &mut Exposition) {
         out.counter("rafka_quota_throttle_seconds_total", "For how long clients were told to be silent.");
     for (limit, ms) in Limit::ALL.iter().zip(figures.throttled_ms) {
         family.of("limit", limit.key(), Duration::from_millis(ms).as_secs_f64());
+    }
+}
+
+fn rebuilds(node: &ShellNode, out: &mut Exposition) {
+    let figures = node.rebuild_figures();
+    let left: u64 = node.rebuilds().iter().map(|one| one.left_bytes).sum();
+    for (name, help, value) in [
+        (
+            "rafka_rebuild_sent_bytes_total",
+            "Bytes of entries sent from here to replicas that are rebuilt: learners and voters far behind.",
+            figures.bytes,
+        ),
+        ("rafka_rebuild_finished_total", "Replicas that became whole again from here.", figures.finished),
+    ] {
+        out.counter(name, help).is(value);
+    }
+    for (name, help, value) in [
+        ("rafka_rebuild_replicas", "Replicas that are rebuilt from here.", figures.under_way),
+        ("rafka_rebuild_waiting_replicas", "Of these, those that wait for their turn.", figures.waiting),
+        ("rafka_rebuild_left_bytes", "Bytes that these still lack, about.", left),
+        (
+            "rafka_rebuild_limit_bytes",
+            "Bytes per second that this node sends to replicas that are rebuilt at most; 0 for no limit.",
+            figures.bytes_per_second,
+        ),
+    ] {
+        out.gauge(name, help).is(value);
     }
 }
 

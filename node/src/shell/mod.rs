@@ -573,6 +573,7 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
             every_ms: config.scrub_every_ms,
             ..ScrubConfig::default()
         },
+        rebuild_bytes_per_second: config.rebuild_mib_s << 20,
         ..NodeConfig::default()
     }
 }

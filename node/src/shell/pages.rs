@@ -28,6 +28,7 @@ use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
 use super::state;
 use super::worker::{NoAnswer, WorkerHandle};
+use crate::core::RebuildView;
 use crate::core::error::ErrorCode;
 use crate::core::metadata::balancing::next_orders;
 use crate::core::metadata::endpoint::endpoints;
@@ -292,7 +293,7 @@ fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
     }
 }
 
-/// Whether replicas are moved, which are on their way, and what each node should still give away.
+/// Whether replicas are moved, which are on their way, how far those are that this node sends to, and how many moves wait.
 fn balance(node: &ShellNode) -> Value {
     let view = node.view();
     let moving: Vec<Value> = descriptors(view)
@@ -303,9 +304,32 @@ fn balance(node: &ShellNode) -> Value {
             json!({ "partition": name, "replicas": ids(descriptor), "leaving": leaving })
         })
         .collect();
+    let rebuilding: Vec<Value> = node.rebuilds().iter().map(|one| rebuild(node, one)).collect();
+    let limit = node.rebuild_figures().bytes_per_second;
     let waiting = next_orders(view, &node.up(), usize::MAX);
     let moves = waiting.iter().filter(|(_, order)| matches!(order, Command::ReplaceReplica { .. })).count();
-    json!({ "paused": view.balancing_paused(), "moving": moving, "waiting": moves })
+    json!({
+        "paused": view.balancing_paused(),
+        "moving": moving,
+        "waiting": moves,
+        "rebuilding": rebuilding,
+        "rebuild_limit_bytes": limit,
+    })
+}
+
+/// How far a replica is that is rebuilt from here.
+fn rebuild(node: &ShellNode, one: &RebuildView) -> Value {
+    json!({
+        "partition": partition_name(node.view(), one.key),
+        "node": one.replica.node.0,
+        "from": node.identity().node.0,
+        "voter": one.voter,
+        "done_bytes": one.done_bytes,
+        "left_bytes": one.left_bytes,
+        "bytes_per_second": one.rate,
+        "left_ms": one.left_ms,
+        "for_ms": one.for_ms,
+    })
 }
 
 fn hint_value(hint: &Hint) -> Value {

@@ -13,6 +13,7 @@ mod logs;
 mod membership;
 mod moves;
 mod quiet;
+mod rebuilds;
 mod scrub;
 mod topics;
 mod workers;
@@ -21,10 +22,10 @@ use std::collections::BTreeMap;
 
 use mesh::raft::{Config, Index, ReplicaId, Term};
 use mesh::swim::Figures;
-use node::core::ScrubFigures;
 use node::core::message::PeerMessage;
 use node::core::metadata::PartitionKey;
 use node::core::request::{Request, RequestId, Response};
+use node::core::{RebuildFigures, ScrubFigures};
 use storage::Recovered;
 
 pub(crate) use workers::WorkerCounts;
@@ -83,6 +84,8 @@ pub(crate) enum Fact<'a> {
     Hearing { of: usize, before: Heard, now: Heard },
     /// A node refuted a suspicion of it, or came back after it was called down.
     Refuted { before: Figures, after: Figures },
+    /// What a node sent to replicas that are rebuilt, before a step and after it.
+    Rebuilt { before: RebuildFigures, after: RebuildFigures },
     /// A node ends itself, for its disk failed.
     Failed,
     /// A node handed over and ended.
@@ -213,6 +216,7 @@ fn all() -> Vec<Box<dyn Watch>> {
         Box::new(membership::Memberships),
         Box::new(moves::Moves::default()),
         Box::new(quiet::Quiet::default()),
+        Box::new(rebuilds::Rebuilds),
         Box::new(scrub::Scrub),
         Box::new(crashes::Crashes::default()),
         Box::new(topics::Topics::default()),

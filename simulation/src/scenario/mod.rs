@@ -213,6 +213,7 @@ impl Scenario {
         node.create_grace_ms = *random.pick(&[500, 3000]);
         pieces::moves(&mut Random::of(seed, "moves"), &mut node, &mut traits);
         pieces::scrub(&mut Random::of(seed, "scrub"), &mut node, &mut traits);
+        pieces::rebuilds(&mut Random::of(seed, "rebuilds"), &mut node, &mut traits);
         let mut scenario = Self {
             hosts,
             duration,

@@ -71,6 +71,14 @@ pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec
     }
 }
 
+/// How fast replicas are rebuilt: slow enough for many to wait, but a run must come to its end.
+pub(super) fn rebuilds(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
+    node.rebuild_bytes_per_second = *random.pick(&[0, 100 << 10, 400 << 10, 32 << 20]);
+    if (1..1 << 20).contains(&node.rebuild_bytes_per_second) {
+        traits.push("slow rebuilds".into());
+    }
+}
+
 /// How fast stored replicas are read back. Slowest, one entry after the other, a run is too short for a round.
 pub(super) fn scrub(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
     node.scrub.bytes_per_second = *random.pick(&[0, 512 << 10, 4 << 20]);

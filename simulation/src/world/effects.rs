@@ -47,14 +47,18 @@ impl World {
         let loaded = matches!(input, Input::Read { .. });
         let now = self.hosts[host].clocks(self.now);
         let Some(node) = self.hosts[host].node.as_mut() else { return Ok(()) };
-        let scrubbed = node.scrub_figures();
+        let (scrubbed, rebuilt) = (node.scrub_figures(), node.rebuild_figures());
         let effects = node.step(now, input);
         let scrub = (scrubbed, node.scrub_figures());
+        let rebuilds = (rebuilt, node.rebuild_figures());
         if loaded && effects.iter().any(sends_entries) {
             self.coverage.see(self.now, &Fact::ServedFromDisk);
         }
         if scrub.0 != scrub.1 {
             self.coverage.see(self.now, &Fact::Scrubbed { before: scrub.0, after: scrub.1 });
+        }
+        if rebuilds.0 != rebuilds.1 {
+            self.coverage.see(self.now, &Fact::Rebuilt { before: rebuilds.0, after: rebuilds.1 });
         }
         self.observe(host)?;
         self.perform(host, effects)?;

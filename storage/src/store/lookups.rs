@@ -25,6 +25,21 @@ impl<D: Disk> Store<D> {
         self.slot_at(log, state, index).map(|slot| slot.end_offset())
     }
 
+    /// Frame bytes of the entries above `index`; an estimate where that lies inside of a run. 0 for an unknown log.
+    #[must_use]
+    pub fn bytes_after(&self, log: LogId, index: u64) -> u64 {
+        let Some(state) = self.logs.get(&log) else { return 0 };
+        let of_run = |run: &Run| {
+            let above = run.end_index().saturating_sub(index.saturating_add(1).max(run.first_index));
+            run.bytes / u64::from(run.count.max(1)) * above
+        };
+        let first = state.runs.partition_point(|run| run.end_index() <= index.saturating_add(1));
+        let stored: u64 = state.runs[first..].iter().map(of_run).sum();
+        let skip = index.saturating_add(1).saturating_sub(state.staged_first());
+        let staged = state.staged.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX));
+        stored + staged.map(|slot| u64::from(slot.frame_len())).sum::<u64>()
+    }
+
     /// Term of the entry at `index`, or of the log start; `None` outside the log.
     #[must_use]
     pub fn term_at(&self, log: LogId, index: u64) -> Option<u32> {

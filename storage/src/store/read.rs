@@ -27,6 +27,7 @@ pub struct ReadJob<D: Disk> {
     last: u64,
     bytes_max: usize,
     source: Source,
+    patient: bool,
     parts: Vec<Part<D>>,
 }
 
@@ -56,10 +57,16 @@ impl Slots<'_> {
 }
 
 impl<D: Disk> ReadJob<D> {
-    /// Whether it is nobody's who waits: it reads the medium to see what is there, and should go behind others.
+    /// Whether it should go behind others: it reads the medium to see what is there, or was [called so](Self::patient).
     #[must_use]
     pub fn is_patient(&self) -> bool {
-        self.source == Source::Medium
+        self.patient || self.source == Source::Medium
+    }
+
+    /// The same read for somebody who can wait.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
     }
 
     /// Reads. Every frame is checked for log, index, write sequence and CRC.
@@ -72,7 +79,9 @@ impl<D: Disk> ReadJob<D> {
         'parts: for (number, part) in self.parts.iter().enumerate() {
             let packed = match part.slots {
                 Some(_) => None,
-                None if self.is_patient() => Some(self.lookup.find(self.log, &part.run, &part.segment)?),
+                None if self.source == Source::Medium => {
+                    Some(self.lookup.find(self.log, &part.run, &part.segment)?)
+                }
                 None => Some(self.lookup.fetch(self.log, &part.run, &part.segment)?),
             };
             for index in part.run.first_index..part.run.end_index().min(self.last + 1) {
@@ -240,7 +249,8 @@ impl<D: Disk> Store<D> {
                 break;
             }
         }
-        ReadJob { lookup: self.lookup.clone(), log, from, last: state.synced_index, bytes_max, source, parts }
+        let (lookup, last) = (self.lookup.clone(), state.synced_index);
+        ReadJob { lookup, log, from, last, bytes_max, source, patient: false, parts }
     }
 
     /// Details of a run if no disk is needed.
