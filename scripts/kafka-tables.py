@@ -18,7 +18,7 @@ VERSION = "4.3.1"
 SERVED = ["Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator", "ApiVersions", "CreateTopics", "DeleteTopics",
           "DeleteRecords", "InitProducerId", "OffsetForLeaderEpoch", "DescribeConfigs", "AlterConfigs", "IncrementalAlterConfigs",
           "ListConfigResources", "DescribeClientQuotas", "AlterClientQuotas", "DescribeLogDirs", "CreatePartitions",
-          "ElectLeaders", "DescribeCluster", "DescribeTopicPartitions", "OffsetCommit", "OffsetFetch", "JoinGroup", "Heartbeat",
+          "ElectLeaders", "AlterPartitionReassignments", "ListPartitionReassignments", "DescribeCluster", "DescribeTopicPartitions", "OffsetCommit", "OffsetFetch", "JoinGroup", "Heartbeat",
           "LeaveGroup", "SyncGroup", "DescribeGroups", "ListGroups", "DeleteGroups", "OffsetDelete"]
 FIXED = {"bool": 1, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "float64": 8, "uuid": 16}
 LAST = 32767

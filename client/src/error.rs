@@ -113,6 +113,16 @@ pub enum Error {
         /// The nodes that were alive; a topic cannot have more replicas.
         nodes: usize,
     },
+    /// The topic did not get more partitions.
+    #[error("topic \"{topic}\" did not get {partitions} partitions: {}.\nMesh::describe_topic shows how many it has.", describe(*code))]
+    NotGrown {
+        /// Its name.
+        topic: String,
+        /// How many it was to have.
+        partitions: usize,
+        /// What the mesh says.
+        code: RDKafkaErrorCode,
+    },
     /// The topic was not deleted.
     #[error("topic \"{topic}\" was not deleted: {}.\nMesh::topics tells what there is.", describe(*code))]
     NotDeleted {

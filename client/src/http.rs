@@ -283,6 +283,17 @@ impl Mesh {
         post(self, &format!("/v1/nodes?node={node}&state={}", state.name()), operator)
     }
 
+    /// Gives each partition of a topic so many replicas: the mesh chooses the nodes. It is done when the plan is committed; the new replicas
+    /// get the log after that, and [`Mesh::balance`] tells how far that is. One replica never becomes two. With an even number a partition
+    /// stops with the loss of as few nodes as with one replica less.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mesh::set_node_state`].
+    pub fn set_replication_factor(&self, topic: &str, factor: i32, operator: &str) -> Result<(), Error> {
+        post(self, &format!("/v1/topics?topic={}&replication_factor={factor}", encode(topic)), operator)
+    }
+
     /// Which replicas move.
     ///
     /// # Errors

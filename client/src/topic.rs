@@ -214,6 +214,24 @@ impl Mesh {
         }))
     }
 
+    /// Gives a topic more partitions, as many as that in all, and waits until they are led. Keys go to other partitions from then on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TopicName`], [`Error::KafkaUnreachable`], [`Error::NotGrown`], and [`Error::NoAnswer`] when it may happen yet.
+    pub fn grow_topic(&self, name: &str, partitions: usize) -> Result<(), Error> {
+        check_topic_name(name)?;
+        let observer = kafka::observer(self)?;
+        kafka::metadata(self, &observer, None)?;
+        let admin = admin_client(self)?;
+        let more = admin::NewPartitions::new(name, partitions);
+        let answer = futures::executor::block_on(admin.create_partitions([&more], &options(self)));
+        let results =
+            answer.map_err(|error| no_answer(self, format!("give topic \"{name}\" partitions"), &error))?;
+        let refused = results.into_iter().find_map(Result::err);
+        refused.map_or(Ok(()), |(topic, code)| Err(Error::NotGrown { topic, partitions, code }))
+    }
+
     /// Deletes a topic and all its records.
     ///
     /// # Errors

@@ -147,6 +147,40 @@ impl Balance {
         widened
     }
 
+    /// A partition gets as many replicas as that: more on the nodes that take them best, or fewer, without those on the nodes that hold
+    /// most. The preferred leader stays. Its nodes then; `None` when there are not enough.
+    pub fn resize(&mut self, at: usize, wanted: usize) -> Option<Vec<NodeId>> {
+        let mut placed = self.partitions.get(at)?.clone();
+        while placed.nodes.len() < wanted {
+            let to = self.heir(&placed, None)?;
+            placed.nodes.push(to);
+            self.enter(placed.topic, to);
+        }
+        while placed.nodes.len() > wanted.max(1) {
+            let from = self.spare(&placed)?;
+            placed.nodes.retain(|node| *node != from);
+            *self.held.entry(from).or_default() -= 1;
+            *self.of_topic.entry((placed.topic, from)).or_default() -= 1;
+        }
+        let nodes = placed.nodes.clone();
+        self.partitions[at] = placed;
+        Some(nodes)
+    }
+
+    /// Who can be done without best: one of a crowded zone, then one that holds much; never the first.
+    fn spare(&self, placed: &Placed) -> Option<NodeId> {
+        let rank = |node: &NodeId| {
+            let known = self.nodes.get(node);
+            let zone = self.zones.get(node).map_or("", String::as_str);
+            let weight = known.map_or(1, |known| u64::from(known.weight));
+            let share = |count: u64| count * (1 << 32) / weight;
+            let of_topic = self.of_topic.get(&(placed.topic, *node)).copied().unwrap_or(0);
+            let held = self.held.get(node).copied().unwrap_or(0);
+            (known.is_none(), self.crowd(placed, zone, None), share(of_topic), share(held), *node)
+        };
+        placed.nodes.iter().skip(1).copied().max_by_key(rank)
+    }
+
     /// Who takes a replica best, in place of one or beside them all.
     fn heir(&self, placed: &Placed, from: Option<NodeId>) -> Option<NodeId> {
         let free = self.nodes.values().filter(|node| !placed.nodes.contains(&node.node));
@@ -515,6 +549,39 @@ mod tests {
         }
     }
 
+    /// The most loaded node against the mean, of replicas and of leaders.
+    fn unevenness(partitions: &[Placed], nodes: usize) -> (f64, f64) {
+        let of = |counts: BTreeMap<NodeId, usize>| {
+            let (most, all) = (counts.values().max().copied().unwrap_or(0), counts.values().sum::<usize>());
+            most as f64 * nodes as f64 / all as f64
+        };
+        (of(counts(partitions, |p| p.nodes.clone())), of(counts(partitions, |p| p.nodes[..1].to_vec())))
+    }
+
+    #[test]
+    fn a_thousand_partitions_are_even_as_they_are_placed_and_after_every_join_and_leave() {
+        let even = |partitions: &[Placed], nodes: usize, what: &str| {
+            let (held, led) = unevenness(partitions, nodes);
+            assert!(held < 1.1 && led < 1.1, "{what}: replicas {held:.3}, leaders {led:.3} of the mean");
+        };
+        for (topics, partitions) in [(1, 1000), (10, 100), (100, 10)] {
+            let what = |when: &str| format!("{topics} topics, {when}");
+            let six = nodes(6, 1);
+            let before = placed(topics, partitions, &six);
+            even(&before, 6, &what("as placed"));
+            let seven = nodes(7, 1);
+            let (joined, moved) = settled(before, &seven, &zones(&seven), &BTreeSet::new());
+            even(&joined, 7, &what("after a join"));
+            assert!(moved * 10 <= 3000 * 13 / 7, "{}: {moved} moved", what("a join"));
+            let (left, moved) = settled(joined, &six, &zones(&seven), &BTreeSet::from([NodeId(7)]));
+            even(&left, 6, &what("after a leave"));
+            assert!(moved * 10 <= 3000 * 13 / 7, "{}: {moved} moved", what("a leave"));
+            let five = nodes(5, 1);
+            let (left, _) = settled(left, &five, &zones(&six), &BTreeSet::from([NodeId(6)]));
+            even(&left, 5, &what("after another"));
+        }
+    }
+
     #[test]
     fn a_join_moves_its_fair_share() {
         for (topics, partitions) in [(1, 60), (60, 1), (12, 12), (1, 1000)] {
@@ -527,6 +594,23 @@ mod tests {
             let got = counts(&after, |placed| placed.nodes.clone())[&NodeId(6)];
             assert!(got + 3 >= fair, "{topics} topics: the new one holds {got}, fair is {fair}");
         }
+    }
+
+    #[test]
+    fn a_changed_number_of_replicas_is_spread_evenly_and_keeps_the_preferred_leader() {
+        let six = nodes(6, 3);
+        let before = placed(1, 60, &six);
+        let mut balance = Balance::new(before.clone(), six.clone(), zones(&six));
+        for wanted in [5, 2, 4, 1] {
+            for (at, placed) in before.iter().enumerate() {
+                let nodes = balance.resize(at, wanted).unwrap();
+                assert_eq!((nodes.len(), nodes[0]), (wanted, placed.nodes[0]));
+            }
+            let held = counts(&balance.partitions, |placed| placed.nodes.clone());
+            let (least, most) = (held.values().min().unwrap(), held.values().max().unwrap());
+            assert!(most - least <= 3, "{wanted} replicas: {held:?}");
+        }
+        assert_eq!(balance.resize(0, 7), None);
     }
 
     #[test]

@@ -564,7 +564,7 @@ impl World {
             _ => {
                 let all: Vec<ReplicaId> = membership.members().collect();
                 let voters = all.into_iter().filter(|_| self.rng.chance(600)).collect();
-                MembershipChange::Joint { voters }
+                MembershipChange::Joint { voters, as_of: 0 }
             }
         };
         self.step(id, Input::Change(change))

@@ -363,7 +363,7 @@ impl World {
             ["remove", who, learner] => (who, Input::Change(MembershipChange::RemoveLearner(id(learner)))),
             ["joint", who, ref voters @ ..] => {
                 let voters = voters.iter().map(|word| id(word)).collect();
-                (who, Input::Change(MembershipChange::Joint { voters }))
+                (who, Input::Change(MembershipChange::Joint { voters, as_of: 0 }))
             }
             ["send", way, ref what @ ..] => {
                 let (from, to) = way.split_once('>').expect("from>to");

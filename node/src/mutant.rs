@@ -33,7 +33,7 @@ pub enum Mutant {
     RotKeepsLife,
     /// A leader changes its membership before it heard the partition's shard.
     ChangesUnheard,
-    /// A descriptor that does not know a member changes the membership.
+    /// A descriptor that is older than the membership, or does not know a member, changes it.
     OldDescriptorMoves,
     /// A leader tells the shard who left before it knows what is committed.
     LeftToldEarly,

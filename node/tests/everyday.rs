@@ -8,6 +8,8 @@ mod followers;
 mod founders;
 #[path = "everyday/quotas.rs"]
 mod quotas;
+#[path = "everyday/reassign.rs"]
+mod reassign;
 #[path = "everyday/scrub.rs"]
 mod scrub;
 mod steps;

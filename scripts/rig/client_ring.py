@@ -57,6 +57,10 @@ class Ring:
         assert done.returncode == 0, f"kcat {arguments}: {done.stderr.decode()[-500:]}"
         return done.stdout
 
+    def rafka(self, *arguments):
+        command = [os.environ["RAFKA_BIN"], "--bootstrap", self.bootstrap, *arguments]
+        subprocess.run(command, capture_output=True, timeout=90, check=True)
+
     def java(self, tool, *arguments, text=None):
         command = [mesh.KAFKA_SH, "tool", os.environ["KAFKA_DIR"], tool, *map(str, arguments)]
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=180, check=False)
@@ -537,6 +541,48 @@ def _(ring):
         got += [m for m in consumer.consume(100, 1.0) if not m.error()]
     assert sent(near) - before > 1_900_000, f"node {near} sent {sent(near) - before:.0f} bytes"
     consumer.close()
+
+
+@case("Kafka's reassignment tool executes, verifies, lists and cancels", only="rafka")
+def _(ring):
+    topic, target = ring.topic(), ring.target
+    numbers = {target.json(i, "/v1/nodes")["node_id"]: i for i in target.ids()}
+    first, second, away = ring.admin.list_topics(topic, timeout=20).topics[topic].partitions[0].replicas
+    ring.send(topic, [(0, None, b"r%d" % n, None) for n in range(100)])
+    ring.rafka("rebalance", "pause")
+    plan = f"{os.environ['RUN_DIR']}/reassign.json"
+    arguments = ["--bootstrap-server", target.address(numbers[first]), "--reassignment-json-file", plan, "--preserve-throttles"]
+
+    def execute(*nodes):
+        with open(plan, "w", encoding="utf-8") as file:
+            json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "replicas": nodes}]}, file)
+        text = ring.java("reassign", *arguments[:4], "--execute")
+        assert "Successfully started partition reassignment" in text, text
+
+    def complete():
+        return f"Reassignment of partition {topic}-0 is completed" in ring.java("reassign", *arguments, "--verify")
+
+    def listed():
+        return ring.java("reassign", *arguments[:2], "--list")
+
+    execute(second, first)
+    mesh.wait_until("two replicas, in another order", 60, complete, 1)
+    same("replicas", [second, first], list(ring.admin.list_topics(topic, timeout=20).topics[topic].partitions[0].replicas))
+    assert "No partition reassignments found" in listed(), listed()
+    assert target.stop(numbers[away]), "no clean stop"
+    execute(first, second, away)
+    text = listed()
+    assert f"{topic}-0: replicas: {first},{second},{away}. adding: {away}." in text, text
+    assert f"Reassignment of partition {topic}-0 is still in progress" in ring.java("reassign", *arguments, "--verify")
+    text = ring.java("reassign", *arguments, "--cancel")
+    assert f"Successfully cancelled partition reassignment for: {topic}-0" in text, text
+    target.start(numbers[away])
+    target.ready(numbers[away])
+    mesh.wait_until("nothing is reassigned", 60, lambda: "No partition reassignments found" in listed(), 1)
+    execute(first, second, away)
+    mesh.wait_until("three replicas again", 60, complete, 1)
+    ring.rafka("rebalance", "resume")
+    same("records", 100, len(ring.kcat("-C", "-t", topic, "-p", 0, "-e", "-q").splitlines()))
 
 
 @case("Kafka's api-versions tool understands the node")

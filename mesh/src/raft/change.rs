@@ -92,8 +92,10 @@ fn changed(active: &Membership, change: MembershipChange) -> Result<Membership, 
                 return Err(InvalidChange::NotLearner);
             }
         }
-        MembershipChange::Joint { voters } => {
+        MembershipChange::Joint { as_of, .. } if as_of < active.as_of => return Err(InvalidChange::Outdated),
+        MembershipChange::Joint { voters, as_of } => {
             check_voters(active, &voters)?;
+            membership.as_of = as_of;
             membership.learners.retain(|id| !voters.contains(id));
             membership.outgoing = std::mem::replace(&mut membership.voters, voters);
         }

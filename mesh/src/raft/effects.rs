@@ -73,6 +73,9 @@ pub enum MembershipChange {
     Joint {
         /// The new set.
         voters: BTreeSet<ReplicaId>,
+        /// The owner's number of the decision that this follows. One below that of the membership in force is refused: it would bring
+        /// back who left.
+        as_of: u64,
     },
 }
 
@@ -221,6 +224,9 @@ pub enum InvalidChange {
     /// Two voters are worse than one: either one's loss stops them. Add two learners and go to three.
     #[error("from one voter to two")]
     OneToTwo,
+    /// It follows an older decision than the membership in force.
+    #[error("an older decision than the one in force")]
+    Outdated,
     /// The voters are these already.
     #[error("nothing changes")]
     NoChange,

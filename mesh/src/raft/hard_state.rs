@@ -6,9 +6,9 @@
 //! | 4 | term |
 //! | 1 | 1 when a vote follows, else 0 |
 //! | 16 | the vote's triple, if any |
-//! | 6 + 16 n | the membership at the log start |
+//! | 6 (or 14) + 16 n | the membership at the log start |
 //! | 4 | number of memberships above the log start |
-//! | each: 8, 4, 6 + 16 n | index, term, membership |
+//! | each: 8, 4, 6 (or 14) + 16 n | index, term, membership |
 //!
 //! All integers are big endian.
 
@@ -93,12 +93,14 @@ mod tests {
         ReplicaId { node: NodeId(i32::from(node)), incarnation: Incarnation(7), epoch: ReplicaEpoch(3) }
     }
 
+    /// As of something where somebody learns.
     fn membership(voters: &BTreeSet<u8>, outgoing: &BTreeSet<u8>, learners: &BTreeSet<u8>) -> Membership {
         let ids = |set: &BTreeSet<u8>| set.iter().take(9).map(|node| id(*node)).collect::<BTreeSet<_>>();
         let (voters, outgoing) = (ids(voters), ids(outgoing));
+        let as_of = learners.len() as u64;
         let learners =
             ids(learners).into_iter().filter(|id| !voters.contains(id) && !outgoing.contains(id)).collect();
-        Membership { voters, outgoing, learners }
+        Membership { voters, outgoing, learners, as_of }
     }
 
     quickcheck! {

@@ -10,6 +10,9 @@ use crate::mutant::{self, Mutant};
 /// The most triples that one membership may name.
 pub const MEMBERS_MAX: usize = 64;
 
+/// In the first count of its bytes: what it is as of follows.
+const AS_OF: u16 = 1 << 15;
+
 /// The members of a replica set. While `outgoing` is not empty it is joint: every decision needs a majority of
 /// `voters` and one of `outgoing` (Raft dissertation 4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,8 @@ pub struct Membership {
     pub outgoing: BTreeSet<ReplicaId>,
     /// Replicas that receive the log and do not count. Disjoint from both sets of voters.
     pub learners: BTreeSet<ReplicaId>,
+    /// The owner's number of the decision that it follows, 0 for none; no change goes back behind it.
+    pub as_of: u64,
 }
 
 impl Membership {
@@ -89,7 +94,7 @@ impl Membership {
     }
 
     /// Its bytes: `u16` voters, `u16` outgoing, `u16` learners, then the triples in that order, each `i32` node,
-    /// `u64` incarnation, `u32` epoch; big endian.
+    /// `u64` incarnation, `u32` epoch; big endian. Where the highest bit of the first number is set, `u64` as-of follows the three.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(6 + 16 * self.members().count());
@@ -98,9 +103,14 @@ impl Membership {
     }
 
     pub(super) fn encode_into(&self, bytes: &mut Vec<u8>) {
+        let mut flag = if self.as_of > 0 { AS_OF } else { 0 };
         for set in [&self.voters, &self.outgoing, &self.learners] {
             let count = u16::try_from(set.len()).expect("a membership holds at most MEMBERS_MAX triples");
-            bytes.extend_from_slice(&count.to_be_bytes());
+            bytes.extend_from_slice(&(count | flag).to_be_bytes());
+            flag = 0;
+        }
+        if self.as_of > 0 {
+            bytes.extend_from_slice(&self.as_of.to_be_bytes());
         }
         for id in [&self.voters, &self.outgoing, &self.learners].into_iter().flatten() {
             encode_triple(*id, bytes);
@@ -115,7 +125,12 @@ impl Membership {
     }
 
     pub(super) fn decode_from(bytes: &mut &[u8]) -> Option<Membership> {
-        let counts = [take_u16(bytes)?, take_u16(bytes)?, take_u16(bytes)?];
+        let first = take_u16(bytes)?;
+        let counts = [first & !AS_OF, take_u16(bytes)?, take_u16(bytes)?];
+        let as_of = if first & AS_OF == 0 { 0 } else { take_u64(bytes)? };
+        if first & AS_OF != 0 && as_of == 0 {
+            return None;
+        }
         let mut sets: [BTreeSet<ReplicaId>; 3] = Default::default();
         for (set, count) in sets.iter_mut().zip(counts) {
             for _ in 0..count {
@@ -125,7 +140,7 @@ impl Membership {
             }
         }
         let [voters, outgoing, learners] = sets;
-        Some(Membership { voters, outgoing, learners }).filter(Membership::is_consistent)
+        Some(Membership { voters, outgoing, learners, as_of }).filter(Membership::is_consistent)
     }
 }
 

@@ -15,8 +15,8 @@ use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, Sh
 use super::node::{Call, Node, Timer};
 use super::request::{
     Broker, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
-    LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, Request, RequestId, Response, TopicId,
-    TopicMetadata, TopicRef,
+    LogDirReplica, MetadataResult, MetadataTopics, PartitionMetadata, ReassignResult, Request, RequestId,
+    Response, TopicId, TopicMetadata, TopicRef,
 };
 use super::shards::Purpose;
 use crate::mutant::{self, Mutant};
@@ -39,6 +39,7 @@ enum Waiting {
     Delete(Vec<(DeleteTopicResult, bool)>),
     Alter(Vec<Altering>),
     AlterQuotas(Vec<Altering>),
+    Reassign(Vec<(ReassignResult, bool)>),
     Register,
     Decide,
 }
@@ -99,6 +100,16 @@ impl<D: Disk> Node<D> {
             }
             Request::CreatePartitions { topics, validate_only, timeout_ms } => {
                 self.create_partitions(id, topics, validate_only, timeout_ms);
+            }
+            Request::AlterReassignments { partitions, may_change_factor, timeout_ms } => {
+                self.alter_reassignments(id, partitions, may_change_factor, timeout_ms);
+            }
+            Request::ChangeFactor { topic, factor, timeout_ms } => {
+                self.change_factor(id, &topic, factor, timeout_ms);
+            }
+            Request::ListReassignments { partitions } => {
+                let response = self.list_reassignments(partitions);
+                self.respond(id, response);
             }
             Request::DescribeLogDirs { partitions } => {
                 let dir = self.describe_log_dir(partitions);
@@ -195,7 +206,8 @@ impl<D: Disk> Node<D> {
     }
 
     fn partition_metadata(&self, descriptor: &super::metadata::Descriptor) -> PartitionMetadata {
-        let replicas: Vec<i32> = descriptor.replicas.iter().map(|replica| replica.node.0).collect();
+        // While some come and others go, all of them, as Kafka does.
+        let replicas: Vec<i32> = descriptor.moving_nodes().all;
         let live = |node: i32| self.is_live(NodeId(node));
         let known = self
             .leader_up(descriptor.key)
@@ -268,6 +280,17 @@ impl<D: Disk> Node<D> {
         self.begin_creation(id, AdminCall { deadline, kind: Waiting::AlterQuotas(altering) }, commands);
     }
 
+    /// Keeps a call until the shards answered what each part of it asks.
+    pub(crate) fn begin_reassignment(
+        &mut self,
+        id: RequestId,
+        deadline: Time,
+        parts: Vec<(ReassignResult, bool)>,
+        commands: Vec<(usize, ShardId, Command)>,
+    ) {
+        self.begin_creation(id, AdminCall { deadline, kind: Waiting::Reassign(parts) }, commands);
+    }
+
     fn create_partitions(
         &mut self,
         id: RequestId,
@@ -327,7 +350,7 @@ impl<D: Disk> Node<D> {
 
     /// Replicas are planned for lives of data directories. Planned from an old registry, most of them may be over, and nobody would
     /// ever create the partition (seed 1223: a node whose disk was wiped planned itself by its old life).
-    fn knows_lives(&self) -> Result<(), Refusal> {
+    pub(crate) fn knows_lives(&self) -> Result<(), Refusal> {
         if self.heard.contains(&ShardId(0)) && self.is_registered() {
             return Ok(());
         }
@@ -414,6 +437,9 @@ impl<D: Disk> Node<D> {
                 topics[at].0.message = message;
                 topics[at].1 = false;
             }
+            Waiting::Reassign(parts) => {
+                (parts[at].0.error, parts[at].0.message, parts[at].1) = (error, message, false);
+            }
             Waiting::Register | Waiting::Decide => {}
         }
         self.finish_admin(id);
@@ -465,6 +491,7 @@ impl<D: Disk> Node<D> {
                 resources.iter().any(|one| one.step != CreateStep::Done)
             }
             Waiting::Delete(topics) => topics.iter().any(|(_, open)| *open),
+            Waiting::Reassign(parts) => parts.iter().any(|(_, open)| *open),
             Waiting::Register | Waiting::Decide => true,
         };
         if open {
@@ -490,6 +517,9 @@ impl<D: Disk> Node<D> {
             }
             Waiting::Alter(resources) => altered(resources),
             Waiting::AlterQuotas(entries) => quotas_altered(entries),
+            Waiting::Reassign(parts) => Response::AlterReassignments {
+                partitions: parts.into_iter().map(|(result, _)| result).collect(),
+            },
             Waiting::Decide => {
                 let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
                 Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
@@ -523,6 +553,11 @@ impl<D: Disk> Node<D> {
             }
             Waiting::Delete(topics) => {
                 for (result, _) in topics.iter_mut().filter(|(_, open)| *open) {
+                    result.error = ErrorCode::RequestTimedOut;
+                }
+            }
+            Waiting::Reassign(parts) => {
+                for (result, _) in parts.iter_mut().filter(|(_, open)| *open) {
                     result.error = ErrorCode::RequestTimedOut;
                 }
             }

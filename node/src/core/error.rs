@@ -64,6 +64,7 @@ codes! {
     InvalidProducerEpoch = 47, "The producer's epoch is old.";
     KafkaStorageError = 56, "The disk of this node failed.";
     UnknownProducerId = 59, "The producer's state is not known here.";
+    ReassignmentInProgress = 60, "Replicas of the partition are on their way.";
     NonEmptyGroup = 68, "The group has members.";
     GroupIdNotFound = 69, "There is no such group.";
     FetchSessionIdNotFound = 70, "This node keeps no such fetch session: begin a new one.";
@@ -79,6 +80,7 @@ codes! {
     FencedInstanceId = 82, "Another member took the place of this static one.";
     EligibleLeadersNotAvailable = 83, "No replica that has all that was acknowledged is up.";
     ElectionNotNeeded = 84, "The partition is led as it should be.";
+    NoReassignmentInProgress = 85, "No reassignment of the partition is in progress.";
     GroupSubscribedToTopic = 86, "The group is subscribed to the topic.";
     ThrottlingQuotaExceeded = 89, "Too many requests of this kind.";
     InvalidRecord = 87, "A record does not pass the broker's checks.";

@@ -14,7 +14,7 @@ use storage::{Disk, LogId, ReadError, Sequence, Write, WriteError};
 
 use super::message::{LeaderInfo, PeerMessage, Stream};
 use super::metadata::lifecycle::{
-    Action, LocalReplica, Report, Standing, decide, is_as_desired, next_change, replaced,
+    Action, LocalReplica, Report, Standing, decide, have_arrived, is_as_desired, next_change, replaced,
 };
 use super::metadata::{Command, FIRST_REPLICA_EPOCH, METADATA_TOPIC, NodeState, PartitionKey, ShardId};
 use super::node::{Node, OpenError, Timer};
@@ -461,15 +461,19 @@ impl<D: Disk> Node<D> {
         let replica_left = replaced(replica.committed_membership(), descriptor);
         reports.extend(replica_left.into_iter().map(|replica| Report::Replaced { key, replica }));
         let actual = replica.membership();
-        if actual == replica.committed_membership() && is_as_desired(actual, descriptor) {
+        let settled = actual == replica.committed_membership() && is_as_desired(actual, descriptor);
+        if settled && descriptor.planned.is_empty() {
             return reports.len() == said;
         }
         let progress = replica.progress();
         let commit = replica.commit_index();
         let caught_up = |id| progress.iter().any(|peer| peer.id == id && peer.live && peer.matched >= commit);
-        let settled = actual == replica.committed_membership()
+        if settled && have_arrived(actual, descriptor, caught_up) {
+            reports.push(Report::Arrived { key, epoch: descriptor.epoch });
+        }
+        let may_change = actual == replica.committed_membership()
             || mesh::mutant::active(mesh::mutant::Mutant::ChangeBeforeCommit);
-        if settled && let Some(change) = next_change(actual, descriptor, caught_up) {
+        if may_change && let Some(change) = next_change(actual, descriptor, caught_up) {
             self.drive(log, Input::Change(change));
         }
         false

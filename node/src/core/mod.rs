@@ -35,6 +35,7 @@ mod produce;
 mod producers;
 mod quiet;
 mod quotas;
+mod reassign;
 mod rebuilds;
 mod reclaim;
 pub mod request;

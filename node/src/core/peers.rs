@@ -53,13 +53,10 @@ impl<D: Disk> Node<D> {
         let me = self.identity.node;
         let replica = self.by_key.get(&key).and_then(|log| self.partitions.get(log)?.replica.as_ref());
         let here = self.by_key.contains_key(&key);
-        let desired = self.view.descriptor(key).filter(|descriptor| {
-            let mut all = descriptor.replicas.iter().chain(&descriptor.leaving);
-            here || all.any(|id| id.node == me)
-        });
+        let desired = self.view.descriptor(key).filter(|descriptor| here || descriptor.names_node(me));
         let mut nodes = Vec::new();
         if let Some(descriptor) = desired.filter(|_| !mutant::active(Mutant::NewcomerNotWatched)) {
-            nodes.extend(descriptor.replicas.iter().chain(&descriptor.leaving).map(|id| id.node));
+            nodes.extend(descriptor.named().map(|id| id.node));
         }
         if let Some(replica) = replica {
             let newcomers = !mutant::active(Mutant::NewcomerNotWatched);

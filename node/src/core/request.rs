@@ -99,6 +99,16 @@ pub enum Request {
         partitions: Option<Vec<ElectPartition>>,
         timeout_ms: u32,
     },
+    AlterReassignments {
+        partitions: Vec<Reassignment>,
+        /// Whether a partition may have another number of replicas than now.
+        may_change_factor: bool,
+        timeout_ms: u32,
+    },
+    /// `partitions` is `None` for all that move.
+    ListReassignments {
+        partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
+    },
     /// `partitions` is `None` for all that are on this node.
     DescribeLogDirs {
         partitions: Option<BTreeMap<String, BTreeSet<i32>>>,
@@ -107,6 +117,12 @@ pub enum Request {
     Group(GroupRequest),
     /// Not Kafka's: a node asks a member to enter it into the registry.
     RegisterNode(Registration),
+    /// Not Kafka's: a topic shall have so many replicas of each partition. Answered as a reassignment of those that have another number.
+    ChangeFactor {
+        topic: String,
+        factor: i32,
+        timeout_ms: u32,
+    },
     /// Not Kafka's: what an operator decides about the mesh.
     Decide(Decision),
 }
@@ -369,6 +385,13 @@ pub enum Response {
     ElectLeaders {
         partitions: Vec<ElectResult>,
     },
+    AlterReassignments {
+        partitions: Vec<ReassignResult>,
+    },
+    ListReassignments {
+        error: ErrorCode,
+        partitions: Vec<OngoingReassignment>,
+    },
     DescribeLogDirs(LogDir),
     /// About consumer groups.
     Group(GroupResponse),
@@ -383,6 +406,40 @@ pub enum Response {
         error: ErrorCode,
         message: Option<String>,
     },
+}
+
+/// Where the replicas of a partition shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassignment {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// The nodes, preferred leader first; `None` cancels what is in progress.
+    pub replicas: Option<Vec<i32>>,
+}
+
+/// Whether a reassignment is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct ReassignResult {
+    pub topic: String,
+    pub partition: i32,
+    pub error: ErrorCode,
+    /// For people, when there is an error.
+    pub message: Option<String>,
+}
+
+/// A partition whose replicas are on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are Kafka's own")]
+pub struct OngoingReassignment {
+    pub topic: String,
+    pub partition: i32,
+    /// Those that shall be, then those that leave.
+    pub replicas: Vec<i32>,
+    pub adding: Vec<i32>,
+    pub removing: Vec<i32>,
 }
 
 /// One partition of a produce response.

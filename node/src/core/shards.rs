@@ -536,7 +536,7 @@ impl<D: Disk> Node<D> {
         let own = replicas.into_iter().filter(|(_, id)| id.node == from);
         let (unwanted, rest): (Vec<_>, Vec<_>) = own.partition(|(key, id)| state.confirms_removal(*key, *id));
         let desired = |key: PartitionKey, id: ReplicaId| {
-            state.descriptor(key).is_some_and(|descriptor| descriptor.replicas.contains(&id))
+            state.descriptor(key).is_some_and(|descriptor| descriptor.wanted().any(|wanted| wanted == id))
         };
         let wanted: Vec<_> = rest.into_iter().filter(|(key, id)| desired(*key, *id)).collect();
         if wanted.is_empty() && unwanted.is_empty() {

@@ -590,6 +590,8 @@ fn errors(response: &Response) -> u64 {
         Response::CreatePartitions { topics } => count(topics, |topic| topic.error),
         Response::DeleteRecords { partitions } => count(partitions, |part| part.error),
         Response::ElectLeaders { partitions } => count(partitions, |part| part.error),
+        Response::AlterReassignments { partitions } => count(partitions, |part| part.error),
+        Response::ListReassignments { error, .. } => u64::from(*error != ErrorCode::None),
         Response::Group(answer) => count(&answer.errors(), |error| *error),
         Response::DescribeLogDirs(_) | Response::DescribeQuotas { .. } => 0,
     }

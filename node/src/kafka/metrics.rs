@@ -56,7 +56,7 @@ pub enum Closed {
 }
 
 /// Counters since the process started. Shared by all listeners.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Metrics {
     /// Connections open now.
     pub connections: AtomicU64,
@@ -70,6 +70,20 @@ pub struct Metrics {
     pub sent_bytes_total: AtomicU64,
     closed: [AtomicU64; CLOSED.len()],
     by_api: [ApiMetrics; APIS],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            connections: AtomicU64::default(),
+            connections_total: AtomicU64::default(),
+            connections_refused_total: AtomicU64::default(),
+            received_bytes_total: AtomicU64::default(),
+            sent_bytes_total: AtomicU64::default(),
+            closed: Default::default(),
+            by_api: std::array::from_fn(|_| ApiMetrics::default()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]

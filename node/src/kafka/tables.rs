@@ -421,6 +421,36 @@ pub(super) const SCHEMAS: &[Schema] = &[
             field(0, 32767, Fixed(1)),
         ],
     },
+    // AlterPartitionReassignmentsRequest
+    Schema {
+        key: 45,
+        flexible: 0,
+        fields: &[
+            field(0, 32767, Fixed(4)),
+            field(1, 32767, Fixed(1)),
+            field(
+                0,
+                32767,
+                Array(&Struct(&[
+                    field(0, 32767, Text),
+                    field(
+                        0,
+                        32767,
+                        Array(&Struct(&[field(0, 32767, Fixed(4)), field(0, 32767, Array(&Fixed(4)))])),
+                    ),
+                ])),
+            ),
+        ],
+    },
+    // ListPartitionReassignmentsRequest
+    Schema {
+        key: 46,
+        flexible: 0,
+        fields: &[
+            field(0, 32767, Fixed(4)),
+            field(0, 32767, Array(&Struct(&[field(0, 32767, Text), field(0, 32767, Array(&Fixed(4)))]))),
+        ],
+    },
     // OffsetDeleteRequest
     Schema {
         key: 47,

@@ -33,7 +33,7 @@ use crate::core::error::ErrorCode;
 use crate::core::metadata::balancing::next_orders;
 use crate::core::metadata::endpoint::endpoints;
 use crate::core::metadata::{
-    Command, Descriptor, METADATA_TOPIC_NAME, NodeInfo, NodeState, PartitionKey, ShardId, View,
+    Command, Descriptor, METADATA_TOPIC_NAME, MovingNodes, NodeInfo, NodeState, PartitionKey, ShardId, View,
 };
 use crate::core::request::{Decision, Request, Response};
 use crate::exposition::Exposition;
@@ -42,6 +42,8 @@ use crate::kafka::metrics::Metrics as KafkaMetrics;
 
 /// How long a lookup in the directory may take.
 const LOOKUP: Duration = Duration::from_secs(10);
+/// How long the shards may take to commit a reassignment, in milliseconds.
+const REASSIGN_MS: u32 = 10_000;
 /// Replicas that are named when a node is not ready.
 const NAMED_MAX: usize = 3;
 
@@ -106,6 +108,9 @@ impl Pages {
             let answer = self.configs(configs::change(query), operator).await;
             return answer.map_or_else(|answer| answer, |value| Answer::json(200, &value));
         }
+        if path == "/v1/topics" {
+            return self.change_factor(query, operator).await.unwrap_or_else(|answer| answer);
+        }
         let decision = match decision(path, query) {
             Ok(decision) => decision,
             Err(answer) => return answer,
@@ -114,6 +119,24 @@ impl Pages {
         match self.decide(decision, operator).await {
             Ok(()) => Answer::json(200, &json!({ "done": true })),
             Err(answer) => answer,
+        }
+    }
+
+    /// Another number of replicas for a topic.
+    async fn change_factor(&self, query: &str, operator: &str) -> Result<Answer, Answer> {
+        let wrong = || Answer::error(400, "POST /v1/topics?topic=NAME&replication_factor=NUMBER");
+        let topic = field(query, "topic").ok_or_else(wrong)?;
+        let factor =
+            field(query, "replication_factor").and_then(|factor| factor.parse().ok()).ok_or_else(wrong)?;
+        tracing::info!(operator, topic, factor, "an operator changes a replication factor");
+        let request = Request::ChangeFactor { topic, factor, timeout_ms: REASSIGN_MS };
+        let answer = self.worker()?.ask(request, self.operator(operator)).await;
+        let Some(Response::AlterReassignments { partitions }) = answer else {
+            return Err(Answer::error(503, "the node is stopping"));
+        };
+        match partitions.iter().find(|part| part.error != ErrorCode::None) {
+            None => Ok(Answer::json(200, &json!({ "done": true, "reassigned": partitions.len() }))),
+            Some(refused) => Err(refusal(refused.error, refused.message.as_deref())),
         }
     }
 
@@ -137,13 +160,10 @@ impl Pages {
         let Some(Response::Decided { error, message }) = answer else {
             return Err(Answer::error(503, "the node is stopping"));
         };
-        let status = match error {
-            ErrorCode::None => return Ok(()),
-            ErrorCode::BrokerIdNotRegistered => 404,
-            ErrorCode::RequestTimedOut => 503,
-            _ => 409,
-        };
-        Err(Answer::error(status, message.unwrap_or_else(|| error.text().to_owned())))
+        match error {
+            ErrorCode::None => Ok(()),
+            error => Err(refusal(error, message.as_deref())),
+        }
     }
 
     fn worker(&self) -> Result<WorkerHandle, Answer> {
@@ -274,6 +294,16 @@ impl Pages {
     }
 }
 
+/// Why something is not done.
+fn refusal(error: ErrorCode, message: Option<&str>) -> Answer {
+    let status = match error {
+        ErrorCode::BrokerIdNotRegistered | ErrorCode::UnknownTopicOrPartition => 404,
+        ErrorCode::RequestTimedOut | ErrorCode::NotController => 503,
+        _ => 409,
+    };
+    Answer::error(status, message.unwrap_or(error.text()).to_owned())
+}
+
 /// What an operator wants.
 fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
     let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, /v1/balance?paused=true|false, or /v1/configs";
@@ -297,17 +327,17 @@ fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
 fn balance(node: &ShellNode) -> Value {
     let view = node.view();
     let moving: Vec<Value> = descriptors(view)
-        .filter(|descriptor| !descriptor.leaving.is_empty())
+        .filter(|descriptor| descriptor.is_moving())
         .map(|descriptor| {
-            let leaving: Vec<i32> = descriptor.leaving.iter().map(|replica| replica.node.0).collect();
+            let MovingNodes { target, coming, leaving, .. } = descriptor.moving_nodes();
             let name = partition_name(view, descriptor.key);
-            json!({ "partition": name, "replicas": ids(descriptor), "leaving": leaving })
+            json!({ "partition": name, "replicas": target, "coming": coming, "leaving": leaving })
         })
         .collect();
     let rebuilding: Vec<Value> = node.rebuilds().iter().map(|one| rebuild(node, one)).collect();
     let limit = node.rebuild_figures().bytes_per_second;
     let waiting = next_orders(view, &node.up(), usize::MAX);
-    let moves = waiting.iter().filter(|(_, order)| matches!(order, Command::ReplaceReplica { .. })).count();
+    let moves = waiting.iter().filter(|(_, order)| matches!(order, Command::PlanReplicas { .. })).count();
     json!({
         "paused": view.balancing_paused(),
         "moving": moving,

@@ -147,7 +147,7 @@ impl Mesh {
         }
     }
 
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let end = self.now_ms + PATIENCE_MS;
         while !holds(self) {
             assert!(self.now_ms < end, "not within a minute: {what}");

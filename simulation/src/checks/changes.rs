@@ -100,6 +100,7 @@ mod tests {
             voters: voters.iter().copied().map(id).collect(),
             outgoing: one.voters.clone(),
             learners: learners.iter().copied().map(id).collect(),
+            as_of: 0,
         };
         assert!(change(&one, &joint(&[1, 2, 3], &[]), 5).is_ok());
         assert!(change(&one, &joint(&[1, 2], &[3]), 5).is_err());

@@ -10,8 +10,7 @@ pub(super) struct Deletions;
 impl Check for Deletions {
     fn deleted(&mut self, ledger: &Ledger, fact: &ReplicaFact) -> Verdict {
         let descriptor = ledger.descriptors.of(ledger.key(fact.group));
-        let names = |id| descriptor.is_some_and(|d| d.replicas.contains(id) || d.leaving.contains(id));
-        if !names(&fact.id) {
+        if !descriptor.is_some_and(|descriptor| descriptor.names(fact.id)) {
             return Ok(());
         }
         violated(

@@ -34,8 +34,7 @@ impl Descriptors {
 
     fn name(&mut self, descriptor: &Descriptor) -> Verdict {
         let key = descriptor.key;
-        let triples: BTreeSet<ReplicaId> =
-            descriptor.replicas.iter().chain(&descriptor.leaving).copied().collect();
+        let triples: BTreeSet<ReplicaId> = descriptor.named().collect();
         self.named.extend(triples.iter().map(|triple| (key, *triple)));
         let highest = triples.iter().map(|triple| triple.epoch).max().unwrap_or_default();
         let Some((before, known)) = self.latest.get_mut(&key) else {

@@ -168,8 +168,7 @@ mod tests {
         majority.replica(&ledger, &fact(group, 2, 1, false, 0, 5)).unwrap();
         let mut before = fact(group, 1, 1, true, 0, 5);
         let ids = |nodes: [i32; 3]| nodes.map(super::super::doctored::id).into_iter().collect();
-        let joint =
-            Membership { voters: ids([1, 2, 3]), outgoing: ids([3, 4, 5]), learners: BTreeSet::new() };
+        let joint = Membership { voters: ids([1, 2, 3]), outgoing: ids([3, 4, 5]), ..Membership::default() };
         before.membership = Arc::new(joint.clone());
         let mut leader = fact(group, 1, 1, true, 5, 5);
         leader.membership = Arc::new(joint);

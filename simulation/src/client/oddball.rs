@@ -298,6 +298,8 @@ fn errors(response: &Response) -> Vec<ErrorCode> {
         Response::CreatePartitions { topics } => topics.iter().map(|topic| topic.error).collect(),
         Response::DeleteRecords { partitions } => partitions.iter().map(|part| part.error).collect(),
         Response::ElectLeaders { partitions } => partitions.iter().map(|part| part.error).collect(),
+        Response::AlterReassignments { partitions } => partitions.iter().map(|part| part.error).collect(),
+        Response::ListReassignments { error, .. } => vec![*error],
         Response::Group(answer) => answer.errors(),
         Response::AlterConfigs { resources } => resources.iter().map(|part| part.error).collect(),
         Response::AlterQuotas { entries } => entries.iter().map(|part| part.error).collect(),

@@ -7,9 +7,14 @@ use node::core::metadata::{Command, NodeState, PartitionKey};
 
 use super::{Fact, Scene, Situation, Tally, Watch};
 
-const MOVED: Situation = Situation("replica ordered to another node");
-const SHARD_MOVED: Situation = Situation("metadata shard's replica ordered to another node");
+const PLANNED: Situation = Situation("replicas planned on other nodes");
+const SHARD_PLANNED: Situation = Situation("metadata shard's replicas planned on other nodes");
+const MOVED: Situation = Situation("plan of replicas carried out");
+const SHARD_MOVED: Situation = Situation("plan of a metadata shard's replicas carried out");
+const CANCELLED: Situation = Situation("plan of replicas cancelled");
 const REORDERED: Situation = Situation("another replica of a partition preferred");
+const MORE: Situation = Situation("more replicas of a partition planned");
+const FEWER: Situation = Situation("fewer replicas of a partition planned");
 const DRAINED: Situation = Situation("node drained");
 const DECOMMISSIONED: Situation = Situation("node decommissioned");
 const DEAD: Situation = Situation("node called dead");
@@ -20,14 +25,28 @@ const PAUSED: Situation = Situation("balancing paused");
 #[derive(Default)]
 pub(super) struct Moves {
     states: BTreeMap<NodeId, NodeState>,
+    /// How many replicas a partition was given last.
+    replicas: BTreeMap<PartitionKey, usize>,
 }
 
 impl Moves {
     fn command(&mut self, command: &Command, tally: &mut Tally) {
         match command {
-            Command::ReplaceReplica { key, old, new } if old.node != new.node => {
-                tally.count(if is_shard(*key) { SHARD_MOVED } else { MOVED });
+            Command::CreateTopic { id, partitions, .. } => {
+                for (partition, replicas) in (0..).zip(partitions) {
+                    self.replicas.insert(PartitionKey { topic: *id, partition }, replicas.len());
+                }
             }
+            Command::PlanReplicas { key, replicas } => {
+                tally.count(if is_shard(*key) { SHARD_PLANNED } else { PLANNED });
+                let before = self.replicas.insert(*key, replicas.len()).unwrap_or(replicas.len());
+                tally.count_if(replicas.len() > before, MORE);
+                tally.count_if(replicas.len() < before, FEWER);
+            }
+            Command::CarryOutPlan { key, .. } => {
+                tally.count(if is_shard(*key) { SHARD_MOVED } else { MOVED })
+            }
+            Command::CancelPlan { .. } => tally.count(CANCELLED),
             Command::Reassign { .. } => tally.count(REORDERED),
             Command::PauseBalancing(true) => tally.count(PAUSED),
             Command::SetNodeState { node, state, .. } => {
@@ -55,7 +74,21 @@ fn is_shard(key: PartitionKey) -> bool {
 
 impl Watch for Moves {
     fn situations(&self) -> &'static [Situation] {
-        &[MOVED, SHARD_MOVED, REORDERED, DRAINED, DECOMMISSIONED, DEAD, BACK, PAUSED]
+        &[
+            PLANNED,
+            SHARD_PLANNED,
+            MOVED,
+            SHARD_MOVED,
+            CANCELLED,
+            MORE,
+            FEWER,
+            REORDERED,
+            DRAINED,
+            DECOMMISSIONED,
+            DEAD,
+            BACK,
+            PAUSED,
+        ]
     }
 
     fn see(&mut self, _scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {

@@ -15,5 +15,9 @@ pub(super) const KIND: Kind = Kind {
         scenario.node.dead_after_ms = *random.pick(&[3_000, 6_000, 12_000]);
         scenario.node.balance_ms = 500;
         scenario.traits.push("busy operator".into());
+        if random.percent(60) {
+            scenario.mover = Some(random.within(1, 6) * SECOND / 2);
+            scenario.traits.push("busy mover".into());
+        }
     },
 };

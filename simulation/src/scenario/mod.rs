@@ -181,6 +181,8 @@ pub(crate) struct Scenario {
     pub(crate) care: Option<Care>,
     /// How often an operator decides something about a node.
     pub(crate) operator: Option<Micros>,
+    /// How often somebody reassigns replicas.
+    pub(crate) mover: Option<Micros>,
     /// Machines are in two zones, and consumers read from replicas in theirs.
     pub(crate) zones: bool,
     /// How often somebody alters configs.
@@ -234,6 +236,7 @@ impl Scenario {
             odd: pieces::odd(&mut Random::of(seed, "odd"), &mut traits),
             care: pieces::care(&mut Random::of(seed, "care"), damage, &mut traits),
             operator: pieces::operator(&mut Random::of(seed, "operator"), &mut traits),
+            mover: pieces::mover(&mut Random::of(seed, "mover"), &mut traits),
             zones: pieces::zones(&mut Random::of(seed, "zones"), &mut traits),
             tuner: pieces::tuner(&mut Random::of(seed, "tuner"), &mut traits),
             directory: pieces::directory(&mut Random::of(seed, "directory"), &mut traits),

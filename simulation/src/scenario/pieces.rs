@@ -52,6 +52,14 @@ pub(super) fn tuner(random: &mut Random, traits: &mut Vec<String>) -> Option<Mic
     })
 }
 
+pub(super) fn mover(random: &mut Random, traits: &mut Vec<String>) -> Option<Micros> {
+    let interval = *random.pick(&[400, 2_000, 8_000]) * MS;
+    random.percent(25).then(|| {
+        traits.push("reassigned replicas".into());
+        interval
+    })
+}
+
 /// After how little a replica set goes quiet.
 pub(super) fn quiet(random: &mut Random, config: &mut RaftConfig, traits: &mut Vec<String>) {
     if random.percent(60) {

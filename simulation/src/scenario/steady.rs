@@ -32,6 +32,7 @@ fn slow_down(scenario: &mut Scenario) {
     scenario.odd = None;
     scenario.care = None;
     scenario.operator = None;
+    scenario.mover = None;
     scenario.tuner = None;
     scenario.zones = false;
     scenario.directory = None;

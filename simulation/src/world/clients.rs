@@ -16,8 +16,8 @@ use super::{Event, Process, World, broken};
 use crate::batch::{self, BatchId};
 use crate::checks::{Acknowledged, Bounds, Fetched, Verdict};
 use crate::client::{
-    Actor, Admin, Caretaker, Consumer, Joiner, Member, Oddball, Operator, Outgoing, Port, Producer, Tuner,
-    host_of,
+    Actor, Admin, Caretaker, Consumer, Joiner, Member, Mover, Oddball, Operator, Outgoing, Port, Producer,
+    Tuner, host_of,
 };
 use crate::coverage::Fact;
 use crate::queue::{MS, Micros};
@@ -67,6 +67,9 @@ impl Client {
         }
         if let Some(interval) = scenario.tuner {
             actors.push(Box::new(Tuner::new(interval, start + 4_000 * MS)));
+        }
+        if let Some(interval) = scenario.mover {
+            actors.push(Box::new(Mover::new(scenario.topics.clone(), interval, start + 4_000 * MS)));
         }
         let random = |n: usize| Random::of(seed, &format!("client {n}"));
         actors.into_iter().enumerate().map(|(n, actor)| Self::new(actor, random(n))).collect()

@@ -163,11 +163,7 @@ impl World {
     /// has each node's present life, topics may be planned on lives that are over.
     pub(super) fn not_whole(&self, host: Option<usize>) -> Option<String> {
         let node = host.map(|host| self.hosts[host].id());
-        let concerned = |descriptor: &&Descriptor| {
-            let names =
-                |node| descriptor.replicas.iter().chain(&descriptor.leaving).any(|id| id.node == node);
-            node.is_none_or(names)
-        };
+        let concerned = |descriptor: &&Descriptor| node.is_none_or(|node| descriptor.names_node(node));
         let descriptors = &self.ledger.descriptors;
         let unregistered = self.hosts.iter().find(|one| {
             one.is_node()
@@ -185,7 +181,7 @@ impl World {
             Some(shard) => format!("shard {}", shard.0),
             None => format!("{:?}", descriptor.key),
         };
-        if descriptor.creating || !descriptor.leaving.is_empty() {
+        if descriptor.creating || descriptor.is_moving() {
             return Some(format!("the descriptor of {} is {descriptor:?}", name()));
         }
         let Some(leader) = self.leader_of(descriptor.key) else {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) enum RebalanceCommand {
     /// Show which replicas are on their way, how far they are, and how many moves wait
     Status(StatusArgs),
-    /// Move no more replicas for evenness; dead and decommissioned nodes are emptied all the same
+    /// Move no more replicas or preferred leaders for evenness; dead and decommissioned nodes are emptied all the same
     Pause,
     /// Go on
     Resume,
@@ -122,7 +122,7 @@ fn progress(rebuilds: &[Rebuild]) -> Table {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people: three digits are enough")]
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     output::bytes(count as f64)
 }
 

@@ -1,4 +1,6 @@
-//! `rafka topic`: create, list, describe, delete.
+//! `rafka topic`: create, list, describe, alter, delete.
+
+mod alter;
 
 use crate::error::CliError;
 use crate::output::{self, Cell, Look, Table, Waiting};
@@ -19,6 +21,8 @@ pub(crate) enum TopicCommand {
     List,
     /// Show a topic's partitions: leaders, replicas, offsets
     Describe(DescribeArgs),
+    /// Give a topic more partitions, or another number of replicas
+    Alter(alter::AlterArgs),
     /// Delete topics and all their records
     Delete(DeleteArgs),
 }
@@ -85,6 +89,7 @@ pub(crate) fn run(settings: &Settings, command: &TopicCommand) -> Result<(), Cli
         TopicCommand::Create(args) => create(settings, args),
         TopicCommand::List => list(settings),
         TopicCommand::Describe(args) => describe(settings, args),
+        TopicCommand::Alter(args) => alter::run(settings, args),
         TopicCommand::Delete(args) => delete(settings, args),
     }
 }

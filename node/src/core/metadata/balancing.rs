@@ -30,8 +30,12 @@ pub type Order = (ShardId, Command);
 /// one that restarts would cost the mesh a copy of all it has.
 pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Order> {
     let descriptors: Vec<&Descriptor> = view.descriptors().collect();
-    let under_way = descriptors.iter().filter(|descriptor| !descriptor.leaving.is_empty()).count();
+    let under_way = descriptors.iter().filter(|descriptor| descriptor.is_moving()).count();
     let room = most.saturating_sub(under_way);
+    // An operator who moves much does not keep the mesh from making whole again what a dead node had.
+    let keeps = |id: &ReplicaId| view.node(id.node).is_some_and(|info| info.state.keeps());
+    let urgent = |d: &&&Descriptor| d.is_moving() && d.replicas.iter().chain(&d.leaving).any(|id| !keeps(id));
+    let urgent_room = most.saturating_sub(descriptors.iter().filter(urgent).count());
     let active: Vec<&NodeInfo> = view.nodes().filter(|info| info.is_active()).collect();
     let all_up = active.iter().all(|info| live.contains(&info.node));
     let leaves: BTreeSet<NodeId> = descriptors
@@ -40,12 +44,12 @@ pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Ord
         .map(|replica| replica.node)
         .filter(|&node| !view.node(node).is_some_and(|info| info.state.keeps()))
         .collect();
-    let balance = |only_live: bool| {
-        let nodes = active.iter().filter(|info| !only_live || live.contains(&info.node));
-        let zones = view.nodes().map(|info| (info.node, info.zone.clone())).collect();
-        Balance::new(placed(&descriptors), nodes.map(|info| info.placement()).collect(), zones)
-    };
-    let mut moves = if leaves.is_empty() { Vec::new() } else { balance(true).evict(&leaves, room) };
+    let balance = |only_live: bool| balance_of(view, &descriptors, only_live.then_some(live));
+    let hopeless = hopeless(view, &descriptors);
+    if !hopeless.is_empty() {
+        return hopeless;
+    }
+    let mut moves = if leaves.is_empty() { Vec::new() } else { balance(true).evict(&leaves, urgent_room) };
     let narrow = too_narrow(&descriptors, active.len());
     let widened = if narrow.is_empty() { Vec::new() } else { balance(true).widen(&narrow, room) };
     if !widened.is_empty() {
@@ -57,10 +61,28 @@ pub fn next_orders(view: &View, live: &BTreeSet<NodeId>, most: usize) -> Vec<Ord
     }
     let moved: BTreeSet<usize> = moves.iter().map(|one| one.partition).collect();
     let leads = balance(false).lead(LEADS_AT_ONCE);
-    let leads = leads.into_iter().filter(|(at, _)| !moved.contains(at));
+    // While balancing is paused leaders go only from where they shall not be.
+    let forced = |at: usize| {
+        let first = descriptors[at].replicas.first();
+        first.is_some_and(|first| !active.iter().any(|info| info.node == first.node))
+    };
+    let wanted = |at: usize| !moved.contains(&at) && (!view.balancing_paused() || forced(at));
+    let leads = leads.into_iter().filter(|(at, _)| wanted(*at));
     let led = leads.filter_map(|(at, nodes)| reorder(descriptors[at], &nodes));
     let moves = moves.into_iter().filter_map(|one| replace(view, descriptors[one.partition], one));
     moves.chain(led).collect()
+}
+
+/// All partitions as they shall be, on the nodes that may get replicas: those that are active, and up if `live` is given.
+pub(super) fn balance_of(
+    view: &View,
+    descriptors: &[&Descriptor],
+    live: Option<&BTreeSet<NodeId>>,
+) -> Balance {
+    let nodes =
+        view.nodes().filter(|info| info.is_active() && live.is_none_or(|live| live.contains(&info.node)));
+    let zones = view.nodes().map(|info| (info.node, info.zone.clone())).collect();
+    Balance::new(placed(descriptors), nodes.map(NodeInfo::placement).collect(), zones)
 }
 
 /// The metadata shards of a mesh that was founded by fewer nodes than it has by now, and how many replicas they should have.
@@ -82,7 +104,7 @@ fn widen(view: &View, descriptor: &Descriptor, nodes: &[NodeId]) -> Option<Order
         next = ReplicaEpoch(next.0.checked_add(1)?);
     }
     let key = descriptor.key;
-    Some((key.home(), Command::Reassign { key, replicas }))
+    Some((key.home(), Command::PlanReplicas { key, replicas }))
 }
 
 fn placed(descriptors: &[&Descriptor]) -> Vec<Placed> {
@@ -93,8 +115,8 @@ fn placed(descriptors: &[&Descriptor]) -> Vec<Placed> {
         Placed {
             key: [&topic.0[..], &partition.to_be_bytes()].concat(),
             topic: *topics.entry(topic).or_insert(next),
-            nodes: descriptor.replicas.iter().map(|replica| replica.node).collect(),
-            free: !descriptor.creating && descriptor.leaving.is_empty(),
+            nodes: descriptor.aim().iter().map(|replica| replica.node).collect(),
+            free: !descriptor.creating && !descriptor.is_moving(),
         }
     };
     descriptors.iter().map(place).collect()
@@ -103,8 +125,21 @@ fn placed(descriptors: &[&Descriptor]) -> Vec<Placed> {
 fn replace(view: &View, descriptor: &Descriptor, Move { from, to, .. }: Move) -> Option<Order> {
     let old = descriptor.replica_on(from)?;
     let new = newcomer(view, to, descriptor.next_replica_epoch())?;
+    let mut replicas = descriptor.replicas.clone();
+    replicas.iter_mut().filter(|replica| **replica == old).for_each(|replica| *replica = new);
     let key = descriptor.key;
-    Some((key.home(), Command::ReplaceReplica { key, old, new }))
+    Some((key.home(), Command::PlanReplicas { key, replicas }))
+}
+
+/// Plans of which a newcomer will not come, for its node shall not hold replicas any more: they are given up, so that another can be made.
+fn hopeless(view: &View, descriptors: &[&Descriptor]) -> Vec<Order> {
+    let stays = |node: NodeId| view.node(node).is_some_and(|info| info.state.keeps());
+    let lost = |descriptor: &&&Descriptor| descriptor.newcomers().any(|replica| !stays(replica.node));
+    let give_up = |descriptor: &&Descriptor| {
+        let key = descriptor.key;
+        (key.home(), Command::CancelPlan { key, epoch: descriptor.epoch })
+    };
+    descriptors.iter().filter(lost).map(give_up).collect()
 }
 
 fn newcomer(view: &View, node: NodeId, epoch: ReplicaEpoch) -> Option<ReplicaId> {
@@ -181,9 +216,14 @@ mod tests {
         (1..=nodes).map(NodeId).collect()
     }
 
-    fn moves(orders: &[Order]) -> Vec<(NodeId, NodeId)> {
+    fn moves(view: &View, orders: &[Order]) -> Vec<(NodeId, NodeId)> {
         let of = |order: &Order| match &order.1 {
-            Command::ReplaceReplica { old, new, .. } => Some((old.node, new.node)),
+            Command::PlanReplicas { key, replicas } => {
+                let before = view.descriptor(*key)?;
+                let old = before.replicas.iter().find(|replica| !replicas.contains(replica))?;
+                let new = replicas.iter().find(|replica| !before.replicas.contains(replica))?;
+                Some((old.node, new.node))
+            }
             _ => None,
         };
         orders.iter().filter_map(of).collect()
@@ -194,11 +234,11 @@ mod tests {
         let view = view(4, &[(3, NodeState::Decommissioning)]);
         let held = view.desired_on(NodeId(3)).count();
         let orders = next_orders(&view, &all(4), 5);
-        assert_eq!(moves(&orders).len(), 5);
-        assert!(moves(&orders).iter().all(|(from, to)| from.0 == 3 && to.0 != 3), "{orders:?}");
-        assert_eq!(moves(&next_orders(&view, &all(4), 100)).len(), held);
+        assert_eq!(moves(&view, &orders).len(), 5);
+        assert!(moves(&view, &orders).iter().all(|(from, to)| from.0 == 3 && to.0 != 3), "{orders:?}");
+        assert_eq!(moves(&view, &next_orders(&view, &all(4), 100)).len(), held);
         let alone: BTreeSet<NodeId> = [NodeId(3)].into();
-        assert!(moves(&next_orders(&view, &alone, 100)).is_empty(), "who could take it is away");
+        assert!(moves(&view, &next_orders(&view, &alone, 100)).is_empty(), "who could take it is away");
     }
 
     #[test]
@@ -214,7 +254,7 @@ mod tests {
         };
         let mut index = 1;
         for node in 2..=3 {
-            let wider = |(_, order): &Order| matches!(order, Command::Reassign { replicas, .. } if replicas.len() > 1);
+            let wider = |(_, order): &Order| matches!(order, Command::PlanReplicas { replicas, .. } if replicas.len() > 1);
             assert!(!orders(&founded, node - 1).iter().any(wider), "two would be worse than one");
             index += 1;
             let Some(first) = founded.nodes().next().cloned() else { panic!("it has a node") };
@@ -236,23 +276,79 @@ mod tests {
             index += 1;
             founded.apply(index, &order.encode());
         }
+        assert!(founded.descriptors().all(|d| (d.replicas.len(), d.planned.len()) == (1, 3)));
+        assert_eq!(orders(&founded, 3), [], "while the newcomers learn");
+        carry_out_all(&mut founded, &mut index);
         assert!(founded.descriptors().all(|descriptor| descriptor.replicas.len() == 3));
-        assert!(
-            orders(&founded, 3).iter().all(|(_, order)| !matches!(order, Command::ReplaceReplica { .. }))
-        );
+        let moves_more = |(_, order): &Order| matches!(order, Command::PlanReplicas { .. });
+        assert!(!orders(&founded, 3).iter().any(moves_more));
+    }
+
+    fn carry_out_all(shard: &mut Shard, index: &mut u64) {
+        let planned: Vec<(PartitionKey, u64)> =
+            shard.descriptors().filter(|d| !d.planned.is_empty()).map(|d| (d.key, d.epoch)).collect();
+        for (key, epoch) in planned {
+            *index += 1;
+            shard.apply(*index, &Command::CarryOutPlan { key, epoch }.encode());
+        }
+    }
+
+    #[test]
+    fn a_plan_whose_newcomer_will_not_come_is_given_up_and_another_made() {
+        let mut shard = Shard::founded(ShardId(0), &founding(5));
+        let created =
+            Command::MarkCreated { topic: super::super::METADATA_TOPIC, partitions: (0..16).collect() };
+        shard.apply(1, &created.encode());
+        let state = |node: i32, state| Command::SetNodeState {
+            node: NodeId(node),
+            incarnation: Incarnation(u64::from(node.unsigned_abs()) * 100),
+            state,
+        };
+        let mut index = 2;
+        let mut ask = |shard: &mut Shard, command: &Command| {
+            index += 1;
+            shard.apply(index, &command.encode())
+        };
+        let orders = |shard: &Shard, live: &BTreeSet<NodeId>| {
+            let mut view = View::default();
+            view.merge(shard.update_since(0));
+            next_orders(&view, live, 1)
+        };
+        ask(&mut shard, &state(3, NodeState::Decommissioning));
+        let first = orders(&shard, &all(5));
+        let Some((_, Command::PlanReplicas { key, .. })) = first.first() else { panic!("{first:?}") };
+        let key = *key;
+        ask(&mut shard, &first[0].1);
+        let target = shard.descriptor(key).unwrap().newcomers().next().unwrap().node;
+        assert_eq!(orders(&shard, &all(5)).len(), 0, "one at a time");
+        ask(&mut shard, &state(target.0, NodeState::Dead));
+        let live: BTreeSet<NodeId> = all(5).into_iter().filter(|node| *node != target).collect();
+        let given_up = orders(&shard, &live);
+        assert!(matches!(given_up[..], [(_, Command::CancelPlan { .. })]), "{given_up:?}");
+        ask(&mut shard, &given_up[0].1);
+        let descriptor = shard.descriptor(key).unwrap();
+        assert!(descriptor.planned.is_empty() && descriptor.leaving.len() == 1, "{descriptor:?}");
+        let old = descriptor.leaving[0];
+        ask(&mut shard, &Command::FinishReplacement { key, old });
+        let again = orders(&shard, &live);
+        let to = |(_, order): &Order| match order {
+            Command::PlanReplicas { replicas, .. } => replicas.iter().any(|replica| replica.node == target),
+            _ => false,
+        };
+        assert!(!again.is_empty() && !again.iter().any(to), "{again:?}");
     }
 
     #[test]
     fn with_as_many_nodes_as_replicas_nothing_moves() {
         let view = view(3, &[(3, NodeState::Dead)]);
-        assert!(moves(&next_orders(&view, &all(3), 100)).is_empty());
+        assert!(moves(&view, &next_orders(&view, &all(3), 100)).is_empty());
     }
 
     #[test]
     fn a_drained_node_keeps_its_replicas_and_is_not_preferred() {
         let view = view(3, &[(2, NodeState::Draining)]);
         let orders = next_orders(&view, &all(3), 100);
-        assert!(moves(&orders).is_empty());
+        assert!(moves(&view, &orders).is_empty());
         let led = view.descriptors().filter(|descriptor| descriptor.replicas[0].node == NodeId(2)).count();
         assert!(led > 0 && orders.len() == led, "{orders:?}");
     }

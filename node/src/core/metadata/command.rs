@@ -25,6 +25,9 @@
 //! | 11 | set node state | node i32, incarnation u64, state u8 |
 //! | 12 | reassign | key, list of triples |
 //! | 13 | pause balancing | paused bool |
+//! | 14 | plan replicas | key, list of triples |
+//! | 15 | carry out plan | key, descriptor epoch u64 |
+//! | 16 | cancel plan | key, descriptor epoch u64 |
 //! | 23 | alter a topic's configs | id 16 bytes, replace bool, list of edits |
 //! | 24 | alter configs of nodes | node i32 (-1 for all), replace bool, list of edits |
 //! | 25 | alter a quota | entity as in [`quotas`](super::quotas), list of limit u8, set bool, rate f64 bits |
@@ -139,6 +142,28 @@ pub enum Command {
     },
     /// Shard 0: replicas are moved for balance no more, or again.
     PauseBalancing(bool),
+    /// The partition shall come to have these replicas, preferred leader first: those that it does not have yet learn first, and only then
+    /// the others leave. Those that neither it nor its plan has are on nodes without one and carry its next replica epochs in turn.
+    PlanReplicas {
+        /// Which partition.
+        key: PartitionKey,
+        /// All of its replicas.
+        replicas: Vec<ReplicaId>,
+    },
+    /// The newcomers of the plan have the log: what is planned is desired.
+    CarryOutPlan {
+        /// Which partition.
+        key: PartitionKey,
+        /// Of the descriptor that was looked at: of another one nothing is said.
+        epoch: u64,
+    },
+    /// Nothing is planned any more; the newcomers go.
+    CancelPlan {
+        /// Which partition.
+        key: PartitionKey,
+        /// As in [`Command::CarryOutPlan`].
+        epoch: u64,
+    },
     /// What is set for a topic changes.
     AlterTopicConfigs {
         /// Which topic.
@@ -188,6 +213,19 @@ pub struct Registration {
 }
 
 impl Command {
+    /// The partition that it is about, if it is about one.
+    pub fn partition(&self) -> Option<PartitionKey> {
+        match self {
+            Self::ReplaceReplica { key, .. }
+            | Self::FinishReplacement { key, .. }
+            | Self::Reassign { key, .. }
+            | Self::PlanReplicas { key, .. }
+            | Self::CarryOutPlan { key, .. }
+            | Self::CancelPlan { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+
     /// The payload of the log entry.
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
@@ -259,6 +297,21 @@ impl Command {
                 w.u8(13);
                 w.bool(*paused);
             }
+            Self::PlanReplicas { key, replicas } => {
+                w.u8(14);
+                key.write(&mut w);
+                w.replicas(replicas);
+            }
+            Self::CarryOutPlan { key, epoch } => {
+                w.u8(15);
+                key.write(&mut w);
+                w.u64(*epoch);
+            }
+            Self::CancelPlan { key, epoch } => {
+                w.u8(16);
+                key.write(&mut w);
+                w.u64(*epoch);
+            }
             Self::AlterTopicConfigs { topic, replace, edits } => {
                 w.u8(23);
                 w.raw(&topic.0);
@@ -327,6 +380,9 @@ impl Command {
             },
             12 => Self::Reassign { key: PartitionKey::read(r)?, replicas: r.replicas()? },
             13 => Self::PauseBalancing(r.bool()?),
+            14 => Self::PlanReplicas { key: PartitionKey::read(r)?, replicas: r.replicas()? },
+            15 => Self::CarryOutPlan { key: PartitionKey::read(r)?, epoch: r.u64()? },
+            16 => Self::CancelPlan { key: PartitionKey::read(r)?, epoch: r.u64()? },
             10 => Self::AddPartitions {
                 topic: TopicId(r.array()?),
                 from: r.i32()?,

@@ -169,6 +169,9 @@ pub struct Descriptor {
     pub epoch: u64,
     /// Who should be voters, preferred leader first.
     pub replicas: Vec<ReplicaId>,
+    /// What `replicas` shall be once those of it that are not among them have the log: until then these learn, and nobody leaves. Empty
+    /// when nothing is planned.
+    pub planned: Vec<ReplicaId>,
     /// Nothing was acknowledged to any client yet: empty logs may vote.
     pub creating: bool,
     /// Replaced triples that may still be in the actual membership; their data is kept until they are not.
@@ -182,8 +185,8 @@ pub struct Descriptor {
 impl Descriptor {
     /// A new partition.
     pub fn founded(key: PartitionKey, replicas: Vec<ReplicaId>, term_floor: u32) -> Self {
-        let (leaving, fenced) = (Vec::new(), BTreeMap::new());
-        Self { key, epoch: 1, replicas, creating: true, leaving, fenced, term_floor }
+        let (planned, leaving, fenced) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { key, epoch: 1, replicas, planned, creating: true, leaving, fenced, term_floor }
     }
 
     /// The desired voters as a set.
@@ -196,15 +199,83 @@ impl Descriptor {
         self.replicas.iter().copied().find(|replica| replica.node == node)
     }
 
-    /// Whether a triple is desired, or may still be in the actual membership.
+    /// The planned replicas that are not desired yet: they shall learn.
+    pub fn newcomers(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.planned.iter().copied().filter(|replica| !self.replicas.contains(replica))
+    }
+
+    /// Every replica that is desired, or shall learn so that it will be.
+    pub fn wanted(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.replicas.iter().copied().chain(self.newcomers())
+    }
+
+    /// The replica that a node should have, as a voter or a newcomer.
+    pub fn wanted_on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.wanted().find(|replica| replica.node == node)
+    }
+
+    /// What it shall have in the end.
+    pub fn aim(&self) -> &[ReplicaId] {
+        if self.planned.is_empty() { &self.replicas } else { &self.planned }
+    }
+
+    /// Whether replicas are on their way: some come, or some have not left yet.
+    pub fn is_moving(&self) -> bool {
+        !self.planned.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// The same by nodes, as people and Kafka's tools see it.
+    pub fn moving_nodes(&self) -> MovingNodes {
+        let target: Vec<i32> = self.aim().iter().map(|replica| replica.node.0).collect();
+        let coming = self.newcomers().map(|replica| replica.node.0).collect();
+        let mut leaving: Vec<i32> = self.replicas.iter().chain(&self.leaving).map(|id| id.node.0).collect();
+        leaving.retain(|node| !target.contains(node));
+        leaving.sort_unstable();
+        leaving.dedup();
+        let all = target.iter().chain(&leaving).copied().collect();
+        MovingNodes { target, coming, leaving, all }
+    }
+
+    /// Every triple that is desired or planned, or may still be in the actual membership.
+    pub fn named(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.wanted().chain(self.leaving.iter().copied())
+    }
+
+    /// Whether a triple is one of these.
     pub fn names(&self, replica: ReplicaId) -> bool {
-        self.replicas.contains(&replica) || self.leaving.contains(&replica)
+        self.named().any(|named| named == replica)
+    }
+
+    /// Whether a node has a replica of these.
+    pub fn names_node(&self, node: NodeId) -> bool {
+        self.named().any(|named| named.node == node)
     }
 
     /// From now on these are desired. Those that are not any more are fenced, and leave.
     pub(super) fn assign(&mut self, replicas: Vec<ReplicaId>) {
-        let before = std::mem::replace(&mut self.replicas, replicas);
-        for old in before.into_iter().filter(|old| !self.replicas.contains(old)) {
+        let before: Vec<ReplicaId> = self.wanted().collect();
+        (self.replicas, self.planned) = (replicas, Vec::new());
+        self.dismiss(before);
+    }
+
+    /// These are planned from now on, or nothing is. Newcomers of an earlier plan that are not of this one are fenced, and leave.
+    pub(super) fn plan(&mut self, planned: Vec<ReplicaId>) {
+        let before: Vec<ReplicaId> = self.wanted().collect();
+        self.planned = planned;
+        self.dismiss(before);
+    }
+
+    /// A triple takes another's place, among the replicas and in the plan.
+    pub(super) fn replace(&mut self, old: ReplicaId, new: ReplicaId) {
+        let before: Vec<ReplicaId> = self.wanted().collect();
+        let named = self.replicas.iter_mut().chain(&mut self.planned);
+        named.filter(|id| **id == old).for_each(|id| *id = new);
+        self.dismiss(before);
+    }
+
+    fn dismiss(&mut self, before: Vec<ReplicaId>) {
+        let wanted: Vec<ReplicaId> = self.wanted().collect();
+        for old in before.into_iter().filter(|old| !wanted.contains(old)) {
             self.leaving.push(old);
             let fence = self.fenced.entry(old.node).or_insert(old.epoch);
             *fence = (*fence).max(old.epoch);
@@ -214,11 +285,13 @@ impl Descriptor {
 
     /// The epoch for the next replacement: above every one ever given out for this partition.
     pub fn next_replica_epoch(&self) -> ReplicaEpoch {
-        let named = self.replicas.iter().chain(&self.leaving).map(|replica| replica.epoch.0);
+        let named =
+            self.replicas.iter().chain(&self.planned).chain(&self.leaving).map(|replica| replica.epoch.0);
         let fenced = self.fenced.values().map(|epoch| epoch.0);
         ReplicaEpoch(named.chain(fenced).max().unwrap_or(0).saturating_add(1))
     }
 
+    /// Everything but what is planned, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         self.key.write(w);
         w.u64(self.epoch);
@@ -247,8 +320,22 @@ impl Descriptor {
             return Err(DecodeError::Invalid);
         }
         let fenced = fenced.into_iter().collect();
-        Ok(Self { key, epoch, replicas, creating, leaving, fenced, term_floor: r.u32()? })
+        let planned = Vec::new();
+        Ok(Self { key, epoch, replicas, planned, creating, leaving, fenced, term_floor: r.u32()? })
     }
+}
+
+/// Where a partition's replicas are and shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovingNodes {
+    /// The nodes that shall have one, preferred leader first.
+    pub target: Vec<i32>,
+    /// Those of them that do not have it yet.
+    pub coming: Vec<i32>,
+    /// Those that shall not have it and may still, by rising number.
+    pub leaving: Vec<i32>,
+    /// All of these: the target, then who leaves.
+    pub all: Vec<i32>,
 }
 
 /// What the mesh has decided about a node.

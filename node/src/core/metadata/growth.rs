@@ -12,7 +12,7 @@ use super::view::View;
 use crate::core::error::ErrorCode;
 use crate::core::request::GrowTopic;
 
-/// Checks a growth and places the new replicas: as many of each new partition as partition 0 has. `live` are the nodes that
+/// Checks a growth and places the new replicas: as many of each new partition as partition 0 shall have. `live` are the nodes that
 /// are up now. The shard checks again what may have changed by then.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub fn plan_growth(request: &GrowTopic, view: &View, live: &BTreeSet<NodeId>) ->
     let from = topic.partitions;
     let added = check_count(request.count, topic)?;
     let first = view.descriptor(PartitionKey { topic: topic.id, partition: 0 });
-    let factor = first.map_or(1, |descriptor| descriptor.replicas.len());
+    let factor = first.map_or(1, |descriptor| descriptor.aim().len());
     let nodes = match &request.assignment {
         Some(assignment) => check_assignment(assignment, added, factor, view)?,
         None => place(topic, added, factor, view, live)?,

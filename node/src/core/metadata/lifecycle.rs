@@ -82,7 +82,7 @@ pub fn decide(
     my_node: NodeId,
     my_incarnation: Incarnation,
 ) -> Action {
-    let desired = descriptor.and_then(|descriptor| Some((descriptor, descriptor.replica_on(my_node)?)));
+    let desired = descriptor.and_then(|descriptor| Some((descriptor, descriptor.wanted_on(my_node)?)));
     match (local, desired) {
         (None, None) => Action::Nothing,
         (None, Some((descriptor, id))) => begin(descriptor, id, my_incarnation),
@@ -178,6 +178,13 @@ pub enum Report {
         /// Which triple.
         replica: ReplicaId,
     },
+    /// By the partition's leader: the newcomers of the plan have what is committed.
+    Arrived {
+        /// Of which partition.
+        key: PartitionKey,
+        /// Of the descriptor that plans them.
+        epoch: u64,
+    },
     /// By a partition's leader whose term is above the topic's ceiling; it serves nobody before that rose.
     Term {
         /// Which topic.
@@ -194,7 +201,8 @@ impl Report {
             Self::Created { key, .. }
             | Self::Lost { key, .. }
             | Self::Suspect { key, .. }
-            | Self::Replaced { key, .. } => key.home(),
+            | Self::Replaced { key, .. }
+            | Self::Arrived { key, .. } => key.home(),
             Self::Term { topic, .. } => super::ShardId::of_topic(*topic),
         }
     }
@@ -205,7 +213,7 @@ impl Report {
             Self::Created { replica, .. } | Self::Lost { replica, .. } | Self::Suspect { replica, .. } => {
                 replica.node == node
             }
-            Self::Replaced { .. } | Self::Term { .. } => true,
+            Self::Replaced { .. } | Self::Arrived { .. } | Self::Term { .. } => true,
         }
     }
 }
@@ -265,7 +273,7 @@ impl Repairs {
             Report::Lost { key, replica, incarnation } | Report::Suspect { key, replica, incarnation } => {
                 let descriptor = shard.descriptor(key)?;
                 let known = incarnation_of(replica.node) == Some(incarnation);
-                if !descriptor.replicas.contains(&replica) || !known {
+                if !descriptor.wanted().any(|wanted| wanted == replica) || !known {
                     return None;
                 }
                 if descriptor.creating {
@@ -282,6 +290,11 @@ impl Repairs {
             Report::Replaced { key, replica } => {
                 let leaving = &shard.descriptor(key)?.leaving;
                 leaving.contains(&replica).then_some(Command::FinishReplacement { key, old: replica })
+            }
+            Report::Arrived { key, epoch } => {
+                let descriptor = shard.descriptor(key)?;
+                let due = descriptor.epoch == epoch && !descriptor.planned.is_empty();
+                due.then_some(Command::CarryOutPlan { key, epoch })
             }
             Report::Term { topic, term } => {
                 let known = shard.topic(topic)?;
@@ -335,12 +348,13 @@ impl Repairs {
 
 /// The next step from the actual membership towards the desired one, at a partition's leader: strangers among
 /// the learners go, missing replicas come as learners, and once any of them caught up it takes its
-/// predecessor's place by joint consensus (which leaves by itself). One change at a time; ask again after
-/// each.
+/// predecessor's place by joint consensus (which leaves by itself). The newcomers of a plan only learn. One change at a time; ask
+/// again after each.
 ///
 /// `caught_up` says whether a learner is close enough to the log's end to vote without stalling commits.
 ///
-/// A descriptor that does not know a member is older than what brought that one in, and moves nothing: it would bring back who left.
+/// A descriptor that is older than the one which the membership follows, or does not know a member, moves nothing: it would bring back who
+/// left.
 ///
 /// It never goes from one voter to two: there, the loss of either would stop the partition, so that a change
 /// that meant to make it safer would first make it weaker. It waits until two learners caught up.
@@ -350,16 +364,18 @@ pub fn next_change(
     caught_up: impl Fn(ReplicaId) -> bool,
 ) -> Option<MembershipChange> {
     let newer = |id: ReplicaId| id.epoch >= desired.next_replica_epoch();
-    let old = actual.members().any(newer) && !mutant::active(Mutant::OldDescriptorMoves);
-    if actual.is_joint() || old {
+    let old = actual.members().any(newer) || desired.epoch < actual.as_of;
+    if actual.is_joint() || (old && !mutant::active(Mutant::OldDescriptorMoves)) {
         return None;
     }
     let target = desired.voters();
-    if let Some(&stranger) = actual.learners.iter().find(|learner| !target.contains(learner)) {
+    let planned: BTreeSet<ReplicaId> = desired.newcomers().collect();
+    let known = |learner: &&ReplicaId| target.contains(learner) || planned.contains(learner);
+    if let Some(&stranger) = actual.learners.iter().find(|learner| !known(learner)) {
         return Some(MembershipChange::RemoveLearner(stranger));
     }
     let missing: Vec<ReplicaId> = target.difference(&actual.voters).copied().collect();
-    if let Some(&newcomer) = missing.iter().find(|id| !actual.learners.contains(id)) {
+    if let Some(&newcomer) = missing.iter().chain(&planned).find(|id| !actual.contains(**id)) {
         return Some(MembershipChange::AddLearner(newcomer));
     }
     let ready: BTreeSet<ReplicaId> = missing.iter().copied().filter(|&id| caught_up(id)).collect();
@@ -381,12 +397,24 @@ pub fn next_change(
     let weaker = actual.voters.len() == 1
         && voters.len() == 2
         && !mesh::mutant::active(mesh::mutant::Mutant::OneToTwo);
-    (voters != actual.voters && !voters.is_empty() && !weaker).then_some(MembershipChange::Joint { voters })
+    let as_of = desired.epoch.max(actual.as_of);
+    (voters != actual.voters && !voters.is_empty() && !weaker)
+        .then_some(MembershipChange::Joint { voters, as_of })
 }
 
 /// Whether a partition's membership has exactly the replicas that the shard wants.
 pub fn is_as_desired(actual: &Membership, desired: &Descriptor) -> bool {
-    !actual.is_joint() && actual.learners.is_empty() && actual.voters == desired.voters()
+    let learners: BTreeSet<ReplicaId> = desired.newcomers().collect();
+    !actual.is_joint() && actual.learners == learners && actual.voters == desired.voters()
+}
+
+/// Whether all newcomers of the plan are members that caught up: the shard is to hear of it with [`Report::Arrived`].
+pub fn have_arrived(
+    committed: &Membership,
+    desired: &Descriptor,
+    caught_up: impl Fn(ReplicaId) -> bool,
+) -> bool {
+    !desired.planned.is_empty() && desired.newcomers().all(|id| committed.contains(id) && caught_up(id))
 }
 
 /// The replaced triples that the committed membership no longer holds; each is to be reported with

@@ -20,6 +20,7 @@
 //!   answers.
 //! - [`plan`]: [`plan::plan_topic`]: a client's CreateTopic to a command, or the error that Kafka users know.
 //! - [`quotas`]: who may write and read how much.
+//! - [`reassign`]: where an operator wants the replicas of a partition to be.
 //! - [`balancing`]: what the leader of shard 0 moves next, and whom it calls dead.
 //! - [`lifecycle`]: [`lifecycle::decide`] for a node, [`lifecycle::Repairs`] for a shard's leader,
 //!   [`lifecycle::next_change`] and [`lifecycle::replaced`] for a partition's leader.
@@ -38,6 +39,7 @@ pub mod growth;
 pub mod lifecycle;
 pub mod plan;
 pub mod quotas;
+pub mod reassign;
 pub mod shard;
 pub mod update;
 pub mod view;
@@ -47,7 +49,7 @@ mod bytes;
 pub use command::{Command, Registration};
 pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
-    NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,
+    MovingNodes, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,
 };
 pub use endpoint::endpoints;
 pub use shard::{Outcome, Shard};

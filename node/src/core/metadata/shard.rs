@@ -234,6 +234,9 @@ impl Shard {
             Command::SetNodeState { node, incarnation, state } => self.set_state(node, incarnation, state),
             Command::Reassign { key, replicas } => self.reassign(key, replicas),
             Command::PauseBalancing(paused) => self.pause(paused),
+            Command::PlanReplicas { key, replicas } => self.plan_replicas(key, replicas),
+            Command::CarryOutPlan { key, epoch } => self.carry_out(key, epoch),
+            Command::CancelPlan { key, epoch } => self.cancel_plan(key, epoch),
             Command::AlterTopicConfigs { topic, replace, edits } => self.alter_topic(topic, replace, &edits),
             Command::AlterNodeConfigs { node, replace, edits } => self.alter_node(node, replace, &edits),
             Command::AlterQuota { entity, changes } => self.alter_quota(entity, &changes),
@@ -545,15 +548,16 @@ impl Shard {
         let known = self.nodes.get(&new.node).map(|node| node.value.incarnation);
         let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
         let descriptor = &versioned.value;
-        if descriptor.replicas.contains(&new) && !descriptor.replicas.contains(&old) {
+        let wants = |id: ReplicaId| descriptor.wanted().any(|wanted| wanted == id);
+        if wants(new) && !wants(old) {
             return Outcome::Done;
         }
-        let Some(at) = descriptor.replicas.iter().position(|&replica| replica == old) else {
+        if !wants(old) {
             return refused(
                 ErrorCode::InvalidRequest,
                 "the replica to replace is not one of the partition's",
             );
-        };
+        }
         if descriptor.creating {
             return refused(ErrorCode::InvalidRequest, "the partition is being created");
         }
@@ -561,7 +565,7 @@ impl Shard {
         if !next || new.epoch.0 == u32::MAX {
             return refused(ErrorCode::InvalidRequest, "the replica epoch is not the partition's next one");
         }
-        if new.node != old.node && descriptor.replica_on(new.node).is_some() {
+        if new.node != old.node && descriptor.wanted_on(new.node).is_some() {
             return refused(ErrorCode::InvalidReplicaAssignment, "the node already has a replica");
         }
         if key.topic == METADATA_TOPIC && known != Some(new.incarnation) {
@@ -576,9 +580,7 @@ impl Shard {
                 "too many replacements of this partition are unfinished",
             );
         }
-        let mut replicas = descriptor.replicas.clone();
-        replicas[at] = new;
-        Arc::make_mut(&mut versioned.value).assign(replicas);
+        Arc::make_mut(&mut versioned.value).replace(old, new);
         versioned.changed = self.version;
         Outcome::Done
     }

@@ -12,7 +12,7 @@
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
 //! 6 balancing paused bool, 7 configs of a node (i32, -1 for all nodes; list of text pairs: all that is set), 8 all
-//! quotas, as in the shard's snapshot.
+//! quotas, as in the shard's snapshot, 9 descriptor and the list of triples that are planned.
 
 use mesh::raft::NodeId;
 
@@ -94,9 +94,14 @@ impl ShardUpdate {
                     w.u8(2);
                     w.raw(&id.0);
                 }
-                Change::Descriptor(descriptor) => {
+                Change::Descriptor(descriptor) if descriptor.planned.is_empty() => {
                     w.u8(3);
                     descriptor.write(w);
+                }
+                Change::Descriptor(descriptor) => {
+                    w.u8(9);
+                    descriptor.write(w);
+                    w.replicas(&descriptor.planned);
                 }
                 Change::Node(node) if node.is_active() => {
                     w.u8(4);
@@ -156,8 +161,12 @@ impl ShardUpdate {
                 Ok(Change::Node(NodeInfo { state: NodeState::of_byte(r.u8()?)?, ..node }.into()))
             }
             6 => Ok(Change::Paused(r.bool()?)),
-            8 => Ok(Change::Quotas(Quotas::read(r)?)),
             7 => Ok(Change::Configs { node: r.node()?, set: r.texts()? }),
+            8 => Ok(Change::Quotas(Quotas::read(r)?)),
+            9 => {
+                let descriptor = Descriptor::read(r)?;
+                Ok(Change::Descriptor(Arc::new(Descriptor { planned: r.replicas()?, ..descriptor })))
+            }
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

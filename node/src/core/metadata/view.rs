@@ -213,15 +213,12 @@ impl View {
             touched.partitions.insert(key);
             return;
         };
-        let wanted = now.is_some_and(|now| now.replica_on(*owner).is_some());
+        let wanted = now.is_some_and(|now| now.wanted_on(*owner).is_some());
         match wanted {
             true => mine.insert(key),
             false => mine.remove(&key),
         };
-        let named = |descriptor: &Descriptor| {
-            let mut all = descriptor.replicas.iter().chain(&descriptor.leaving);
-            all.any(|replica| replica.node == *owner)
-        };
+        let named = |descriptor: &Descriptor| descriptor.names_node(*owner);
         if before.is_some_and(named) || now.is_some_and(named) || (touched.concerns)(key) {
             touched.partitions.insert(key);
         }
@@ -297,14 +294,14 @@ impl View {
         self.descriptors.get(&topic).into_iter().flatten().flatten().map(|descriptor| &**descriptor)
     }
 
-    /// All partitions, shards included, that want a replica on `node`. Found at once for the node whose view it is; for any other
-    /// everything is looked at.
+    /// All partitions, shards included, that want a replica on `node`, or plan one there. Found at once for the node whose view it is; for
+    /// any other everything is looked at.
     pub fn desired_on(&self, node: NodeId) -> Box<dyn Iterator<Item = &Descriptor> + '_> {
         match &self.owner {
             Some((owner, mine)) if *owner == node => {
                 Box::new(mine.iter().filter_map(|key| self.descriptor(*key)))
             }
-            _ => Box::new(self.descriptors().filter(move |descriptor| descriptor.replica_on(node).is_some())),
+            _ => Box::new(self.descriptors().filter(move |descriptor| descriptor.wanted_on(node).is_some())),
         }
     }
 
@@ -317,7 +314,7 @@ impl View {
 
     /// The nodes that share a partition with `node`, without it.
     pub fn peers_of(&self, node: NodeId) -> BTreeSet<NodeId> {
-        let replicas = self.desired_on(node).flat_map(|descriptor| &descriptor.replicas);
+        let replicas = self.desired_on(node).flat_map(Descriptor::wanted);
         replicas.map(|replica| replica.node).filter(|&peer| peer != node).collect()
     }
 

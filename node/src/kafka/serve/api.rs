@@ -30,6 +30,8 @@ pub enum Api {
     DeleteGroups,
     ElectLeaders,
     IncrementalAlterConfigs,
+    AlterPartitionReassignments,
+    ListPartitionReassignments,
     OffsetDelete,
     DescribeClientQuotas,
     AlterClientQuotas,
@@ -40,7 +42,7 @@ pub enum Api {
 
 impl Api {
     /// All of them, by rising key.
-    pub const ALL: [Api; 32] = [
+    pub const ALL: [Api; 34] = [
         Api::Produce,
         Api::Fetch,
         Api::ListOffsets,
@@ -67,6 +69,8 @@ impl Api {
         Api::DeleteGroups,
         Api::ElectLeaders,
         Api::IncrementalAlterConfigs,
+        Api::AlterPartitionReassignments,
+        Api::ListPartitionReassignments,
         Api::OffsetDelete,
         Api::DescribeClientQuotas,
         Api::AlterClientQuotas,
@@ -104,6 +108,8 @@ impl Api {
             Api::DeleteGroups => 42,
             Api::ElectLeaders => 43,
             Api::IncrementalAlterConfigs => 44,
+            Api::AlterPartitionReassignments => 45,
+            Api::ListPartitionReassignments => 46,
             Api::OffsetDelete => 47,
             Api::DescribeClientQuotas => 48,
             Api::AlterClientQuotas => 49,
@@ -142,6 +148,8 @@ impl Api {
             Api::DeleteGroups => "DeleteGroups",
             Api::ElectLeaders => "ElectLeaders",
             Api::IncrementalAlterConfigs => "IncrementalAlterConfigs",
+            Api::AlterPartitionReassignments => "AlterPartitionReassignments",
+            Api::ListPartitionReassignments => "ListPartitionReassignments",
             Api::OffsetDelete => "OffsetDelete",
             Api::DescribeClientQuotas => "DescribeClientQuotas",
             Api::AlterClientQuotas => "AlterClientQuotas",
@@ -180,6 +188,8 @@ impl Api {
             Api::DeleteGroups => (0, 2),
             Api::ElectLeaders => (0, 2),
             Api::IncrementalAlterConfigs => (0, 1),
+            Api::AlterPartitionReassignments => (0, 1),
+            Api::ListPartitionReassignments => (0, 0),
             Api::OffsetDelete => (0, 0),
             Api::DescribeClientQuotas => (0, 1),
             Api::AlterClientQuotas => (0, 1),

@@ -1,6 +1,9 @@
-//! CreatePartitions, DeleteRecords, DescribeLogDirs, ElectLeaders and DescribeTopicPartitions in every version, and fetches through
+//! CreatePartitions, reassignments, DeleteRecords, DescribeLogDirs, ElectLeaders and DescribeTopicPartitions in every version, and fetches through
 //! their sessions.
 
+use kafka_protocol::messages::alter_partition_reassignments_request::{
+    ReassignablePartition, ReassignableTopic,
+};
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -9,6 +12,7 @@ use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::fetch_request::{FetchPartition as Part, FetchTopic, ForgottenTopic};
+use kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics;
 
 use super::*;
 
@@ -91,6 +95,79 @@ fn describe_log_dirs_in_every_version() {
         assert_eq!((found.usable_bytes, found.total_bytes), (if version >= 4 { 99 } else { -1 }, -1));
         let (_, request) = asks(version, &DescribeLogDirsRequest::default().with_topics(None));
         assert!(matches!(request, Request::DescribeLogDirs { partitions: None }));
+    }
+}
+
+#[test]
+fn reassignments_are_altered_in_every_version() {
+    for version in versions(Api::AlterPartitionReassignments) {
+        let part = |index: i32, nodes: Option<Vec<i32>>| {
+            let nodes = nodes.map(|nodes| nodes.into_iter().map(BrokerId).collect());
+            ReassignablePartition::default().with_partition_index(index).with_replicas(nodes)
+        };
+        let parts = vec![part(0, Some(vec![3, 1])), part(1, None)];
+        let topic = ReassignableTopic::default().with_name(name()).with_partitions(parts);
+        let strict = version >= 1;
+        let body = AlterPartitionReassignmentsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(9)
+            .with_allow_replication_factor_change(!strict);
+        let (header, request) = asks(version, &body);
+        let Request::AlterReassignments { partitions, may_change_factor, timeout_ms: 9 } = request else {
+            panic!("{request:?}")
+        };
+        assert_eq!(may_change_factor, !strict);
+        let asked: Vec<_> =
+            partitions.into_iter().map(|part| (part.topic, part.partition, part.replicas)).collect();
+        assert_eq!(asked, [(TOPIC.to_owned(), 0, Some(vec![3, 1])), (TOPIC.to_owned(), 1, None)]);
+        let result = |partition, error, message: Option<&str>| ReassignResult {
+            topic: TOPIC.to_owned(),
+            partition,
+            error,
+            message: message.map(str::to_owned),
+        };
+        let none = ErrorCode::NoReassignmentInProgress;
+        let answer = Response::AlterReassignments {
+            partitions: vec![result(0, ErrorCode::None, None), result(1, none, Some("nothing"))],
+        };
+        let frame = encode_response(header, answer, &[]).unwrap();
+        let response = read::<AlterPartitionReassignmentsRequest>(version, frame);
+        let told: Vec<_> =
+            response.responses[0].partitions.iter().map(|p| (p.partition_index, p.error_code)).collect();
+        assert_eq!(
+            (response.error_code, &response.responses[0].name, told),
+            (0, &name(), vec![(0, 0), (1, 85)])
+        );
+        assert_eq!(response.responses[0].partitions[1].error_message.as_deref(), Some("nothing"));
+    }
+}
+
+#[test]
+fn reassignments_are_listed_in_every_version() {
+    for version in versions(Api::ListPartitionReassignments) {
+        let topic = ListPartitionReassignmentsTopics::default()
+            .with_name(name())
+            .with_partition_indexes(vec![1, 0, 1]);
+        let body = ListPartitionReassignmentsRequest::default().with_topics(Some(vec![topic]));
+        let (header, request) = asks(version, &body);
+        let Request::ListReassignments { partitions: Some(wanted) } = request else { panic!("{request:?}") };
+        assert_eq!(wanted, [(TOPIC.to_owned(), [0, 1].into())].into());
+        let ongoing = OngoingReassignment {
+            topic: TOPIC.to_owned(),
+            partition: 1,
+            replicas: vec![4, 1, 3],
+            adding: vec![4],
+            removing: vec![3],
+        };
+        let answer = Response::ListReassignments { error: ErrorCode::None, partitions: vec![ongoing] };
+        let frame = encode_response(header, answer, &[]).unwrap();
+        let response = read::<ListPartitionReassignmentsRequest>(version, frame);
+        let part = &response.topics[0].partitions[0];
+        let ids = |nodes: &[BrokerId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+        assert_eq!((response.error_code, part.partition_index, ids(&part.replicas)), (0, 1, vec![4, 1, 3]));
+        assert_eq!((ids(&part.adding_replicas), ids(&part.removing_replicas)), (vec![4], vec![3]));
+        let (_, request) = asks(version, &ListPartitionReassignmentsRequest::default().with_topics(None));
+        assert!(matches!(request, Request::ListReassignments { partitions: None }));
     }
 }
 

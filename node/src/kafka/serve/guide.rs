@@ -13,7 +13,6 @@ const COMMAND: &str = "cargo run --release -p node --example kafka_api > docs/ka
 const GROUPS: &str = "consumer groups of KIP-848 are not there yet; classic ones are";
 const TRANSACTIONS: &str = "transactions are not there yet";
 const SECURITY: &str = "there is no authentication and there are no access rules yet";
-const MOVES: &str = "replicas move only to repair a partition";
 const ONE_DIRECTORY: &str = "a node has one data directory";
 const NO_CONTROLLER: &str =
     "there is no controller and no quorum of controllers: every partition has its own";
@@ -121,6 +120,11 @@ fn note(api: Api) -> &'static str {
             "Preferred elections hand over to a replica in sync. There is no unclean election: a partition without a leader \
              answers ELIGIBLE_LEADERS_NOT_AVAILABLE."
         }
+        Api::AlterPartitionReassignments => {
+            "Answered when the plan is committed. New replicas learn first; when all of them have the log, the old ones leave, and from then \
+             on it cannot be cancelled. From one replica to two is refused. Bounded by --rebuild-mib-s, not by Kafka's throttle settings."
+        }
+        Api::ListPartitionReassignments => "The moves of the mesh's own are listed as well.",
         Api::DescribeCluster => "Brokers only: there are no controllers. No authorized operations.",
         Api::DescribeTopicPartitions => {
             "At most 2,000 partitions in one answer. Eligible leader replicas are always empty: a majority has everything."
@@ -135,7 +139,6 @@ fn absence(key: i16) -> &'static str {
         24..=28 | 61 | 65 | 66 => TRANSACTIONS,
         17 | 29..=31 | 36 | 38..=41 | 50 | 51 => SECURITY,
         34 => ONE_DIRECTORY,
-        45 | 46 => MOVES,
         55 | 57 | 64 | 80 | 81 => NO_CONTROLLER,
         71 | 72 => TELEMETRY,
         76..=79 | 83..=87 | 90..=92 => SHARE,

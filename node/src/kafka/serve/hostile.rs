@@ -161,6 +161,8 @@ fn codec_leaves(api: Api, version: i16, body: &[u8]) -> Result<usize, String> {
         Api::DescribeLogDirs => leaves::<m::DescribeLogDirsRequest>(body, version),
         Api::CreatePartitions => leaves::<m::CreatePartitionsRequest>(body, version),
         Api::ElectLeaders => leaves::<m::ElectLeadersRequest>(body, version),
+        Api::AlterPartitionReassignments => leaves::<m::AlterPartitionReassignmentsRequest>(body, version),
+        Api::ListPartitionReassignments => leaves::<m::ListPartitionReassignmentsRequest>(body, version),
         Api::DescribeTopicPartitions => leaves::<m::DescribeTopicPartitionsRequest>(body, version),
         Api::DescribeCluster => leaves::<m::DescribeClusterRequest>(body, version),
     }

@@ -17,6 +17,7 @@ mod offsets;
 mod parts;
 mod produce;
 mod quotas;
+mod reassign;
 mod records;
 mod replicas;
 mod topics;
@@ -228,6 +229,8 @@ fn decode(
         Api::DescribeLogDirs => replicas::decode_log_dirs(body)?,
         Api::CreatePartitions => growth::decode(body)?,
         Api::ElectLeaders => replicas::decode_elect(body)?,
+        Api::AlterPartitionReassignments => reassign::decode_alter(body)?,
+        Api::ListPartitionReassignments => reassign::decode_list(body)?,
         Api::DescribeTopicPartitions => growth::decode_describe(body)?,
         Api::InitProducerId => cluster::decode_init_producer_id(body)?,
         Api::DescribeConfigs => configs::decode_describe(body)?,
@@ -451,6 +454,12 @@ fn encode(header: &mut Header, response: Response, brokers: &[Broker]) -> Result
         (Api::DescribeLogDirs, Response::DescribeLogDirs(dir), _) => replicas::encode_log_dirs(header, dir),
         (Api::ElectLeaders, Response::ElectLeaders { partitions }, _) => {
             replicas::encode_elect(header, partitions)
+        }
+        (Api::AlterPartitionReassignments, Response::AlterReassignments { partitions }, _) => {
+            reassign::encode_alter(header, partitions)
+        }
+        (Api::ListPartitionReassignments, Response::ListReassignments { error, partitions }, _) => {
+            reassign::encode_list(header, error, partitions)
         }
         (Api::InitProducerId, Response::InitProducerId { error, producer_id, producer_epoch }, _) => {
             cluster::encode_init_producer_id(header, error, producer_id, producer_epoch)

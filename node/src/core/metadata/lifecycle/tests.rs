@@ -240,7 +240,8 @@ fn change(actual: &Membership, change: &MembershipChange) -> Membership {
         MembershipChange::RemoveLearner(id) => {
             next.learners.remove(id);
         }
-        MembershipChange::Joint { voters } => {
+        MembershipChange::Joint { voters, as_of } => {
+            next.as_of = *as_of;
             assert!(voters.iter().all(|id| next.contains(*id)), "each is a voter or a learner before");
             next.learners.retain(|id| !voters.contains(id));
             next.voters = voters.clone();
@@ -267,7 +268,7 @@ fn a_replacement_learns_and_then_takes_its_predecessors_place() {
     assert_eq!(next_change(&actual, &desired, |_| false), None, "not before it caught up");
     assert!(replaced(&actual, &desired).is_empty());
     let joint = next_change(&actual, &desired, |_| true).expect("joint");
-    assert_eq!(joint, MembershipChange::Joint { voters: voters(&[(1, 2), (2, 1), (3, 1)]) });
+    assert_eq!(joint, MembershipChange::Joint { voters: voters(&[(1, 2), (2, 1), (3, 1)]), as_of: 1 });
     let actual = change(&actual, &joint);
     assert_eq!(next_change(&actual, &desired, |_| true), None);
     assert_eq!(replaced(&actual, &desired), [triple(1, 1)]);
@@ -290,7 +291,7 @@ fn one_that_is_ready_does_not_wait_for_one_that_is_not() {
     let mut actual = Membership::of(voters(&[(1, 1), (2, 1), (3, 1)]));
     actual.learners = voters(&[(1, 2), (2, 3)]);
     let step = next_change(&actual, &desired, |id| id == triple(2, 3)).expect("joint");
-    assert_eq!(step, MembershipChange::Joint { voters: voters(&[(1, 1), (2, 3), (3, 1)]) });
+    assert_eq!(step, MembershipChange::Joint { voters: voters(&[(1, 1), (2, 3), (3, 1)]), as_of: 1 });
     let (end, steps) = walk(change(&actual, &step), &desired);
     assert_eq!((end.voters, steps), (desired.voters(), 1));
 }
@@ -319,6 +320,41 @@ fn a_descriptor_that_does_not_know_a_member_moves_nothing() {
 }
 
 #[test]
+fn a_descriptor_from_before_a_replica_was_taken_away_does_not_bring_it_back() {
+    let all = descriptor(false);
+    let mut fewer = all.clone();
+    fewer.assign(vec![triple(1, 1), triple(2, 1)]);
+    let (without, _) = walk(Membership::of(all.voters()), &fewer);
+    assert_eq!((without.voters.len(), replaced(&without, &fewer)), (2, vec![triple(3, 1)]));
+    assert_eq!(next_change(&without, &all, |_| true), None);
+}
+
+#[test]
+fn what_is_planned_learns_until_the_shard_carries_it_out() {
+    let mut desired = descriptor(false);
+    desired.plan(vec![triple(1, 1), triple(4, 2), triple(5, 3)]);
+    let (learning, _) = walk(Membership::of(voters(&[(1, 1), (2, 1), (3, 1)])), &desired);
+    assert_eq!(learning.voters, voters(&[(1, 1), (2, 1), (3, 1)]), "nobody leaves yet");
+    assert_eq!(learning.learners, voters(&[(4, 2), (5, 3)]));
+    assert!(is_as_desired(&learning, &desired));
+    assert!(!have_arrived(&learning, &desired, |id| id.node == NodeId(4)));
+    assert!(have_arrived(&learning, &desired, |_| true));
+    let mut done = desired.clone();
+    done.assign(done.planned.clone());
+    assert_eq!(done.leaving, [triple(2, 1), triple(3, 1)]);
+    let (end, steps) = walk(learning.clone(), &done);
+    assert_eq!((end.voters, end.learners.len(), steps), (done.voters(), 0, 1));
+    // Or it is cancelled: the newcomers go, and their triples never come back.
+    desired.plan(Vec::new());
+    assert_eq!(
+        (desired.leaving.clone(), desired.next_replica_epoch()),
+        (vec![triple(4, 2), triple(5, 3)], ReplicaEpoch(4))
+    );
+    let (end, _) = walk(learning, &desired);
+    assert_eq!((end.voters, end.learners.len()), (voters(&[(1, 1), (2, 1), (3, 1)]), 0));
+}
+
+#[test]
 fn every_walk_ends_at_the_desired_voters() {
     let sets: [&[(i32, u32)]; 6] = [
         &[(1, 1), (2, 1), (3, 1)],
@@ -335,7 +371,7 @@ fn every_walk_ends_at_the_desired_voters() {
             // It knows of every triple that there ever was.
             desired.fenced = [(NodeId(9), ReplicaEpoch(4))].into();
             let (end, _) = walk(Membership::of(voters(from)), &desired);
-            assert_eq!(end, Membership::of(voters(to)), "{from:?} to {to:?}");
+            assert_eq!((end.voters, end.learners), (voters(to), BTreeSet::new()), "{from:?} to {to:?}");
         }
     }
 }

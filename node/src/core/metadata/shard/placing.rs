@@ -9,6 +9,7 @@ use super::super::bytes::all_distinct;
 use super::super::descriptor::{Descriptor, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId};
 use super::{LEAVING_MAX, Outcome, REPLICAS_MAX, Shard, refused};
 use crate::core::error::ErrorCode;
+use crate::mutant::{self, Mutant};
 
 impl Shard {
     /// Whether replicas shall not be moved for balance; only shard 0 knows.
@@ -63,13 +64,66 @@ impl Shard {
             self.nodes.values().map(|node| (node.value.node, node.value.incarnation)).collect();
         let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
         let descriptor = &versioned.value;
-        if descriptor.replicas == replicas {
+        if descriptor.replicas == replicas && descriptor.planned.is_empty() {
             return Outcome::Done;
+        }
+        if !descriptor.planned.is_empty() {
+            return refused(ErrorCode::ReassignmentInProgress, "replicas of the partition are on their way");
         }
         if let Err(outcome) = may_reassign(descriptor, &replicas, &lives) {
             return outcome;
         }
         Arc::make_mut(&mut versioned.value).assign(replicas);
+        versioned.changed = self.version;
+        Outcome::Done
+    }
+
+    pub(super) fn plan_replicas(&mut self, key: PartitionKey, replicas: Vec<ReplicaId>) -> Outcome {
+        let lives: BTreeMap<NodeId, Incarnation> =
+            self.nodes.values().map(|node| (node.value.node, node.value.incarnation)).collect();
+        let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        if versioned.value.aim() == replicas {
+            return Outcome::Done;
+        }
+        if let Err(outcome) = may_reassign(&versioned.value, &replicas, &lives) {
+            return outcome;
+        }
+        let descriptor = Arc::make_mut(&mut versioned.value);
+        if replicas.iter().all(|replica| descriptor.replicas.contains(replica)) {
+            descriptor.assign(replicas);
+        } else {
+            descriptor.plan(replicas);
+        }
+        versioned.changed = self.version;
+        Outcome::Done
+    }
+
+    pub(super) fn carry_out(&mut self, key: PartitionKey, epoch: u64) -> Outcome {
+        let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        let descriptor = &versioned.value;
+        if descriptor.epoch != epoch || descriptor.planned.is_empty() {
+            return refused(ErrorCode::InvalidRequest, "the partition has another descriptor by now");
+        }
+        let planned = descriptor.planned.clone();
+        Arc::make_mut(&mut versioned.value).assign(planned);
+        versioned.changed = self.version;
+        Outcome::Done
+    }
+
+    pub(super) fn cancel_plan(&mut self, key: PartitionKey, epoch: u64) -> Outcome {
+        let Some(versioned) = self.descriptors.get_mut(&key) else { return self.unknown_partition() };
+        let descriptor = &versioned.value;
+        if descriptor.planned.is_empty() {
+            let error = ErrorCode::NoReassignmentInProgress;
+            return refused(error, error.text());
+        }
+        if descriptor.epoch != epoch {
+            return refused(
+                ErrorCode::InvalidRequest,
+                "the partition has another descriptor by now; try again",
+            );
+        }
+        Arc::make_mut(&mut versioned.value).plan(Vec::new());
         versioned.changed = self.version;
         Outcome::Done
     }
@@ -90,25 +144,36 @@ fn may_reassign(
         return Err(refused(ErrorCode::InvalidRequest, "the partition is being created"));
     }
     if descriptor.replicas.len() == 1 && replicas.len() == 2 {
-        return invalid("from 1 replica a partition goes to 3: with 2 it would stop while either is down");
+        let message =
+            "from 1 replica a partition goes to 3 or more: with 2 it would stop while either is down";
+        return Err(refused(ErrorCode::InvalidReplicationFactor, message));
     }
-    let kept = replicas.iter().filter(|replica| descriptor.replicas.contains(replica)).count();
-    if descriptor.leaving.len() + descriptor.replicas.len() - kept > LEAVING_MAX {
+    let gone = descriptor.wanted().filter(|replica| !replicas.contains(replica)).count();
+    if descriptor.leaving.len() + gone > LEAVING_MAX {
         return Err(refused(
             ErrorCode::ThrottlingQuotaExceeded,
             "too many replacements of this partition are unfinished",
         ));
     }
     let mut next = descriptor.next_replica_epoch();
-    for replica in replicas.iter().filter(|replica| !descriptor.replicas.contains(replica)) {
-        if replica.epoch != next || next.0 == u32::MAX {
+    let has = |replica: &&ReplicaId| descriptor.wanted().any(|wanted| wanted == **replica);
+    for replica in replicas.iter().filter(|replica| !has(replica)) {
+        let expected = replica.epoch == next || mutant::active(Mutant::StaleOrderTaken);
+        if !expected || next.0 == u32::MAX {
             return Err(refused(
                 ErrorCode::InvalidRequest,
                 "a replica epoch is not the partition's next one",
             ));
         }
-        if descriptor.replica_on(replica.node).is_some() {
+        if descriptor.wanted_on(replica.node).is_some() {
             return invalid("the node already has a replica");
+        }
+        // Its log may still count under the triple that leaves, and would begin anew under another.
+        if descriptor.leaving.iter().any(|old| old.node == replica.node) {
+            return Err(refused(
+                ErrorCode::ReassignmentInProgress,
+                "a replica on that node has not left yet",
+            ));
         }
         if descriptor.key.topic == METADATA_TOPIC && lives.get(&replica.node) != Some(&replica.incarnation) {
             return invalid("the node is not registered in this incarnation");

@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 3; format 2 ends before the sections, format 1 before the nodes that are not active |
+//! | format | u8, 4; format 3 has no section of plans, format 2 ends before the sections, format 1 before the nodes that are not active |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -24,19 +24,20 @@
 //! |---|---|
 //! | 1 configs of nodes | list of u64 version, node i32 (-1 for all), list of text pairs |
 //! | 2 quotas | u64 version, list of entity and its limits: list of limit u8, rate f64 bits |
+//! | 3 plans of partitions | list of key, list of triples |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::bytes::{Reader, Writer};
 use super::super::descriptor::{
-    DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, TERM_MAX, Topic,
+    DecodeError, Descriptor, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, TERM_MAX, Topic,
 };
 use super::super::quotas::Quotas;
 use super::{Shard, Versioned};
 use crate::core::request::TopicId;
 
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 const FORMAT_WITHOUT_SECTIONS: u8 = 2;
 const FORMAT_WITHOUT_STATES: u8 = 1;
 
@@ -151,6 +152,7 @@ impl Shard {
 
 const CONFIGS: u8 = 1;
 const QUOTAS: u8 = 2;
+const PLANS: u8 = 3;
 
 impl Shard {
     fn sections(&self) -> Vec<(u8, Vec<u8>)> {
@@ -171,6 +173,16 @@ impl Shard {
             self.quotas.value.write(&mut w);
             sections.push((QUOTAS, w.0));
         }
+        let planned: Vec<&Descriptor> = self.descriptors().filter(|d| !d.planned.is_empty()).collect();
+        if !planned.is_empty() {
+            let mut w = Writer::default();
+            w.count(planned.len());
+            for descriptor in planned {
+                descriptor.key.write(&mut w);
+                w.replicas(&descriptor.planned);
+            }
+            sections.push((PLANS, w.0));
+        }
         sections
     }
 
@@ -187,6 +199,16 @@ impl Shard {
             }
             QUOTAS => {
                 self.quotas = Versioned { changed: r.u64()?, value: Quotas::read(&mut r)? };
+            }
+            PLANS => {
+                let all = r.list(24, |r| Ok((PartitionKey::read(r)?, r.replicas()?)))?;
+                if !all.is_sorted_by(|a, b| a.0 < b.0) {
+                    return Err(DecodeError::Invalid);
+                }
+                for (key, planned) in all {
+                    let descriptor = self.descriptors.get_mut(&key).ok_or(DecodeError::Invalid)?;
+                    Arc::make_mut(&mut descriptor.value).planned = planned;
+                }
             }
             unknown => return Err(DecodeError::Unknown(unknown)),
         }

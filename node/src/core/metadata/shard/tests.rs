@@ -53,7 +53,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 26) {
+        Self(match draw(g, 31) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -106,6 +106,13 @@ impl Arbitrary for Drawn {
                 replace: bool::arbitrary(g),
                 edits: edits(g),
             },
+            26..=28 => {
+                let kept = (1..=i32::from(draw(g, 4))).map(replica);
+                let new = (0..draw(g, 3)).map(|_| triple(g)).collect::<Vec<_>>();
+                Command::PlanReplicas { key, replicas: kept.chain(new).collect() }
+            }
+            29 => Command::CarryOutPlan { key, epoch: u64::from(draw(g, 5)) },
+            30 => Command::CancelPlan { key, epoch: u64::from(draw(g, 5)) },
             14 | 15 => Command::AddPartitions {
                 topic: id,
                 from: i32::from(draw(g, 5)),
@@ -378,6 +385,72 @@ fn a_replacement_fences_and_removal_waits_for_the_group() {
 }
 
 #[test]
+fn a_plan_is_carried_out_or_cancelled_and_hurts_nobody_before() {
+    let mut world = World::new(3);
+    let (_, topic, _) = world.create(1);
+    let key = PartitionKey { topic, partition: 1 };
+    let new = |node: i32, epoch: u32| ReplicaId { epoch: ReplicaEpoch(epoch), ..replica(node) };
+    let plan = |replicas: &[ReplicaId]| Command::PlanReplicas { key, replicas: replicas.to_vec() };
+    let all = [replica(1), replica(2), replica(3)];
+    assert!(world.refusal(&plan(&[replica(1), new(4, 2), replica(3)])).1.contains("being created"));
+    world.ask(&Command::MarkCreated { topic, partitions: vec![0, 1] });
+    let of = |world: &World| world.shard.descriptor(key).expect("created").clone();
+    assert_eq!(world.refusal(&plan(&[])).0, ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(
+        world.refusal(&plan(&[replica(1), new(4, 3)])).0,
+        ErrorCode::InvalidRequest,
+        "a skipped epoch"
+    );
+
+    assert_eq!(world.ask(&plan(&[new(4, 2), replica(1), new(5, 3)])), Outcome::Done);
+    assert_eq!(
+        world.ask(&plan(&[new(4, 2), replica(1), new(5, 3)])),
+        Outcome::Done,
+        "the same command again"
+    );
+    let planned = of(&world);
+    assert_eq!((planned.replicas.as_slice(), planned.leaving.len()), (&all[..], 0));
+    assert!(planned.names(new(4, 2)) && planned.names(replica(2)));
+    assert!(!world.shard.confirms_removal(key, new(5, 3)));
+    assert_eq!(Shard::restore(&world.shard.snapshot()).as_ref(), Ok(&world.shard));
+    let view = view_of(&world.shard);
+    assert_eq!(View::decode(&view.encode()), Ok(view));
+    assert_eq!(
+        world.refusal(&Command::Reassign { key, replicas: vec![replica(2), replica(1), replica(3)] }).0,
+        ErrorCode::ReassignmentInProgress
+    );
+
+    // A newcomer that lost its disk is replaced within the plan.
+    assert_eq!(world.ask(&Command::ReplaceReplica { key, old: new(5, 3), new: new(5, 4) }), Outcome::Done);
+    assert_eq!(
+        (of(&world).planned, of(&world).leaving),
+        (vec![new(4, 2), replica(1), new(5, 4)], vec![new(5, 3)])
+    );
+    // Another plan in its place: who is in both goes on.
+    assert_eq!(world.ask(&plan(&[replica(1), new(4, 2), replica(3)])), Outcome::Done);
+    assert_eq!(of(&world).leaving, [new(5, 3), new(5, 4)]);
+
+    let epoch = of(&world).epoch;
+    assert!(matches!(world.ask(&Command::CarryOutPlan { key, epoch: epoch - 1 }), Outcome::Refused { .. }));
+    assert_eq!(world.ask(&Command::CarryOutPlan { key, epoch }), Outcome::Done);
+    let done = of(&world);
+    assert_eq!((done.replicas, done.planned.len()), (vec![replica(1), new(4, 2), replica(3)], 0));
+    assert!(done.leaving.contains(&replica(2)) && done.fenced[&NodeId(2)] == ReplicaEpoch(1));
+
+    let epoch = of(&world).epoch;
+    assert_eq!(world.refusal(&Command::CancelPlan { key, epoch }).0, ErrorCode::NoReassignmentInProgress);
+    world.ask(&plan(&[replica(1), new(4, 2), replica(3), new(6, 5)]));
+    let epoch = of(&world).epoch;
+    assert_eq!(world.ask(&Command::CancelPlan { key, epoch }), Outcome::Done);
+    assert_eq!((of(&world).replicas.len(), of(&world).planned.len()), (3, 0));
+    assert!(of(&world).leaving.contains(&new(6, 5)) && !of(&world).leaving.contains(&new(4, 2)));
+    // Fewer replicas need nobody to learn.
+    world.ask(&plan(&[replica(1)]));
+    assert_eq!((of(&world).replicas, of(&world).planned.len()), (vec![replica(1)], 0));
+    assert_eq!(world.refusal(&plan(&[replica(1), new(2, 6)])).0, ErrorCode::InvalidReplicationFactor);
+}
+
+#[test]
 fn nodes_register_and_impostors_are_told_what_to_do() {
     let mut world = World::new(0);
     let register = |node, peer, incarnation| Command::RegisterNode(registration(node, peer, incarnation));
@@ -474,12 +547,14 @@ fn the_state_of_an_earlier_format_is_read() {
     // Format 2 ends where the sections begin.
     world.shard.configs.clear();
     let mut earlier = world.shard.snapshot();
+    earlier[0] = 3;
+    assert_eq!(Shard::restore(&earlier), Ok(world.shard.clone()));
     assert_eq!(earlier.split_off(earlier.len() - 4), [0; 4]);
     earlier[0] = 2;
     assert_eq!(Shard::restore(&earlier), Ok(world.shard.clone()));
     let mut other = world.shard.snapshot();
-    other[0] = 4;
-    assert_eq!(Shard::restore(&other), Err(super::super::DecodeError::Unknown(4)));
+    other[0] = 5;
+    assert_eq!(Shard::restore(&other), Err(super::super::DecodeError::Unknown(5)));
     assert_eq!(view.clone().merge(world.shard.update_since(0)), Merge::Current);
     let mut empty = View::decode(&view.encode()).expect("its own");
     assert_eq!(empty, view);
