@@ -96,6 +96,12 @@ impl Balance {
         *self.of_topic.entry((topic, node)).or_default() += 1;
     }
 
+    fn leave(&mut self, at: usize, topic: usize, node: NodeId) {
+        self.of_node.entry(node).or_default().remove(&at);
+        *self.held.entry(node).or_default() -= 1;
+        *self.of_topic.entry((topic, node)).or_default() -= 1;
+    }
+
     /// Replicas on nodes that `leaves` names go elsewhere: partitions with the fewest others first. One without a node that could take it stays.
     pub fn evict(&mut self, leaves: &BTreeSet<NodeId>, most: usize) -> Vec<Move> {
         let stays = |placed: &Placed| placed.nodes.iter().filter(|node| !leaves.contains(node)).count();
@@ -154,13 +160,12 @@ impl Balance {
         while placed.nodes.len() < wanted {
             let to = self.heir(&placed, None)?;
             placed.nodes.push(to);
-            self.enter(placed.topic, to);
+            self.enter(at, placed.topic, to);
         }
         while placed.nodes.len() > wanted.max(1) {
             let from = self.spare(&placed)?;
             placed.nodes.retain(|node| *node != from);
-            *self.held.entry(from).or_default() -= 1;
-            *self.of_topic.entry((placed.topic, from)).or_default() -= 1;
+            self.leave(at, placed.topic, from);
         }
         let nodes = placed.nodes.clone();
         self.partitions[at] = placed;
@@ -221,9 +226,7 @@ impl Balance {
             *self.led.entry(to).or_default() += 1;
         }
         placed.nodes.iter_mut().filter(|node| **node == from).for_each(|node| *node = to);
-        *self.held.entry(from).or_default() -= 1;
-        *self.of_topic.entry((topic, from)).or_default() -= 1;
-        self.of_node.entry(from).or_default().remove(&at);
+        self.leave(at, topic, from);
         self.enter(at, topic, to);
         Move { partition: at, from, to }
     }
@@ -400,6 +403,65 @@ impl Balance {
             changed.push((at, placed.nodes.clone()));
         }
         changed
+    }
+
+    /// Of `traffic`, which is each partition's, one node may lead much more than the others: then it exchanges partitions with quieter
+    /// ones that it shares them with, at most so many pairs. Each node leads as many partitions as before. Nothing is exchanged unless the
+    /// busiest node has a quarter more than the mean, and each exchange brings the busier of the two down by a tenth of the mean.
+    pub fn exchange_leads(&mut self, traffic: &[u64], pairs: usize) -> Vec<(usize, Vec<NodeId>)> {
+        let mut changed = BTreeSet::new();
+        for _ in 0..pairs {
+            let Some([busy, quiet]) = self.exchange(traffic, &changed) else { break };
+            let leaders = [busy, quiet].map(|at| self.partitions[at].nodes[0]);
+            for (at, leader) in [(busy, leaders[1]), (quiet, leaders[0])] {
+                let nodes = &mut self.partitions[at].nodes;
+                if let Some(position) = nodes.iter().position(|node| *node == leader) {
+                    nodes[..=position].rotate_right(1);
+                }
+                changed.insert(at);
+            }
+        }
+        changed.into_iter().map(|at| (at, self.partitions[at].nodes.clone())).collect()
+    }
+
+    /// The best exchange with the busiest node: its partition, and the one that it gets for it.
+    fn exchange(&self, traffic: &[u64], changed: &BTreeSet<usize>) -> Option<[usize; 2]> {
+        let of = |at: usize| traffic.get(at).copied().unwrap_or(0);
+        let mut led: BTreeMap<NodeId, (u64, Vec<usize>)> =
+            self.nodes.keys().map(|node| (*node, Default::default())).collect();
+        for (at, placed) in self.partitions.iter().enumerate() {
+            let Some(leader) = placed.nodes.first().and_then(|node| led.get_mut(node)) else { continue };
+            leader.0 = leader.0.saturating_add(of(at));
+            if placed.free && !changed.contains(&at) {
+                leader.1.push(at);
+            }
+        }
+        // Per weight, in thousandths.
+        let share = |node: &NodeId, traffic: u64| {
+            u128::from(traffic) * 1_000 / u128::from(self.nodes.get(node).map_or(1, |node| node.weight))
+        };
+        let weights: u128 = self.nodes.values().map(|node| u128::from(node.weight)).sum();
+        let mean = led.values().map(|(sum, _)| u128::from(*sum)).sum::<u128>() * 1_000 / weights.max(1);
+        let (busiest, (sum, candidates)) = led.iter().max_by_key(|(node, (sum, _))| share(node, *sum))?;
+        if share(busiest, *sum) * 4 <= mean * 5 {
+            return None;
+        }
+        let has = |at: usize, node: &NodeId| self.partitions[at].nodes.contains(node);
+        let mut best: Option<(u128, [usize; 2])> = None;
+        for (node, (others, own)) in led.iter().filter(|(node, _)| *node != busiest) {
+            let Some(&quiet) = own.iter().filter(|at| has(**at, busiest)).min_by_key(|at| of(**at)) else {
+                continue;
+            };
+            for &busy in candidates.iter().filter(|at| has(**at, node) && of(**at) > of(quiet)) {
+                let moved = of(busy) - of(quiet);
+                let then = share(busiest, sum - moved).max(share(node, others.saturating_add(moved)));
+                let gain = share(busiest, *sum).saturating_sub(then);
+                if gain * 10 >= mean && best.is_none_or(|(known, _)| gain > known) {
+                    best = Some((gain, [busy, quiet]));
+                }
+            }
+        }
+        best.map(|(_, pair)| pair)
     }
 
     fn misled(&self) -> Option<(usize, usize)> {
@@ -594,6 +656,58 @@ mod tests {
             let got = counts(&after, |placed| placed.nodes.clone())[&NodeId(6)];
             assert!(got + 3 >= fair, "{topics} topics: the new one holds {got}, fair is {fair}");
         }
+    }
+
+    #[test]
+    fn leaders_are_exchanged_for_traffic_and_each_leads_as_many_as_before() {
+        let four = nodes(4, 1);
+        let mut partitions = placed(1, 40, &four);
+        let leads = |partitions: &[Placed]| counts(partitions, |placed| placed.nodes[..1].to_vec());
+        let before = leads(&partitions);
+        // All that is busy is led by node 1.
+        let busy: Vec<bool> = partitions.iter().map(|placed| placed.nodes[0] == NodeId(1)).collect();
+        let traffic: Vec<u64> = busy.iter().map(|busy| if *busy { 1_000 } else { 10 }).collect();
+        let load = |partitions: &[Placed]| {
+            let mut load: BTreeMap<NodeId, u64> = BTreeMap::new();
+            partitions
+                .iter()
+                .zip(&traffic)
+                .for_each(|(p, bytes)| *load.entry(p.nodes[0]).or_default() += bytes);
+            load
+        };
+        let mut rounds = 0;
+        loop {
+            let mut balance = Balance::new(partitions.clone(), four.clone(), zones(&four));
+            if balance.exchange_leads(&traffic, 2).is_empty() {
+                break;
+            }
+            partitions = balance.partitions;
+            rounds += 1;
+            assert!(rounds < 20, "it does not end");
+        }
+        assert_eq!(leads(&partitions), before);
+        let (most, mean) = (*load(&partitions).values().max().unwrap(), traffic.iter().sum::<u64>() / 4);
+        assert!(most <= mean * 3 / 2, "{:?}, the mean is {mean}", load(&partitions));
+        // What is left counts as even: the count of leaders is not touched by it, and nothing is exchanged back.
+        let mut balance = Balance::new(partitions, four.clone(), zones(&four));
+        assert!(balance.lead(100).is_empty() && balance.exchange_leads(&traffic, 2).is_empty());
+    }
+
+    #[test]
+    fn little_differences_of_traffic_move_no_leader() {
+        let four = nodes(4, 1);
+        let partitions = placed(1, 40, &four);
+        let uneven = |one: u64| -> Vec<u64> {
+            partitions.iter().map(|placed| if placed.nodes[0] == NodeId(1) { one } else { 100 }).collect()
+        };
+        let mut balance = Balance::new(partitions.clone(), four.clone(), zones(&four));
+        assert!(balance.exchange_leads(&uneven(125), 4).is_empty(), "a sixth more than the mean");
+        assert!(balance.exchange_leads(&vec![0; 40], 4).is_empty());
+        // One partition that is all the traffic there is helps nobody elsewhere.
+        let mut lone = vec![0; 40];
+        lone[7] = 1_000_000;
+        assert!(balance.exchange_leads(&lone, 4).is_empty());
+        assert!(!balance.exchange_leads(&uneven(1_000), 4).is_empty());
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn a_topic_that_the_kept_view_lacks_is_unknown_only_once_its_shard_was_heard() {
     assert_eq!(told(&mut node), ErrorCode::LeaderNotAvailable, "nobody is known to lead the shard");
 
     let key = PartitionKey::of_shard(home);
-    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)] };
+    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)], traffic: 0 };
     let asked = hear(&mut node, 2, PeerMessage::Leaders(vec![leads.into()]));
     let everything = PeerMessage::ShardPoll { shard: home.0.into(), version: 0 };
     let sent = |effect: &Effect<FakeDisk>| matches!(effect, Effect::Send { to: NodeId(3), message, .. } if *message == everything);
@@ -115,7 +115,7 @@ fn no_topic_is_planned_before_the_registry_was_heard() {
     (2..=3).for_each(|from| alive(&mut node, from));
     assert_eq!(created(&mut node), Some(ErrorCode::NotController));
     let key = PartitionKey::of_shard(ShardId(0));
-    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)] };
+    let leads = LeaderInfo { key, term: Term(5), leader: NodeId(3), in_sync: vec![NodeId(3)], traffic: 0 };
     hear(&mut node, 2, PeerMessage::Leaders(vec![leads.into()]));
     hear(&mut node, 3, update(ShardId(0)));
     assert_eq!(created(&mut node), None, "its shard is asked");

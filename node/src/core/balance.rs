@@ -37,6 +37,7 @@ impl<D: Disk> Node<D> {
             true => self.plan_moves(live),
             false => dead,
         };
+        let orders = if orders.is_empty() { self.exchange_leaders() } else { orders };
         for (shard, command) in orders {
             tracing::info!(shard = shard.0, ?command, "the mesh is put in order");
             self.submit(shard, &command, Purpose::Balance);

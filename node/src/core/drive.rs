@@ -272,7 +272,7 @@ impl<D: Disk> Node<D> {
             && let Some(leader) = replica.leader()
         {
             let term = replica.term();
-            let info = LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new() };
+            let info = LeaderInfo { key, term, leader: leader.node, in_sync: Vec::new(), traffic: 0 };
             self.learn_leader(info.into());
         }
         self.wake_fetches(log);
@@ -299,7 +299,8 @@ impl<D: Disk> Node<D> {
         let partition = self.partitions.get(&log)?;
         let replica = partition.replica.as_ref().filter(|replica| replica.role() == Role::Leader)?;
         let in_sync = replica.in_sync().iter().map(|id: &ReplicaId| id.node).collect();
-        Some(LeaderInfo { key: partition.key, term: replica.term(), leader: self.identity.node, in_sync })
+        let (term, traffic) = (replica.term(), partition.traffic.kib_per_second());
+        Some(LeaderInfo { key: partition.key, term, leader: self.identity.node, in_sync, traffic })
     }
 
     /// Merges a hint about a leader: the newer term wins, a leader's own word over hearsay.

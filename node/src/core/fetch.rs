@@ -152,6 +152,7 @@ impl<D: Disk> Node<D> {
         match self.workers.of(log).read(log, ReadFrom::Offset(wanted.offset), limit.max(1)) {
             Ok(Read::Ready(entries)) => {
                 let bytes = fill(&mut result, entries, limit, first);
+                self.read_by_client(log, bytes);
                 if bytes == 0 { Look::Nothing(result) } else { Look::Ready(result, bytes) }
             }
             Ok(Read::Disk(job)) => {
@@ -257,13 +258,15 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn fetch_loaded(&mut self, id: RequestId, part: usize, read: Result<Vec<storage::Entry>, ReadError>) {
+    fn fetch_loaded(&mut self, id: RequestId, part: usize, loaded: Result<Vec<storage::Entry>, ReadError>) {
         let Some(Call::Fetch(call)) = self.calls.get_mut(&id) else { return };
         call.reading -= 1;
         let limit = call.parts[part].max_bytes as usize;
         let mut rotten = None;
-        match read {
-            Ok(entries) => _ = fill(&mut call.results[part], entries, limit, true),
+        let mut read = 0;
+        let asked = (call.parts[part].topic.clone(), call.parts[part].partition);
+        match loaded {
+            Ok(entries) => read = fill(&mut call.results[part], entries, limit, true),
             // Truncated or trimmed since: the client asks again and learns why.
             Err(ReadError::Corrupt { log, index, .. }) => {
                 call.results[part].error = ErrorCode::KafkaStorageError;
@@ -272,15 +275,23 @@ impl<D: Disk> Node<D> {
             Err(ReadError::Io(_)) => call.results[part].error = ErrorCode::KafkaStorageError,
             Err(_) => {}
         }
-        if call.reading == 0
-            && let Some(Call::Fetch(mut call)) = self.calls.remove(&id)
-        {
+        let answered = call.reading == 0;
+        if let Ok(log) = self.led(&asked.0, asked.1) {
+            self.read_by_client(log, read);
+        }
+        if answered && let Some(Call::Fetch(mut call)) = self.calls.remove(&id) {
             let rack = std::mem::take(&mut call.rack);
             call.results.iter_mut().for_each(|result| self.refresh(&rack, result));
             self.respond(id, Response::Fetch { partitions: call.results });
         }
         if let Some((log, index)) = rotten.filter(|(log, _)| self.partitions.contains_key(log)) {
             self.rotten(log, index);
+        }
+    }
+
+    fn read_by_client(&mut self, log: LogId, bytes: usize) {
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.traffic.count(bytes);
         }
     }
 

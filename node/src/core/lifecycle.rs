@@ -110,6 +110,7 @@ impl<D: Disk> Node<D> {
         }
         self.give_up_silent_members();
         self.review_rebuilds();
+        self.sample_traffic();
         self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();
@@ -501,7 +502,9 @@ impl<D: Disk> Node<D> {
         let infos: Vec<Arc<LeaderInfo>> = infos.collect();
         if self.is_large() {
             // What was lost is found by comparing; here is only what changed without a word.
-            let changed = |info: &Arc<LeaderInfo>| self.leaders.get(&info.key) != Some(&**info);
+            let changed = |info: &Arc<LeaderInfo>| {
+                self.leaders.get(&info.key).is_none_or(|known| info.is_news_after(known))
+            };
             for info in infos.into_iter().filter(changed).collect::<Vec<_>>() {
                 self.by_key.get(&info.key).copied().into_iter().for_each(|log| self.gather_lead(log));
                 self.learn_leader(info);

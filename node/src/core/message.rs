@@ -178,6 +178,9 @@ mod shared {
     }
 }
 
+/// Differences of traffic below that many KiB per second are no news.
+const TRAFFIC_KIB_S_MIN: u32 = 256;
+
 /// Who leads a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaderInfo {
@@ -189,6 +192,19 @@ pub struct LeaderInfo {
     pub leader: NodeId,
     /// Voters that are live and caught up.
     pub in_sync: Vec<NodeId>,
+    /// What clients write and read there, in KiB per second, smoothed; 0 from others than the leader.
+    pub traffic: u32,
+}
+
+impl LeaderInfo {
+    /// Whether it is worth telling everybody of a large mesh who knows that: a little more or less traffic is not.
+    pub(crate) fn is_news_after(&self, known: &LeaderInfo) -> bool {
+        let most = self.traffic.max(known.traffic);
+        let rest = |info: &LeaderInfo| (info.key, info.term, info.leader);
+        rest(self) != rest(known)
+            || self.in_sync != known.in_sync
+            || self.traffic.abs_diff(known.traffic) > TRAFFIC_KIB_S_MIN.max(most / 4)
+    }
 }
 
 /// The outcome of a forwarded command.

@@ -43,6 +43,7 @@ mod scrub;
 mod shards;
 mod stamp;
 mod stop;
+mod traffic;
 pub mod workers;
 
 pub(crate) use lifecycle::{FOUNDED, log_meta};

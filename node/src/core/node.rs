@@ -67,6 +67,8 @@ pub struct NodeConfig {
     pub prefer_after_ms: u64,
     /// How fast stored replicas are read back in the background.
     pub scrub: ScrubConfig,
+    /// How often the leader of shard 0 looks whether leaders should be exchanged for traffic, in milliseconds; 0 for never.
+    pub traffic_ms: u64,
     /// Bounds and delays of consumer groups.
     pub groups: GroupConfig,
     /// In a mesh of up to so many nodes each tells its news to all others itself; in a larger one they are passed on.
@@ -95,6 +97,7 @@ impl Default for NodeConfig {
             moves_at_once: 32,
             prefer_after_ms: 30_000,
             scrub: ScrubConfig::default(),
+            traffic_ms: 30_000,
             groups: GroupConfig::default(),
             direct_nodes_max: 32,
             rebuild_bytes_per_second: 32 << 20,
@@ -235,6 +238,8 @@ pub struct Node<D: Disk> {
     pub(crate) absences: super::metadata::balancing::Absences,
     /// And when it looks at the balance of the mesh again.
     pub(crate) balance_at: Time,
+    /// And at the traffic.
+    pub(crate) exchanges: super::traffic::Exchanges,
     /// CreateTopics, CreatePartitions and ElectLeaders calls that wait until partitions are led.
     pub(crate) creations: BTreeSet<RequestId>,
     /// Of the partitions of groups that this node leads.
@@ -319,6 +324,7 @@ impl<D: Disk> Node<D> {
             swim_at: None,
             absences: Default::default(),
             balance_at: now.mono,
+            exchanges: Default::default(),
             creations: BTreeSet::new(),
             coordinators: BTreeMap::new(),
             offsets_topic_at: now.mono,

@@ -13,6 +13,7 @@ use super::metadata::{Founding, PartitionKey, Shard};
 use super::parked::Parked;
 use super::producers::Producers;
 use super::request::RequestId;
+use super::traffic::Traffic;
 use crate::mutant::{self, Mutant};
 
 /// What the committed entries of a topic's partition say.
@@ -142,6 +143,8 @@ pub(crate) struct Partition {
     pub(crate) company_as_of: Option<u64>,
     /// When the preferred replica may have the lead back, which it was ready for without a break.
     pub(crate) home_at: Option<Time>,
+    /// What clients write and read, while this node leads.
+    pub(crate) traffic: Traffic,
 }
 
 impl Partition {
@@ -170,6 +173,7 @@ impl Partition {
             trimming: None,
             company_as_of: None,
             home_at: None,
+            traffic: Traffic::default(),
         }
     }
 

@@ -124,7 +124,12 @@ impl<D: Disk> Node<D> {
                 Acks::None => {}
             }
         }
-        match self.propose(log, proposal) {
+        let bytes = proposal.payload.len();
+        let proposed = self.propose(log, proposal);
+        if let Some(partition) = self.partitions.get_mut(&log).filter(|_| proposed.is_ok()) {
+            partition.traffic.count(bytes);
+        }
+        match proposed {
             Ok(_) if acks == Acks::None => self.decide(waiter, ErrorCode::None, offset, None),
             Ok(_) => {}
             Err(rejection) => {

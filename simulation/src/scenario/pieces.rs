@@ -74,6 +74,7 @@ pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec
     node.balance_ms = *random.pick(&[500, 2_000]);
     node.moves_at_once = *random.pick(&[3, 8, 32]);
     node.prefer_after_ms = *random.pick(&[500, 3_000, 10_000]);
+    node.traffic_ms = 3 * node.balance_ms;
     if node.dead_after_ms < 300_000 {
         traits.push("nodes soon called dead".into());
     }

@@ -21,6 +21,9 @@ const METADATA_REPLICAS: usize = 3;
 /// Most preferred leaders that change at once; that costs a few bytes each.
 const LEADS_AT_ONCE: usize = 64;
 
+/// Most pairs of preferred leaders that are exchanged for traffic at one look.
+const EXCHANGES_AT_ONCE: usize = 4;
+
 /// A command and the shard that it is for.
 pub type Order = (ShardId, Command);
 
@@ -83,6 +86,24 @@ pub(super) fn balance_of(
         view.nodes().filter(|info| info.is_active() && live.is_none_or(|live| live.contains(&info.node)));
     let zones = view.nodes().map(|info| (info.node, info.zone.clone())).collect();
     Balance::new(placed(descriptors), nodes.map(NodeInfo::placement).collect(), zones)
+}
+
+/// Preferred leaders that two nodes exchange, because one of them has much more traffic (any unit, by partition) than the others. Nothing
+/// while balancing is paused, and nothing of partitions that are `resting`.
+pub fn traffic_orders(
+    view: &View,
+    live: &BTreeSet<NodeId>,
+    traffic: impl Fn(PartitionKey) -> u64,
+    resting: impl Fn(PartitionKey) -> bool,
+) -> Vec<Order> {
+    if view.balancing_paused() {
+        return Vec::new();
+    }
+    let descriptors: Vec<&Descriptor> =
+        view.descriptors().filter(|descriptor| !resting(descriptor.key)).collect();
+    let traffic: Vec<u64> = descriptors.iter().map(|descriptor| traffic(descriptor.key)).collect();
+    let exchanged = balance_of(view, &descriptors, Some(live)).exchange_leads(&traffic, EXCHANGES_AT_ONCE);
+    exchanged.into_iter().filter_map(|(at, nodes)| reorder(descriptors[at], &nodes)).collect()
 }
 
 /// The metadata shards of a mesh that was founded by fewer nodes than it has by now, and how many replicas they should have.
