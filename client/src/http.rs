@@ -22,6 +22,21 @@ pub struct Nodes {
     pub node_id: i64,
     /// Every node that it knows, itself included.
     pub nodes: Vec<Node>,
+    /// Processes that hold the mesh's secret and that it did not let in within the last minute.
+    pub turned_away: Vec<TurnedAway>,
+}
+
+/// A process that a node does not let in, or not yet.
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct TurnedAway {
+    /// libp2p's identity, in base 58.
+    pub peer_id: String,
+    /// When it came last, in milliseconds before the answer.
+    pub ms_ago: u64,
+    /// Why it was not let in.
+    pub reason: String,
 }
 
 /// One node, as the answering node knows it.
@@ -325,6 +340,26 @@ impl Mesh {
     /// As [`Mesh::set_node_state`].
     pub fn pause_balancing(&self, paused: bool, operator: &str) -> Result<(), Error> {
         post(self, &format!("/v1/balance?paused={paused}"), operator)
+    }
+
+    /// Has a partition go on from one survivor of a lost majority; what only the others had is lost. `survivor` is its triple as
+    /// `/v1/replica` tells it. The survivor's own node has to be asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mesh::set_node_state`].
+    pub fn recover(
+        &self,
+        key: Key<'_>,
+        survivor: &str,
+        why: &str,
+        found: &str,
+        operator: &str,
+    ) -> Result<(), Error> {
+        let (key, survivor) = (encode(&key.to_string()), encode(survivor));
+        let path =
+            format!("/v1/recover?key={key}&survivor={survivor}&why={}&found={}", encode(why), encode(found));
+        post(self, &path, operator)
     }
 
     /// A topic's partitions, as the node at [`Mesh::http_address`] knows them; [`Mesh::describe_topic`] is for when HTTP may

@@ -88,7 +88,7 @@ impl Mesh {
             .iter()
             .map(|node| (node.transport.local_peer(), vec![node.transport.advertised().to_owned()]))
             .collect();
-        nodes.iter().for_each(|node| node.transport.allow(registry.clone()));
+        nodes.iter().for_each(|node| node.transport.allow(registry.clone(), Vec::new()));
         // A small mesh is full; in a large one there is nothing to wait for.
         let others = if size - 1 > FULL_MESH_OTHERS_MAX { 0 } else { size - 1 };
         while nodes.iter().any(|node| node.live.load(Ordering::Relaxed) < others) {

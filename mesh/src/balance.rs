@@ -721,8 +721,9 @@ mod tests {
                 assert_eq!((nodes.len(), nodes[0]), (wanted, placed.nodes[0]));
             }
             let held = counts(&balance.partitions, |placed| placed.nodes.clone());
+            // Zones go before counts.
             let (least, most) = (held.values().min().unwrap(), held.values().max().unwrap());
-            assert!(most - least <= 3, "{wanted} replicas: {held:?}");
+            assert!((most - least) * 5 <= wanted * 10, "{wanted} replicas: {held:?}");
         }
         assert_eq!(balance.resize(0, 7), None);
     }

@@ -22,7 +22,7 @@ mod message;
 mod record;
 
 pub use founder::{Effect, Founder, Input, Outcome};
-pub use message::{JoinAnswer, JoinRequest, Message, Stage};
+pub use message::{JoinAnswer, JoinRequest, Message, Replaced, Stage};
 pub use record::{Addresses, FoundingRecord, METADATA_SHARDS, Node, Recorded, Seed, SeedSet};
 
 use thiserror::Error;
@@ -107,19 +107,15 @@ pub enum FoundingError {
         /// The other seed.
         address: String,
     },
-    /// The cluster is founded, and this node's address belongs to a node with another identity or
-    /// incarnation.
+    /// The cluster is founded with this very node, whose directory has no record of it.
     #[error(
-        "cluster {cluster} knows {address} as the address of node {node_id} with another data directory: \
-         this one is empty or another node's. Start with the data directory of node {node_id}, or, if that \
-         is lost, at an address of its own with --join"
+        "cluster {cluster} was founded with this data directory as node {node_id}, and the directory does not know it: parts of it \
+         were deleted. Restore it as it was, or give the node an empty --data-dir"
     )]
-    AddressTaken {
+    RecordLost {
         /// The cluster's id, shortened.
         cluster: String,
-        /// This node's address.
-        address: String,
-        /// Whose it is.
+        /// Its number.
         node_id: i32,
     },
     /// This node recorded one cluster and met another at the address of a seed.

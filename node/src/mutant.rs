@@ -61,6 +61,8 @@ pub enum Mutant {
     OffsetAckedEarly,
     /// A coordinator answers before it has read its partition.
     CoordinatorServesUnloaded,
+    /// A data directory whose number went over to another one is heard and served like any other.
+    OutlivedNotFenced,
 }
 
 #[cfg(feature = "mutants")]

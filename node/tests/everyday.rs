@@ -10,6 +10,10 @@ mod founders;
 mod quotas;
 #[path = "everyday/reassign.rs"]
 mod reassign;
+#[path = "everyday/recovery.rs"]
+mod recovery;
+#[path = "everyday/returns.rs"]
+mod returns;
 #[path = "everyday/scrub.rs"]
 mod scrub;
 mod steps;

@@ -7,6 +7,8 @@ mod elastic;
 mod network;
 #[path = "processes/offline.rs"]
 mod offline;
+#[path = "processes/recovery.rs"]
+mod recovery;
 #[path = "processes/refused.rs"]
 mod refused;
 mod rig;
@@ -16,6 +18,8 @@ mod scrub;
 mod signals;
 #[path = "processes/spans.rs"]
 mod spans;
+#[path = "processes/succession.rs"]
+mod succession;
 #[path = "processes/workers.rs"]
 mod workers;
 

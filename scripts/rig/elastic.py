@@ -196,7 +196,7 @@ class Elastic:
         self.tell(f"   rafka nodes remove {node}: done")
 
     def wipe(self, i):
-        """Wiped and started again with what a new node gets. What a person must do beyond that is told."""
+        """Wiped and started again: it has its number and its replicas again, and nobody did anything."""
         node = self.ids[i]
         self.members.remove(i)
         self.tell(f"node {i} (number {node}) is killed, its data directory wiped, and it is started again with --join")
@@ -204,21 +204,11 @@ class Elastic:
         shutil.rmtree(self.target.data_dir(i))
         begin = time.monotonic()
         if not self.back(i):
-            self.tell(f"   refused, and it ended with exit code {self.target.processes[i].returncode}: {self.last_error(i)}")
-            mesh.wait_until(f"node {i} called dead", 60, lambda: self.nodes()[node]["state"] == "dead", 0.1)
-            mesh.wait_until(f"node {i} without replicas", self.options.patience, lambda: self.nodes()[node]["replicas"] == 0, 0.1)
-            self.remove(node)
-            self.by_hand.append("a wiped node was refused until its number was removed and it was started again")
-            shutil.rmtree(self.target.data_dir(i), ignore_errors=True)
-            if not self.back(i):
-                self.tell(f"   refused again after its number was removed: {self.last_error(i)}")
-                self.by_hand.append("and then it was refused its own address, and had to take another one")
-                i = SPARE
-                self.join(i)
+            return self.wrong(f"node {i} was wiped and is refused: {self.last_error(i)}")
         self.tell(f"   back after {time.monotonic() - begin:.1f} s as node {i}, number {self.ids[i]}")
+        if self.ids[i] != node:
+            self.wrong(f"node {i} was number {node} before its disk was wiped and is {self.ids[i]} now")
         self.settle(f"node {i} was wiped")
-        if self.ids[i] != node and node in self.nodes():
-            self.remove(node)
 
     def back(self, i):
         """Starts an emptied node; whether it is taken in."""

@@ -119,6 +119,7 @@ pub fn unproven() -> Vec<Bug> {
         Node: node StaleOrderTaken,
         Node: node DeadInMasses,
         Node: node CoordinatorServesUnloaded,
+        Node: node OutlivedNotFenced,
     }
 }
 

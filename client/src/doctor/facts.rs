@@ -105,9 +105,18 @@ pub(crate) struct NodeState {
     pub(crate) partitions: u64,
     pub(crate) replicas: u64,
     pub(crate) disk_failed: bool,
+    pub(crate) scrub: Scrub,
     /// Partitions that lack something; `listed` has the first of them.
     pub(crate) lacking: u64,
     pub(crate) listed: Vec<Lacking>,
+}
+
+/// How the reading back of what is stored goes.
+#[derive(Deserialize, Default, Debug, Clone)]
+#[serde(default)]
+pub(crate) struct Scrub {
+    /// Replicas with rot that were kept, because too few others were in sync.
+    pub(crate) kept: u64,
 }
 
 /// A partition that lacks something.

@@ -58,7 +58,7 @@ fn said_by(id: i64, count: i64) -> Said {
     };
     let state = State { version: "1.2.3".to_owned(), uptime_ms: 3_600_000, node: Some(node), disk, limits };
     Said {
-        nodes: Nodes { cluster_id: "c1".to_owned(), node_id: id, nodes: nodes.collect() },
+        nodes: Nodes { cluster_id: "c1".to_owned(), node_id: id, nodes: nodes.collect(), ..Nodes::default() },
         state: Some(state),
     }
 }

@@ -5,7 +5,8 @@
 //! | watching | a founded node speaks | ended: join it |
 //! | gathering | every address of the list has answered, nobody holds another set | agreeing, and the set is written |
 //! | gathering | a founded node speaks that does not know this address | ended: join it |
-//! | gathering | a founded node speaks that knows this address | ended: this directory is empty or another one |
+//! | gathering | a founded node speaks that knows this address, and another identity at it | ended: ask for that node's number |
+//! | gathering | a founded node speaks that knows this identity | ended: parts of the directory are gone |
 //! | agreeing | the set is synced | agreed, and everyone hears it |
 //! | agreed | every seed says that it agreed to the same set, or one says that it is founded | sealing, and that is written |
 //! | agreed | every seed has spoken, and one cannot be the one that was agreed | ended: start over |
@@ -282,15 +283,11 @@ impl Founder {
             }
             Local::Watching | Local::Gathering => {
                 let own = &self.own;
-                let known = record
-                    .nodes
-                    .iter()
-                    .find(|node| node.addresses.mesh == own.addresses.mesh || node.peer_id == own.peer_id);
-                match known {
+                // A founder whose disk was emptied has another identity at its old address: the registry says what becomes of it.
+                match record.node_of(&own.peer_id) {
                     Some(node) => {
-                        let error = FoundingError::AddressTaken {
+                        let error = FoundingError::RecordLost {
                             cluster: short(&record.cluster_id),
-                            address: node.addresses.mesh.clone(),
                             node_id: node.node_id,
                         };
                         self.fail(error, effects);

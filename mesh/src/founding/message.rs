@@ -11,6 +11,9 @@ const TAG_REQUEST: u8 = 2;
 const TAG_ACCEPTED: u8 = 3;
 const TAG_REFUSED: u8 = 4;
 const TAG_REDIRECT: u8 = 5;
+const TAG_WAIT: u8 = 6;
+/// A join request that says whose number it wants; tag 2 is one without such wishes.
+const TAG_REPLACE: u8 = 7;
 const REASON_BYTES_MAX: usize = 4 << 10;
 const REGISTRY_BYTES_MAX: usize = 8 << 20;
 
@@ -106,13 +109,27 @@ pub struct JoinRequest {
     pub addresses: Addresses,
     /// Its failure domain; may be empty.
     pub zone: String,
+    /// The number that it shall take over, if an operator said one.
+    pub replaces: Option<Replaced>,
+}
+
+/// Whose number a joining node shall take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The number.
+    pub node_id: i32,
+    /// Although that leaves partitions without a majority of their replicas.
+    pub gives_up: bool,
 }
 
 impl JoinRequest {
     /// The bytes to send.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = begin(TAG_REQUEST);
+        let mut out = begin(if self.replaces.is_some() { TAG_REPLACE } else { TAG_REQUEST });
+        if let Some(Replaced { node_id, gives_up }) = self.replaces {
+            out.i32(node_id).u8(u8::from(gives_up));
+        }
         out.bytes(&self.peer_id).u64(self.incarnation);
         self.addresses.encode(&mut out);
         out.text(&self.zone).done().into()
@@ -121,13 +138,21 @@ impl JoinRequest {
     /// Reads what [`JoinRequest::encode`] wrote; `None` for anything else.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<JoinRequest> {
-        let (TAG_REQUEST, mut fields) = open(bytes)? else { return None };
+        let (tag, mut fields) = open(bytes)?;
+        let replaces = match tag {
+            TAG_REQUEST => None,
+            TAG_REPLACE => {
+                let (node_id, gives_up) = (fields.i32()?, fields.u8()?);
+                Some(Replaced { node_id, gives_up: [false, true].get(usize::from(gives_up)).copied()? })
+            }
+            _ => return None,
+        };
         let peer_id = fields.bytes(PEER_BYTES_MAX)?.to_vec();
         let incarnation = fields.u64()?;
         let addresses = Addresses::decode(&mut fields)?;
         let zone = fields.text(TEXT_BYTES_MAX)?;
         fields.end()?;
-        Some(JoinRequest { peer_id, incarnation, addresses, zone })
+        Some(JoinRequest { peer_id, incarnation, addresses, zone, replaces })
     }
 }
 
@@ -145,6 +170,11 @@ pub enum JoinAnswer {
     },
     /// It will not be admitted, and asking again changes nothing.
     Refused {
+        /// For a person.
+        reason: String,
+    },
+    /// Not now; ask again.
+    Wait {
         /// For a person.
         reason: String,
     },
@@ -173,6 +203,11 @@ impl JoinAnswer {
                 out.text(reason);
                 out
             }
+            JoinAnswer::Wait { reason } => {
+                let mut out = begin(TAG_WAIT);
+                out.text(reason);
+                out
+            }
             JoinAnswer::Redirect { address } => {
                 let mut out = begin(TAG_REDIRECT);
                 out.text(address);
@@ -193,6 +228,7 @@ impl JoinAnswer {
                 registry: Bytes::copy_from_slice(fields.bytes(REGISTRY_BYTES_MAX)?),
             },
             TAG_REFUSED => JoinAnswer::Refused { reason: fields.text(REASON_BYTES_MAX)? },
+            TAG_WAIT => JoinAnswer::Wait { reason: fields.text(REASON_BYTES_MAX)? },
             TAG_REDIRECT => JoinAnswer::Redirect { address: fields.text(TEXT_BYTES_MAX)? },
             _ => return None,
         };
@@ -228,13 +264,17 @@ mod tests {
             })
             .collect();
         let Seed { peer_id, incarnation, addresses, zone } = seed(4);
-        let request = JoinRequest { peer_id, incarnation, addresses, zone };
-        assert_eq!(JoinRequest::decode(&request.encode()), Some(request.clone()));
-        samples.push(request.encode());
+        let request = JoinRequest { peer_id, incarnation, addresses, zone, replaces: None };
+        for replaces in [None, Some(Replaced { node_id: 3, gives_up: true })] {
+            let request = JoinRequest { replaces, ..request.clone() };
+            assert_eq!(JoinRequest::decode(&request.encode()), Some(request.clone()));
+            samples.push(request.encode());
+        }
         let registry = Bytes::from_static(b"registry");
         for answer in [
             JoinAnswer::Accepted { node_id: 4, record, registry },
             JoinAnswer::Refused { reason: "no".into() },
+            JoinAnswer::Wait { reason: "not yet".into() },
             JoinAnswer::Redirect { address: "a:1".into() },
         ] {
             assert_eq!(JoinAnswer::decode(&answer.encode()), Some(answer.clone()));
@@ -259,7 +299,7 @@ mod tests {
 
     quickcheck! {
         fn hostile_bytes_do_no_harm(bytes: Vec<u8>, at: usize, tag: u8) -> bool {
-            let tagged = [&[VERSION, tag % 6], &bytes[..]].concat();
+            let tagged = [&[VERSION, tag % 8], &bytes[..]].concat();
             let _ = is_read(&tagged);
             for sample in samples() {
                 let mut changed = sample.to_vec();

@@ -225,7 +225,7 @@ impl Actor {
             self.targets.ask(address, now);
         }
         if let Some(peers) = wishes.allow {
-            self.on_registry(peers.into_iter().collect(), wishes.formerly, now);
+            self.on_registry(peers.into_iter().collect(), wishes.formerly, wishes.outlived, now);
         }
         for peer in wishes.reach {
             self.targets.want(&peer, now);

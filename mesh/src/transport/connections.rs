@@ -79,6 +79,7 @@ pub(super) struct Connections {
     live: BTreeMap<PeerId, ConnectionId>,
     pub(super) registry: BTreeMap<PeerId, Vec<String>>,
     removed: BTreeSet<PeerId>,
+    outlived: BTreeSet<PeerId>,
     reasons: BTreeMap<PeerId, String>,
     attempts: u64,
     session: Option<u64>,
@@ -248,6 +249,13 @@ impl Actor {
 
     /// Why a peer that holds the secret is not let in all the same.
     fn objection(&self, peer: PeerId, id: ConnectionId, hello: &Hello) -> Option<String> {
+        if self.connections.outlived.contains(&peer) {
+            return Some(format!(
+                "the number of the node {peer} lives in another data directory since: this one was taken for lost and its \
+                 replicas were made anew. Nothing in it was changed, and the mesh does not need it: keep it as long as \
+                 you wish, do not start it"
+            ));
+        }
         if self.connections.removed.contains(&peer) {
             return Some(format!(
                 "the node {peer} was removed from the cluster's registry: start it with an empty \
@@ -257,11 +265,12 @@ impl Actor {
         let dialed = self.targets.of(id).and_then(|address| Some((address, self.targets.expected(address)?)));
         let taken = self.connections.registry.iter().find(|(_, known)| known.contains(&hello.advertised));
         let known = taken.map(|(known, _)| (hello.advertised.as_str(), *known)).or(dialed);
-        let (address, known) = known.filter(|(_, known)| *known != peer)?;
+        // While nobody has the address it may be the same node with an empty disk: the registry decides that.
+        let (address, known) =
+            known.filter(|(_, known)| *known != peer && self.connections.is_connected(known))?;
         Some(format!(
-            "the cluster knows {address} as the address of node {known}, and what answers there now is \
-             {peer}: its data directory is empty or another one. Start it with the data directory of \
-             {known}, or, if that is lost, at an address of its own"
+            "the cluster knows {address} as the address of node {known}, which is connected, and {peer} says that it is its \
+             own: give each node an address of its own with --advertise-mesh"
         ))
     }
 
@@ -449,14 +458,17 @@ impl Actor {
         }
     }
 
-    /// Takes a registry in. `formerly` are peers of registries in between, which were never taken in.
+    /// Takes a registry in. `formerly` are peers of registries in between, which were never taken in, `outlived` those whose
+    /// numbers others have now.
     pub(super) fn on_registry(
         &mut self,
         registry: BTreeMap<PeerId, Vec<String>>,
         mut formerly: BTreeSet<PeerId>,
+        outlived: BTreeSet<PeerId>,
         now: Instant,
     ) {
         let local = *self.swarm.local_peer_id();
+        self.connections.outlived = outlived;
         formerly.extend(self.connections.registry.keys());
         let gone: Vec<PeerId> = formerly.into_iter().filter(|peer| !registry.contains_key(peer)).collect();
         self.connections.removed.extend(gone.iter().filter(|peer| **peer != local));

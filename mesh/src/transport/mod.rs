@@ -228,6 +228,7 @@ struct Wishes {
     allow: Option<Vec<(PeerId, Vec<String>)>>,
     /// Peers of registries that were replaced before the actor saw them.
     formerly: BTreeSet<PeerId>,
+    outlived: BTreeSet<PeerId>,
     cluster: Option<[u8; 32]>,
     /// Peers that frames wait for.
     reach: BTreeSet<PeerId>,
@@ -364,13 +365,14 @@ impl Transport {
 
     /// The committed registry: who belongs to the cluster, and where each is reached. All of them are dialed; of more than
     /// [`FULL_MESH_OTHERS_MAX`] each when there is something to say to it, and kept connected while there is.
-    /// A peer that was in an earlier list and is not in this one is disconnected and refused from then on; so
-    /// is one that advertises the address of another peer in the list. Others that hold the secret may
-    /// connect: they may want to join.
-    pub fn allow(&self, peers: Vec<(PeerId, Vec<String>)>) {
+    /// A peer that was in an earlier list and is not in this one is disconnected and refused from then on, and so
+    /// is one of `outlived`, whose numbers went over to others of the list. One that advertises the address of a peer of the
+    /// list is refused while that one is connected. Others that hold the secret may connect: they may want to join.
+    pub fn allow(&self, peers: Vec<(PeerId, Vec<String>)>, outlived: Vec<PeerId>) {
         self.shared.wish(|wishes| {
             let before = wishes.allow.replace(peers).unwrap_or_default();
             wishes.formerly.extend(before.into_iter().map(|(peer, _)| peer));
+            wishes.outlived = outlived.into_iter().collect();
         });
     }
 

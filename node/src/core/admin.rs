@@ -11,7 +11,7 @@ use super::error::ErrorCode;
 use super::groups::{OFFSETS_TOPIC, is_internal};
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, Registration, ShardId, endpoints};
+use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, ShardId, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
     Broker, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
@@ -115,8 +115,11 @@ impl<D: Disk> Node<D> {
                 let dir = self.describe_log_dir(partitions);
                 self.respond(id, Response::DescribeLogDirs(dir));
             }
-            Request::RegisterNode(registration) => self.register_other(id, registration),
+            Request::RegisterNode { registration, gives_up } => {
+                self.register_other(id, registration, gives_up);
+            }
             Request::Decide(decision) => self.ask_decision(id, decision),
+            Request::Recover(wish) => self.recover(id, wish),
             Request::Produce { .. }
             | Request::Fetch { .. }
             | Request::ListOffsets { .. }
@@ -521,7 +524,8 @@ impl<D: Disk> Node<D> {
                 partitions: parts.into_iter().map(|(result, _)| result).collect(),
             },
             Waiting::Decide => {
-                let message = "shard 0 did not answer in time; what became of it is unknown".to_string();
+                let message =
+                    "the metadata shard did not answer in time; what became of it is unknown".to_string();
                 Response::Decided { error: ErrorCode::RequestTimedOut, message: Some(message) }
             }
             Waiting::Register => {
@@ -559,6 +563,8 @@ impl<D: Disk> Node<D> {
             Waiting::Reassign(parts) => {
                 for (result, _) in parts.iter_mut().filter(|(_, open)| *open) {
                     result.error = ErrorCode::RequestTimedOut;
+                    let message = "its metadata shard did not answer in time; rafka rebalance status shows whether it is done all the same";
+                    result.message = Some(message.to_owned());
                 }
             }
             Waiting::Register | Waiting::Decide => {}
@@ -682,10 +688,9 @@ impl<D: Disk> Node<D> {
         if known { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::LeaderNotAvailable }
     }
 
-    /// A node that joins through this one.
-    fn register_other(&mut self, id: RequestId, registration: Registration) {
-        let command = Command::RegisterNode(registration);
-        self.ask_registry(id, Waiting::Register, &command, Purpose::Register(Some(id)));
+    /// Keeps the call of a machine that asks to be a node until shard 0 answered.
+    pub(crate) fn ask_to_register(&mut self, id: RequestId, command: &Command) {
+        self.ask_registry(id, Waiting::Register, command, Purpose::Register(Some(id)));
     }
 
     /// An operator's word, for shard 0.
@@ -706,12 +711,27 @@ impl<D: Disk> Node<D> {
         self.ask_registry(id, Waiting::Decide, &command, Purpose::Decision(id));
     }
 
+    /// Keeps an operator's call until a shard answered its command.
+    pub(crate) fn ask_decided(&mut self, id: RequestId, shard: ShardId, command: &Command, purpose: Purpose) {
+        self.ask_shard(id, shard, Waiting::Decide, (command, purpose));
+    }
+
     /// Keeps a call until shard 0 answered its command.
     fn ask_registry(&mut self, id: RequestId, kind: Waiting, command: &Command, purpose: Purpose) {
+        self.ask_shard(id, ShardId(0), kind, (command, purpose));
+    }
+
+    fn ask_shard(
+        &mut self,
+        id: RequestId,
+        shard: ShardId,
+        kind: Waiting,
+        (command, purpose): (&Command, Purpose),
+    ) {
         let deadline = after_ms(self.now.mono, SHARD_WAIT_MS);
         self.calls.insert(id, Call::Admin(AdminCall { deadline, kind }));
         self.set_timer(deadline, Timer::Call(id));
-        self.submit(ShardId(0), command, purpose);
+        self.submit(shard, command, purpose);
     }
 
     /// Shard 0 answered: whether somebody still waits for that.

@@ -40,7 +40,7 @@ pub(crate) const STUCK_DISK_US: u64 = 10_000_000;
 
 /// Why a node ends that was taken out of the mesh.
 pub(crate) const REMOVED: &str =
-    "this node was removed from the mesh for good; to come back as a new node start with an empty directory";
+    "it was removed from the mesh for good; to come back as a new node start with an empty directory";
 
 /// Names the log that marks the founding of shards as done; no partition has this number.
 pub(crate) const FOUNDED: PartitionKey = PartitionKey { topic: METADATA_TOPIC, partition: -1 };
@@ -157,7 +157,9 @@ impl<D: Disk> Node<D> {
                     }
                     asked.entry(key.home()).or_default().push((key, id));
                 }
-                Action::AskRemoval(id) => asked.entry(key.home()).or_default().push((key, id)),
+                Action::AskRemoval(id) | Action::BeginAlone(id) => {
+                    asked.entry(key.home()).or_default().push((key, id));
+                }
                 action => self.act(key, action, &mut reports),
             }
             self.note_company(key);
@@ -178,6 +180,13 @@ impl<D: Disk> Node<D> {
         let Identity { node, incarnation } = self.identity;
         for (key, wanted) in replicas {
             let missing = !self.by_key.contains_key(&key);
+            let local = self.by_key.get(&key).and_then(|log| self.partitions.get(log));
+            let local = local.map(|p| LocalReplica { id: p.id, standing: p.standing });
+            let descriptor = self.view.descriptor(key);
+            if local.is_some() && decide(local, descriptor, node, incarnation) == Action::BeginAlone(wanted) {
+                self.begin_alone(key, wanted);
+                continue;
+            }
             match decide(None, self.view.descriptor(key), node, incarnation) {
                 Action::Found { id, voters, term_floor } if missing && id == wanted => {
                     self.create_log(key, id, voters, term_floor, Standing::Creating);
@@ -194,7 +203,7 @@ impl<D: Disk> Node<D> {
         let incarnation = self.identity.incarnation;
         let log = self.by_key.get(&key).copied();
         match action {
-            Action::Nothing | Action::AskRemoval(_) | Action::Learn(_) => {}
+            Action::Nothing | Action::AskRemoval(_) | Action::Learn(_) | Action::BeginAlone(_) => {}
             // A shard is founded by `found_shards` or not at all: the founding record alone does not say that it is new.
             Action::Found { .. } => {
                 if self.view.version(ShardId(0)) > 0
@@ -329,7 +338,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// The replica takes part in nothing any more; its data stays.
-    fn silence(&mut self, log: LogId) {
+    pub(crate) fn silence(&mut self, log: LogId) {
         self.touched.push(log);
         let Some(mut partition) = self.partitions.remove(&log) else { return };
         let led = partition.led.is_some();

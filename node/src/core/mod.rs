@@ -5,8 +5,8 @@
 //!
 //! Reading order: [`request`] and [`message`] (what comes in), [`partition`] (one replica), [`producers`] (idempotence),
 //! `produce`, `stamp` and `fetch` (the data path), `configs` (what is set), [`metadata`] (the shards' state machines), `shards` (leading a shard),
-//! `lifecycle` (which replicas a node has), `rebuilds` (how fast they get what they lack), [`groups`] and `coordination` (consumer groups),
-//! `scrub` (whether what is stored can still be read).
+//! `lifecycle` (which replicas a node has), `rebuilds` (how fast they get what they lack), `succession` (which data directory has a
+//! number), `recovery` (lost majorities), [`groups`] and `coordination` (consumer groups), `scrub` (whether what is stored can still be read).
 
 mod admin;
 mod balance;
@@ -38,11 +38,13 @@ mod quotas;
 mod reassign;
 mod rebuilds;
 mod reclaim;
+mod recovery;
 pub mod request;
 mod scrub;
 mod shards;
 mod stamp;
 mod stop;
+mod succession;
 mod traffic;
 pub mod workers;
 
@@ -183,6 +185,9 @@ pub struct Identity {
     /// Drawn when the data directory was made.
     pub incarnation: Incarnation,
 }
+
+/// How [`Effect::Failed`] begins when the mesh will not have this node: its disk is not to blame.
+pub const REFUSED: &str = "the mesh refuses this node";
 
 /// How [`Effect::Failed`] begins when other nodes know a later process of this data directory.
 pub const OLD_COPY: &str = "this data directory is an older copy";

@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub workers: usize,
     /// How long a node may be away before its replicas are made anew elsewhere, in milliseconds.
     pub dead_after_ms: u64,
+    /// How long a node must have been silent before its number may go over to another data directory, in milliseconds.
+    pub replace_after_ms: u64,
     /// How often the leader of shard 0 looks whether replicas should move, in milliseconds.
     pub balance_ms: u64,
     /// Replicas of the whole mesh that may be on the move at a time.
@@ -93,6 +95,7 @@ impl Default for NodeConfig {
             create_grace_ms: 3_000,
             workers: 1,
             dead_after_ms: 300_000,
+            replace_after_ms: 5_000,
             balance_ms: 2_000,
             moves_at_once: 32,
             prefer_after_ms: 30_000,

@@ -13,12 +13,13 @@ use mesh::raft::{self, Input, Membership, NodeId, Replica, ReplicaId};
 use mesh::swim::{self, Swim};
 use storage::{Disk, LogId};
 
-use super::Effect;
 use super::lifecycle::{CAMPAIGN_EVERY_US, HEIR_US, REMOVED, STUCK_DISK_US};
 use super::message::{PeerMessage, Stream};
+use super::metadata::shard::outlived;
 use super::metadata::{NodeState, PartitionKey};
 use super::node::{Node, Timer};
 use super::partition::Partition;
+use super::{Effect, REFUSED};
 use crate::mutant::{self, Mutant};
 
 impl<D: Disk> Node<D> {
@@ -28,8 +29,14 @@ impl<D: Disk> Node<D> {
     }
 
     pub(crate) fn registry_changed(&mut self) {
-        if self.view.node(self.identity.node).is_some_and(|info| info.state == NodeState::Removed) {
-            return self.fail(REMOVED.to_owned());
+        if let Some(info) = self.view.node(self.identity.node) {
+            if info.state == NodeState::Removed {
+                return self.fail(format!("{REFUSED}: {REMOVED}"));
+            }
+            let is_outlived = info.is_outlived(&self.registration.peer_id, self.identity.incarnation);
+            if is_outlived {
+                return self.fail(format!("{REFUSED}: {}", outlived(info.node)));
+            }
         }
         self.set_peers();
         self.out.push(Effect::RegistryChanged);

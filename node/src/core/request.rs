@@ -6,13 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use mesh::raft::ReplicaId;
 use serde::{Deserialize, Serialize};
 
 use super::error::ErrorCode;
 use super::groups::api::{GroupRequest, GroupResponse};
 use super::metadata::configs::Edit;
 use super::metadata::quotas::{Entity, Limit};
-use super::metadata::{NodeState, Registration};
+use super::metadata::{NodeState, PartitionKey, Registration};
 
 /// Ties a response to its request; unique within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,8 +116,14 @@ pub enum Request {
     },
     /// About consumer groups.
     Group(GroupRequest),
-    /// Not Kafka's: a node asks a member to enter it into the registry.
-    RegisterNode(Registration),
+    /// Not Kafka's: a node asks a member to enter it into the registry, under the number of a node that is there if the registration
+    /// names one, or has the mesh address of one.
+    RegisterNode {
+        /// Who it is.
+        registration: Registration,
+        /// With the number it follows a life whose data may be nowhere else: an operator says that it is lost.
+        gives_up: bool,
+    },
     /// Not Kafka's: a topic shall have so many replicas of each partition. Answered as a reassignment of those that have another number.
     ChangeFactor {
         topic: String,
@@ -125,6 +132,23 @@ pub enum Request {
     },
     /// Not Kafka's: what an operator decides about the mesh.
     Decide(Decision),
+    /// Not Kafka's: an operator gives up the lost majority of a partition.
+    Recover(Recover),
+}
+
+/// From which survivor a partition shall go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recover {
+    /// Which partition, a metadata shard maybe.
+    pub key: PartitionKey,
+    /// The triple of the survivor as it is now.
+    pub survivor: ReplicaId,
+    /// Who decides.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// What the replicas hold that answered, for people.
+    pub found: String,
 }
 
 /// What an operator may decide.

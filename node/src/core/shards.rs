@@ -15,7 +15,7 @@ use super::metadata::{Command, EncodedUpdate, Merge, Outcome, PartitionKey, Shar
 use super::node::Node;
 use super::partition::{Applied, Partition, Pending, Waiter};
 use super::request::RequestId;
-use super::{Effect, Identity, after_ms};
+use super::{Effect, Identity, REFUSED, after_ms};
 
 /// How long a command waits for its answer before it is sent again.
 const RESEND_MS: u64 = 1_000;
@@ -167,6 +167,15 @@ impl<D: Disk> Node<D> {
     }
 
     fn propose_command(&mut self, log: LogId, command: Bytes, origin: Origin) -> Result<(), ForwardReply> {
+        let key = self.partitions.get(&log).map(|partition| partition.key);
+        if let Err(outcome) = self.may_recover(&command) {
+            return Err(ForwardReply::Applied(outcome));
+        }
+        if key == Some(PartitionKey::of_shard(ShardId(0)))
+            && let Err(outcome) = self.may_take_over(&command)
+        {
+            return Err(ForwardReply::Applied(outcome));
+        }
         let proposal =
             Proposal { kind: EntryKind::Command, record_count: 0, timestamp_ms: -1, payload: command };
         let Some(index) =
@@ -226,7 +235,7 @@ impl<D: Disk> Node<D> {
             Purpose::Register(Some(call)) => self.registered(call, outcome),
             Purpose::Register(None) => {
                 if let Outcome::Refused { message, .. } = outcome {
-                    self.fail(format!("the mesh refuses this node: {message}"));
+                    self.fail(format!("{REFUSED}: {message}"));
                 }
             }
             Purpose::Decision(call) => self.decided(call, outcome),
@@ -395,7 +404,9 @@ impl<D: Disk> Node<D> {
     /// Asks the shard's leader, or when none is known each of its replicas and then everybody in turn.
     pub(crate) fn poll_shard(&mut self, shard: ShardId) {
         let key = PartitionKey::of_shard(shard);
-        if self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads()) {
+        // Unless another one leads it in a later term: a majority that was given up may not have heard of that.
+        let leads = self.by_key.get(&key).is_some_and(|log| self.partitions[log].leads());
+        if leads && self.leader_of(key).is_none() {
             // A node that leads the shard from an old copy of the view has nobody else to tell it.
             self.hear_own_shard(shard);
             return;

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use mesh::founding::Replaced;
 use serde::{Deserialize, Serialize};
 
 use super::data_dir::WORKERS_MAX;
@@ -103,6 +104,15 @@ pub struct Raw {
     /// Mesh address of a member: join its mesh, never found one
     #[arg(long, env = "RAFKA_JOIN", value_name = "HOST:PORT", help_heading = "Mesh")]
     pub join: Option<String>,
+    /// Number of a node whose data directory is lost: take it over, on this machine or another; its old directory is refused from then on
+    #[arg(long, env = "RAFKA_REPLACE", value_name = "N", help_heading = "Mesh")]
+    pub replace: Option<i32>,
+    /// With --replace: also where no majority of a partition's replicas would be left; what only the lost directory held is gone then
+    #[arg(
+        long, env = "RAFKA_GIVE_UP_MAJORITY", value_name = "true|false", help_heading = "Mesh", num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub give_up_majority: Option<bool>,
     /// File with the mesh's secret, the same on each node; make one with: head -c 32 /dev/urandom | base64
     #[arg(long, env = "RAFKA_TOKEN_FILE", value_name = "FILE", help_heading = "Mesh")]
     pub token_file: Option<PathBuf>,
@@ -115,6 +125,9 @@ pub struct Raw {
     /// How long a node may be away before its replicas are made anew on other nodes [default: 300000]
     #[arg(long, env = "RAFKA_DEAD_AFTER_MS", value_name = "MS", help_heading = "Mesh")]
     pub dead_after_ms: Option<u64>,
+    /// How long a node must have been silent before another data directory may take its number over [default: 5000]
+    #[arg(long, env = "RAFKA_REPLACE_AFTER_MS", value_name = "MS", help_heading = "Mesh")]
+    pub replace_after_ms: Option<u64>,
     /// Replicas of the whole mesh that may be on the move at a time [default: 32]
     #[arg(long, env = "RAFKA_MOVES_AT_ONCE", value_name = "N", help_heading = "Mesh")]
     pub moves_at_once: Option<u64>,
@@ -234,7 +247,7 @@ impl Raw {
         let flags = self;
         first_of!(flags, file: data_dir, segment_bytes, cache_bytes, reserve_bytes, workers, retention_check_ms, scrub_mib_s, scrub_every_ms, rebuild_mib_s,
             listen_kafka, listen_mesh, listen_http, advertise_kafka, advertise_mesh, listeners,
-            advertised_listeners, seeds, join, token_file, zone, weight, dead_after_ms, moves_at_once, leader_return_ms,
+            advertised_listeners, seeds, join, replace, give_up_majority, token_file, zone, weight, dead_after_ms, replace_after_ms, moves_at_once, leader_return_ms,
             auto_create_topics, default_partitions, default_replication_factor, offsets_partitions, offsets_retention_minutes,
             offsets_retention_check_ms, offset_metadata_max_bytes, group_initial_rebalance_delay_ms, group_min_session_timeout_ms,
             group_max_session_timeout_ms, group_max_size, max_connections,
@@ -313,11 +326,13 @@ pub struct Config {
     pub listen_http: Listen,
     pub advertise_mesh: Option<String>,
     pub entry: Entry,
+    pub replaces: Option<Replaced>,
     /// The mesh's secret, 32 bytes made of what is in `--token-file`.
     pub secret: Option<[u8; 32]>,
     pub zone: String,
     pub weight: u32,
     pub dead_after_ms: u64,
+    pub replace_after_ms: u64,
     pub moves_at_once: usize,
     pub leader_return_ms: u64,
     pub auto_create_topics: bool,
@@ -459,11 +474,18 @@ impl Config {
             listen_mesh: socket("listen-mesh", raw.listen_mesh, "127.0.0.1:9192")?,
             listen_http: socket("listen-http", raw.listen_http, "127.0.0.1:9292")?,
             advertise_mesh: advertised("advertise-mesh", raw.advertise_mesh)?,
+            replaces: replaces(raw.replace, raw.give_up_majority, raw.join.is_some() || raw.seeds.is_some())?,
             entry: entry(raw.seeds, raw.join)?,
             secret: raw.token_file.as_deref().map(secret).transpose()?,
             zone: zone(raw.zone)?,
             weight: narrow(within("weight", u64::from(raw.weight.unwrap_or(1)), 1, 1000)?),
             dead_after_ms: within("dead-after-ms", raw.dead_after_ms.unwrap_or(300_000), 1_000, 86_400_000)?,
+            replace_after_ms: within(
+                "replace-after-ms",
+                raw.replace_after_ms.unwrap_or(5_000),
+                0,
+                86_400_000,
+            )?,
             moves_at_once: narrow(within("moves-at-once", raw.moves_at_once.unwrap_or(32), 1, 10_000)?)
                 as usize,
             leader_return_ms: within(
@@ -640,6 +662,25 @@ pub(super) fn address(key: &'static str, text: &str) -> Result<String, ConfigErr
             text,
             "write HOST:PORT, for example node-1.example:9192, 10.0.0.1:9192 or [fd00::1]:9192",
         ))
+    }
+}
+
+/// `asks` says whether there is anybody to ask for the number.
+fn replaces(
+    replace: Option<i32>,
+    give_up_majority: Option<bool>,
+    asks: bool,
+) -> Result<Option<Replaced>, ConfigError> {
+    let gives_up = give_up_majority.unwrap_or(false);
+    match replace {
+        Some(node_id) if node_id < 1 => Err(wrong("replace", node_id, "it is the number of a node, 1 or more")),
+        Some(_) if !asks => Err(ConfigError::Usage(
+            "--replace needs --join HOST:PORT: a member of the mesh says whether the number may be taken over".into(),
+        )),
+        None if gives_up => Err(ConfigError::Usage(
+            "--give-up-majority goes with --replace N, the number of the node whose data is lost".into(),
+        )),
+        given => Ok(given.map(|node_id| Replaced { node_id, gives_up })),
     }
 }
 

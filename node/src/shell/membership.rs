@@ -11,7 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use libp2p::PeerId;
 use mesh::founding::{
-    Effect, Founder, FoundingError, FoundingRecord, Input, JoinAnswer, JoinRequest, Outcome, Recorded, Seed,
+    Effect, Founder, FoundingError, FoundingRecord, Input, JoinAnswer, JoinRequest, Outcome, Recorded,
+    Replaced, Seed,
 };
 use mesh::raft::{Incarnation, NodeId};
 use mesh::transport::{Event, StreamClass, Transport};
@@ -46,6 +47,8 @@ const KEPT: Duration = Duration::from_secs(30);
 const JOINS_MAX: usize = 8;
 /// How long a member waits to see the newcomer in its own copy of the registry.
 const SEEN: Duration = Duration::from_secs(2);
+/// How `/v1/nodes` begins to tell of one that may be admitted later.
+const WAITS: &str = "a node waits to be admitted";
 /// The begin of a refusal that the other side spoke.
 const BY_PEER: &str = "the peer refused this node";
 
@@ -108,6 +111,8 @@ pub(super) struct Mesh {
     directory: DataDir,
     own: Seed,
     entry: Entry,
+    /// The number that an operator wants for it, while it has none.
+    replaces: Option<Replaced>,
     founder: Founder,
     /// How many founded the mesh; 0 while that is not known.
     members: usize,
@@ -166,7 +171,7 @@ impl Mesh {
         events: mpsc::Receiver<Event>,
         directory: DataDir,
         own: Seed,
-        entry: Entry,
+        (entry, replaces): (Entry, Option<Replaced>),
         metrics: Arc<Metrics>,
         clocks: Arc<Clocks>,
     ) -> Result<Mesh, MembershipError> {
@@ -190,6 +195,7 @@ impl Mesh {
             directory,
             own,
             entry,
+            replaces,
             founder,
             members: 0,
             begun,
@@ -281,13 +287,14 @@ impl Mesh {
     ) -> Result<Member, MembershipError> {
         tracing::info!(address, "joining a mesh");
         self.transport.dial(address.clone());
+        let mut waits_for = format!("waiting for the mesh at {address} to admit this node");
         let mut again = interval(JOIN_AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
                 event = self.events.recv() => self.hear(event).await?,
                 _ = again.tick() => {
-                    told.send_replace(format!("waiting for the mesh at {address} to admit this node"));
+                    told.send_replace(waits_for.clone());
                     self.check_refusals()?;
                     self.ask(&address);
                     Step::Nothing
@@ -300,6 +307,12 @@ impl Mesh {
                 }
                 Step::Joined(JoinAnswer::Refused { reason }) => {
                     return Err(MembershipError::NotAdmitted(reason));
+                }
+                Step::Joined(JoinAnswer::Wait { reason }) => {
+                    if waits_for != reason {
+                        tracing::warn!(reason, "not admitted yet; asking again");
+                        waits_for = reason;
+                    }
                 }
                 Step::Joined(JoinAnswer::Redirect { address: other }) => {
                     self.transport.dial(other.clone());
@@ -320,7 +333,7 @@ impl Mesh {
             return tracing::info!(address, "waiting for a member to connect to");
         };
         let Seed { peer_id, incarnation, addresses, zone } = self.own.clone();
-        let request = JoinRequest { peer_id, incarnation, addresses, zone };
+        let request = JoinRequest { peer_id, incarnation, addresses, zone, replaces: self.replaces };
         self.transport.send(*peer, StreamClass::Rpc, wire::join(&request));
     }
 
@@ -374,6 +387,9 @@ impl Mesh {
             }
             Event::Refused { peer, reason } => {
                 self.metrics.refusals.fetch_add(1, Relaxed);
+                if !reason.starts_with(BY_PEER) && *peer != self.transport.local_peer() {
+                    self.metrics.visits.turned_away(*peer, reason);
+                }
                 self.refusals.heard(*peer, self.transport.local_peer(), reason);
             }
         }
@@ -506,6 +522,7 @@ impl Mesh {
                                 worker: worker.clone(),
                                 calls: calls.clone(),
                                 record: record.clone(),
+                                metrics: Arc::clone(&self.metrics),
                             };
                             joins.spawn(async move {
                                 admission.answer(peer, request).await;
@@ -540,6 +557,7 @@ struct Admission {
     worker: WorkerHandle,
     calls: NodeHandle,
     record: FoundingRecord,
+    metrics: Arc<Metrics>,
 }
 
 impl Admission {
@@ -554,7 +572,12 @@ impl Admission {
                 tracing::info!(%peer, mesh = who, node_id, "a node joins the mesh")
             }
             JoinAnswer::Refused { reason } => {
+                self.metrics.visits.turned_away(peer, reason);
                 tracing::warn!(%peer, mesh = who, reason, "a node is not admitted")
+            }
+            JoinAnswer::Wait { reason } => {
+                self.metrics.visits.turned_away(peer, &format!("{WAITS} at {who}: {reason}"));
+                tracing::warn!(%peer, mesh = who, reason, "a node waits to be admitted")
             }
             JoinAnswer::Redirect { .. } => {}
         }
@@ -564,7 +587,7 @@ impl Admission {
     async fn verdict(&self, request: JoinRequest) -> Option<JoinAnswer> {
         let peer_id = request.peer_id.clone();
         let registration = Registration {
-            node: None,
+            node: request.replaces.map(|replaced| NodeId(replaced.node_id)),
             incarnation: Incarnation(request.incarnation),
             peer_id: request.peer_id,
             kafka: request.addresses.kafka,
@@ -579,14 +602,20 @@ impl Admission {
             client_id: Arc::from("join"),
             principal: Arc::from("User:mesh"),
         };
-        let answer = self.calls.send(Request::RegisterNode(registration), client).await.ok()?.await.ok()?;
+        let gives_up = request.replaces.is_some_and(|replaced| replaced.gives_up);
+        let request = Request::RegisterNode { registration, gives_up };
+        let answer = self.calls.send(request, client).await.ok()?.await.ok()?;
         let Some(Response::RegisterNode { error, message, node }) = answer.response else { return None };
         match error {
             ErrorCode::None => {
                 let registry = self.registry_with(peer_id).await?;
                 Some(JoinAnswer::Accepted { node_id: node, record: self.record.clone(), registry })
             }
-            ErrorCode::RequestTimedOut | ErrorCode::NotController | ErrorCode::LeaderNotAvailable => None,
+            // The old life is there, or some of what it held would be lost: that may pass.
+            ErrorCode::NotController | ErrorCode::NotEnoughReplicas => {
+                message.map(|reason| JoinAnswer::Wait { reason })
+            }
+            ErrorCode::RequestTimedOut | ErrorCode::LeaderNotAvailable => None,
             error => {
                 let reason = message.unwrap_or_else(|| error.text().to_owned());
                 Some(JoinAnswer::Refused { reason })

@@ -38,6 +38,7 @@ mod pages;
 mod process;
 mod publisher;
 mod recent;
+mod recover;
 mod reference;
 mod registry;
 mod reload;
@@ -387,7 +388,7 @@ async fn serve(
         addresses: opened.addresses.clone(),
         zone: opened.config.zone.clone(),
     };
-    let entry = opened.config.entry.clone();
+    let entry = (opened.config.entry.clone(), opened.config.replaces);
     let (directory, counted) = (opened.directory.clone(), Arc::clone(&metrics));
     let mut mesh = Mesh::new(transport.clone(), events, directory, own, entry, counted, clocks)?;
     let member = establish(&mut mesh, &phase, &notifier, &stop).await?;
@@ -566,6 +567,7 @@ fn node_config(config: &Config, member: &Member, addresses: &Addresses) -> NodeC
         workers: config.workers,
         dead_after_ms: config.dead_after_ms,
         groups: config.groups.clone(),
+        replace_after_ms: config.replace_after_ms,
         moves_at_once: config.moves_at_once,
         prefer_after_ms: config.leader_return_ms,
         scrub: ScrubConfig {

@@ -24,6 +24,7 @@ use super::otlp::Dropped;
 use super::process;
 use super::publisher::key_of;
 use super::recent::Told;
+use super::recover;
 use super::registry::{first_kafka, shown};
 use super::skew::Clocks;
 use super::state;
@@ -92,9 +93,11 @@ impl Pages {
             "/v1/balance" => self.balance().await,
             "/v1/digest" => self.digest(query).await,
             "/v1/configs" => self.configs(configs::question(query), "reader").await,
+            "/v1/replica" => self.replica(query).await,
+            "/v1/recoveries" => self.recoveries().await,
             _ => Err(Answer::error(
                 404,
-                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest /v1/configs",
+                "served are /healthz /readyz /metrics /v1/nodes /v1/state /v1/partitions /v1/lookup /v1/balance /v1/digest /v1/configs /v1/replica /v1/recoveries",
             )),
         };
         answer.map_or_else(|answer| answer, |value| Answer::json(200, &value))
@@ -111,12 +114,15 @@ impl Pages {
         if path == "/v1/topics" {
             return self.change_factor(query, operator).await.unwrap_or_else(|answer| answer);
         }
+        if path == "/v1/recover" {
+            return self.recover(query, operator).await.unwrap_or_else(|answer| answer);
+        }
         let decision = match decision(path, query) {
             Ok(decision) => decision,
             Err(answer) => return answer,
         };
         tracing::info!(operator, ?decision, "an operator decides");
-        match self.decide(decision, operator).await {
+        match self.decide(Request::Decide(decision), operator).await {
             Ok(()) => Answer::json(200, &json!({ "done": true })),
             Err(answer) => answer,
         }
@@ -155,8 +161,23 @@ impl Pages {
         configs::told(worker.ask(request, self.operator(operator)).await)
     }
 
-    async fn decide(&self, decision: Decision, operator: &str) -> Result<(), Answer> {
-        let answer = self.worker()?.ask(Request::Decide(decision), self.operator(operator)).await;
+    async fn replica(&self, query: &str) -> Result<Value, Answer> {
+        recover::replica(&self.worker()?, query).await
+    }
+
+    async fn recoveries(&self) -> Result<Value, Answer> {
+        recover::recoveries(&self.worker()?).await
+    }
+
+    async fn recover(&self, query: &str, operator: &str) -> Result<Answer, Answer> {
+        let wish = recover::wish(&self.worker()?, query, operator).await?;
+        tracing::warn!(operator, ?wish, "an operator recovers a partition");
+        self.decide(Request::Recover(wish), operator).await?;
+        Ok(Answer::json(200, &json!({ "done": true })))
+    }
+
+    async fn decide(&self, request: Request, operator: &str) -> Result<(), Answer> {
+        let answer = self.worker()?.ask(request, self.operator(operator)).await;
         let Some(Response::Decided { error, message }) = answer else {
             return Err(Answer::error(503, "the node is stopping"));
         };
@@ -230,7 +251,12 @@ impl Pages {
         let clocks: BTreeMap<Vec<u8>, i64> =
             clocks.into_iter().map(|(peer, ms)| (peer.to_bytes(), ms)).collect();
         let visits = self.metrics.visits.told();
-        Ok(self.worker()?.inspect(move |node| nodes(node, &clocks, &visits)).await?)
+        let mut answer = self.worker()?.inspect(move |node| nodes(node, &clocks, &visits)).await?;
+        let away = self.metrics.visits.turned_away_lately().into_iter();
+        let away =
+            away.map(|(peer, (ms, reason))| json!({ "peer_id": peer, "ms_ago": ms, "reason": reason }));
+        answer["turned_away"] = away.collect();
+        Ok(answer)
     }
 
     async fn state(&self) -> Result<Value, Answer> {
@@ -306,7 +332,7 @@ fn refusal(error: ErrorCode, message: Option<&str>) -> Answer {
 
 /// What an operator wants.
 fn decision(path: &str, query: &str) -> Result<Decision, Answer> {
-    let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, /v1/balance?paused=true|false, or /v1/configs";
+    let known = "POST /v1/nodes?node=NUMBER&state=active|draining|decommissioning|removed, /v1/balance?paused=true|false, /v1/configs, /v1/topics, or /v1/recover";
     let wrong = || Answer::error(400, known);
     match path {
         "/v1/nodes" => {
@@ -368,7 +394,7 @@ fn hint_value(hint: &Hint) -> Value {
 
 /// What a lookup asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Partition(String, i32),
     Shard(ShardId),
     Node(i32),
@@ -376,7 +402,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn parse(text: &str) -> Option<Wanted> {
+    pub(super) fn parse(text: &str) -> Option<Wanted> {
         // A group's id may hold anything.
         if let Some(group) = text.strip_prefix("group/") {
             return (!group.is_empty()).then(|| Wanted::Group(group.to_owned()));
@@ -395,6 +421,17 @@ impl Wanted {
         }
     }
 
+    /// The partition that it is, if it is one and its topic is known.
+    pub(super) fn partition(self, node: &ShellNode) -> Option<PartitionKey> {
+        match self {
+            Wanted::Node(_) | Wanted::Group(_) => None,
+            Wanted::Shard(shard) => Some(PartitionKey::of_shard(shard)),
+            Wanted::Partition(topic, partition) => {
+                Some(PartitionKey { topic: node.view().topic_named(&topic)?.id, partition })
+            }
+        }
+    }
+
     /// Its place in the directory, and what this node knows itself; nothing when it does not know the topic.
     fn resolve(self, node: &ShellNode) -> Option<([u8; 32], Value)> {
         let key = match self {
@@ -406,10 +443,7 @@ impl Wanted {
                 return Some((node_key(number), value.unwrap_or(Value::Null)));
             }
             Wanted::Group(group) => return Some((group_key(&group), Value::Null)),
-            Wanted::Shard(shard) => PartitionKey::of_shard(shard),
-            Wanted::Partition(topic, partition) => {
-                PartitionKey { topic: node.view().topic_named(&topic)?.id, partition }
-            }
+            other => other.partition(node)?,
         };
         Some((
             key.as_shard().map_or_else(|| key_of(key), |shard| shard_key(shard.0.into())),

@@ -13,6 +13,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 const ARRIVALS_MAX: usize = 8;
 /// Peers that are remembered; they proved the mesh's secret.
 const PEERS_MAX: usize = 1_024;
+/// Of why one was turned away.
+const REASON_CHARS_MAX: usize = 1_024;
 
 /// Since when something is the case, if it is: at one place, or at the first of several.
 #[derive(Debug, Default)]
@@ -86,6 +88,7 @@ struct Visit {
     arrivals: VecDeque<Instant>,
     left: Option<Instant>,
     outlived: Option<Instant>,
+    turned_away: Option<(Instant, String)>,
 }
 
 /// One node's, each in milliseconds before now.
@@ -117,6 +120,21 @@ impl Visits {
     /// It was told that its data directory went on without it.
     pub(super) fn outlived(&self, peer: PeerId) {
         self.note(peer, |visit| visit.outlived = Some(Instant::now()));
+    }
+
+    /// It is not let in, or asks to be and has to wait: why.
+    pub(super) fn turned_away(&self, peer: PeerId, reason: &str) {
+        let reason = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.note(peer, |visit| visit.turned_away = Some((Instant::now(), reason)));
+    }
+
+    /// Who was, within the last minute, by the peer id as text.
+    pub(super) fn turned_away_lately(&self) -> BTreeMap<String, (u64, String)> {
+        let lately = |(peer, visit): (&PeerId, &Visit)| {
+            let (at, reason) = visit.turned_away.as_ref().filter(|(at, _)| at.elapsed() < WINDOW)?;
+            Some((peer.to_string(), (millis(at.elapsed()), reason.clone())))
+        };
+        lock(&self.0).iter().filter_map(lately).collect()
     }
 
     fn note(&self, peer: PeerId, change: impl FnOnce(&mut Visit)) {

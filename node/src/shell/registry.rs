@@ -1,6 +1,6 @@
 //! Which peer of the transport is which node: the committed registry, turned around.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::PeerId;
 use mesh::raft::NodeId;
@@ -16,6 +16,7 @@ pub(super) struct Registry {
     peers: BTreeMap<NodeId, PeerId>,
     nodes: BTreeMap<PeerId, NodeId>,
     addresses: BTreeMap<PeerId, String>,
+    former: BTreeSet<PeerId>,
 }
 
 impl Registry {
@@ -27,6 +28,7 @@ impl Registry {
             registry.peers.insert(info.node, peer);
             registry.nodes.insert(peer, info.node);
             registry.addresses.insert(peer, info.mesh.clone());
+            registry.former.extend(info.former.iter().filter_map(|bytes| PeerId::from_bytes(bytes).ok()));
         }
         registry
     }
@@ -44,6 +46,16 @@ impl Registry {
     /// How many nodes there are beside one of them.
     pub(super) fn others(&self) -> usize {
         self.peers.len().saturating_sub(1)
+    }
+
+    /// Whether this identity had a number that went over to another one.
+    pub(super) fn is_former(&self, peer: &PeerId) -> bool {
+        self.former.contains(peer)
+    }
+
+    /// All that had.
+    pub(super) fn former(&self) -> Vec<PeerId> {
+        self.former.iter().copied().collect()
     }
 
     /// Whom the transport may keep connected, and where they are.

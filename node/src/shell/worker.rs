@@ -39,7 +39,7 @@ use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{Request, RequestId, Response};
-use crate::core::{Client, Effect, Input, Node, OLD_COPY};
+use crate::core::{Client, Effect, Input, Node, OLD_COPY, REFUSED};
 use crate::exposition::Exposition;
 use crate::kafka::repack::{Rule, Rules};
 use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
@@ -60,8 +60,6 @@ const HINTS_LOOK: Duration = Duration::from_secs(5);
 const HINTS_LOOK_SOON: Duration = Duration::from_secs(1);
 /// How long an inspection may wait for its turn.
 const INSPECTION: Duration = Duration::from_secs(2);
-/// How the core begins to say that shard 0 refused this node's registration.
-const REFUSED: &str = "the mesh refuses this node";
 /// Exit code when the mesh will not have this node.
 const EXIT_REFUSED: i32 = 1;
 /// Exit code when the disk failed (EX_TEMPFAIL of sysexits.h).
@@ -448,16 +446,25 @@ impl Worker {
     }
 
     /// The node that a peer is. This copy of the registry may be older than the peer, and newer ones may be out of reach without it: a
-    /// replica set here may count on a node that joined since.
+    /// replica set here may count on a node that joined since, or on one whose number went over to another data directory since. So a
+    /// claim to a number is believed while who has it here is not connected, but never that of an identity that had it before.
     fn node_of(&self, peer: &PeerId) -> Option<NodeId> {
-        let claimed =
-            || self.introduced.get(peer).copied().filter(|node| self.node.view().node(*node).is_none());
-        self.registry.node(peer).or_else(claimed)
+        let vacant = |node: &NodeId| {
+            let holder = self.registry.peer(*node);
+            holder.is_none_or(|holder| !self.connected.contains(&holder))
+        };
+        let claimed = || self.introduced.get(peer).copied().filter(vacant);
+        match self.registry.is_former(peer) {
+            true => None,
+            false => self.registry.node(peer).or_else(claimed),
+        }
     }
 
     fn peer_of(&self, node: NodeId) -> Option<PeerId> {
         let claims = |peer: &&PeerId| self.node_of(peer) == Some(node);
-        self.registry.peer(node).or_else(|| self.introduced.keys().find(claims).copied())
+        let registered = self.registry.peer(node);
+        let connected = registered.filter(|peer| self.connected.contains(peer));
+        connected.or_else(|| self.introduced.keys().find(claims).copied()).or(registered)
     }
 
     fn call(&mut self, call: Call) {
@@ -502,7 +509,7 @@ impl Worker {
 
     fn registry_changed(&mut self) {
         let before = std::mem::replace(&mut self.registry, Registry::of(self.node.view()));
-        self.transport.allow(self.registry.allowed());
+        self.transport.allow(self.registry.allowed(), self.registry.former());
         self.inbox.brokers.send_replace(brokers(self.node.view()).into());
         let is_new = |peer: &&PeerId| before.node(peer).is_none();
         let known: Vec<NodeId> =

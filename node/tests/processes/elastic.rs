@@ -6,18 +6,18 @@ use crate::rig::{Ended, Kafka, Process, Rig, until};
 
 const PARTITIONS: i32 = 8;
 
-fn number(node: &Process) -> u64 {
+pub(crate) fn number(node: &Process) -> u64 {
     node.json("/v1/nodes")["node_id"].as_u64().expect("a number")
 }
 
 /// What a node says of the node of that number.
-fn told(by: &Process, id: u64) -> Value {
+pub(crate) fn told(by: &Process, id: u64) -> Value {
     let nodes = by.json("/v1/nodes")["nodes"].as_array().cloned().unwrap_or_default();
     nodes.into_iter().find(|node| node["node_id"] == id).unwrap_or_default()
 }
 
 /// No replica is on its way, and none should be.
-fn is_settled(by: &Process) -> bool {
+pub(crate) fn is_settled(by: &Process) -> bool {
     let balance = by.json("/v1/balance");
     balance["waiting"] == 0 && balance["moving"].as_array().is_some_and(Vec::is_empty)
 }

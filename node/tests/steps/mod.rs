@@ -147,6 +147,7 @@ impl Mesh {
         }
     }
 
+    /// Lets time pass until it is so.
     pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let end = self.now_ms + PATIENCE_MS;
         while !holds(self) {
@@ -178,7 +179,11 @@ impl Mesh {
 
     /// Makes a topic with as many replicas as there are nodes.
     pub(crate) fn create(&mut self, name: &str, partitions: i32) {
-        let replication_factor = i16::try_from(self.nodes.len()).expect("small");
+        self.create_with(name, partitions, i16::try_from(self.nodes.len()).expect("small"));
+    }
+
+    /// Makes a topic.
+    pub(crate) fn create_with(&mut self, name: &str, partitions: i32, replication_factor: i16) {
         let (assignment, configs) = (Vec::new(), Vec::new());
         let topic = CreateTopic { name: name.into(), partitions, replication_factor, assignment, configs };
         let request = Request::CreateTopics { topics: vec![topic], validate_only: false, timeout_ms: 30_000 };

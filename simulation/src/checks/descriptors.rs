@@ -18,14 +18,17 @@ pub(crate) struct Descriptors {
     /// The highest replica epoch that was given to a replica of each partition, and whom its descriptor names now.
     latest: BTreeMap<PartitionKey, (ReplicaEpoch, BTreeSet<ReplicaId>)>,
     topics: BTreeMap<TopicId, String>,
+    /// Every life that the registry ever gave a node, the present one last.
+    lives: BTreeMap<NodeId, Vec<Incarnation>>,
 }
 
 impl Descriptors {
     /// Begins where the founders began.
     pub(super) fn new(founding: &Founding) -> Self {
         let shards = ShardId::all().map(|id| (id, Shard::founded(id, founding))).collect();
-        let (named, latest, topics) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        let mut descriptors = Self { shards, named, latest, topics };
+        let (named, latest, topics, lives) =
+            (BTreeSet::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut descriptors = Self { shards, named, latest, topics, lives };
         for descriptor in founding.shards() {
             _ = descriptors.name(&descriptor);
         }
@@ -65,9 +68,15 @@ impl Descriptors {
             match change {
                 Change::Descriptor(descriptor) => self.name(&descriptor)?,
                 Change::Topic(topic) => _ = self.topics.insert(topic.id, topic.name.clone()),
+                Change::Node(info) => {
+                    let lives = self.lives.entry(info.node).or_default();
+                    if lives.last() != Some(&info.incarnation) {
+                        lives.push(info.incarnation);
+                    }
+                }
                 Change::TopicDeleted(_)
-                | Change::Node(_)
                 | Change::Paused(_)
+                | Change::Recovered(_)
                 | Change::Configs { .. }
                 | Change::Quotas(_) => {}
             }
@@ -85,6 +94,14 @@ impl Descriptors {
     pub(crate) fn state_of(&self, node: NodeId) -> Option<NodeState> {
         let mut nodes = self.shards.get(&ShardId(0))?.nodes();
         nodes.find(|info| info.node == node).map(|info| info.state)
+    }
+
+    /// A node whose present life was over once.
+    pub(super) fn revived(&self) -> Option<NodeId> {
+        let again = |(_, lives): &(&NodeId, &Vec<Incarnation>)| {
+            lives.split_last().is_some_and(|(present, past)| past.contains(present))
+        };
+        self.lives.iter().find(again).map(|(node, _)| *node)
     }
 
     /// What a node would know that heard of everything.

@@ -11,6 +11,7 @@ mod groups;
 mod hearing;
 mod leaders;
 mod ledger;
+mod lives;
 mod majority;
 mod membership;
 mod placed;
@@ -238,6 +239,7 @@ pub(crate) fn all() -> Vec<Box<dyn Check>> {
         Box::new(groups::Groups::default()),
         Box::new(hearing::Hearing),
         Box::new(leaders::Leaders::default()),
+        Box::new(lives::Lives),
         Box::new(majority::Majority::default()),
         Box::new(membership::MembershipOfLog::default()),
         Box::new(placed::Placed),

@@ -41,7 +41,9 @@ impl Joiner {
                 return;
             }
             // Once it is in, its directory may have been lost and drawn anew: what it asked before is old.
-            (ErrorCode::RequestTimedOut, _) | (_, Some(_)) => return,
+            // And a number goes over only once it was silent for a while, and what it held is elsewhere.
+            (ErrorCode::RequestTimedOut | ErrorCode::NotController | ErrorCode::NotEnoughReplicas, _)
+            | (_, Some(_)) => return,
             _ => format!("{} is refused with {error:?}: {message:?}", self.registration.mesh),
         };
         port.complaint = Some(Violation { check: "a machine joins as one node", what: complaint });
@@ -54,7 +56,7 @@ impl Joiner {
         self.next = port.now + port.random.within(AGAIN / 2, AGAIN * 3 / 2);
         let host = port.any_host();
         let timeout = port.random.within(500, 11_000) * MS;
-        let request = Request::RegisterNode(self.registration.clone());
+        let request = Request::RegisterNode { registration: self.registration.clone(), gives_up: false };
         self.calls.insert(port.ask(host, request, timeout));
     }
 }
@@ -125,5 +127,6 @@ mod tests {
         assert_eq!(answered(&[(ErrorCode::None, 4), (ErrorCode::None, 4)]), (false, None));
         assert!(answered(&[(ErrorCode::None, 4), (ErrorCode::None, 5)]).0, "two numbers");
         assert!(answered(&[(ErrorCode::PolicyViolation, -1)]).0, "refused");
+        assert!(matches!(answered(&[(ErrorCode::NotEnoughReplicas, -1)]), (false, Some(_))), "not yet");
     }
 }

@@ -90,6 +90,10 @@ pub(crate) enum Fact<'a> {
     Failed,
     /// A node handed over and ended.
     Stopped,
+    /// An empty directory got the number of the one that was there before.
+    TookOver,
+    /// The process of a directory whose number another one has was refused.
+    Outlived,
 }
 
 /// How a node hears of another one.

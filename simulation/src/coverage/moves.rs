@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mesh::raft::{EntryKind, NodeId};
-use node::core::metadata::{Command, NodeState, PartitionKey};
+use node::core::metadata::{Command, NodeState, PartitionKey, TakeOver};
 
 use super::{Fact, Scene, Situation, Tally, Watch};
 
@@ -19,6 +19,9 @@ const DRAINED: Situation = Situation("node drained");
 const DECOMMISSIONED: Situation = Situation("node decommissioned");
 const DEAD: Situation = Situation("node called dead");
 const BACK: Situation = Situation("node that was called dead comes back");
+const TOOK_OVER: Situation = Situation("empty directory takes the number of the lost one over");
+const OUTLIVED: Situation = Situation("directory whose number another one has is refused");
+const ELSEWHERE: Situation = Situation("number goes over to a machine with another address");
 const PAUSED: Situation = Situation("balancing paused");
 
 /// Watches what the shards commit.
@@ -27,6 +30,7 @@ pub(super) struct Moves {
     states: BTreeMap<NodeId, NodeState>,
     /// How many replicas a partition was given last.
     replicas: BTreeMap<PartitionKey, usize>,
+    addresses: BTreeMap<NodeId, String>,
 }
 
 impl Moves {
@@ -55,7 +59,15 @@ impl Moves {
                 tally.count_if(new && *state == NodeState::Decommissioning, DECOMMISSIONED);
                 tally.count_if(new && *state == NodeState::Dead, DEAD);
             }
+            Command::TakeOver(TakeOver { registration, .. }) => {
+                let Some(node) = registration.node else { return };
+                self.states.remove(&node);
+                let before = self.addresses.insert(node, registration.mesh.clone());
+                tally.count_if(before.is_some_and(|before| before != registration.mesh), ELSEWHERE);
+            }
             Command::RegisterNode(registration) => {
+                let known = registration.node.map(|node| (node, registration.mesh.clone()));
+                self.addresses.extend(known);
                 if let Some(node) = registration.node
                     && self.states.get(&node) == Some(&NodeState::Dead)
                 {
@@ -87,11 +99,16 @@ impl Watch for Moves {
             DECOMMISSIONED,
             DEAD,
             BACK,
+            TOOK_OVER,
+            ELSEWHERE,
+            OUTLIVED,
             PAUSED,
         ]
     }
 
     fn see(&mut self, _scene: &Scene, fact: &Fact<'_>, tally: &mut Tally) {
+        tally.count_if(matches!(fact, Fact::TookOver), TOOK_OVER);
+        tally.count_if(matches!(fact, Fact::Outlived), OUTLIVED);
         if let Fact::Committed { key, entry } = fact
             && is_shard(*key)
             && entry.kind == EntryKind::Command.to_u8()

@@ -125,7 +125,10 @@ impl Course<'_> {
     fn admit(&mut self, batch: &[usize]) {
         let asked: Vec<(usize, RequestId)> = batch
             .iter()
-            .map(|at| (*at, self.mesh.ask(0, Request::RegisterNode(self.mesh.registration(*at, None)))))
+            .map(|at| {
+                let registration = self.mesh.registration(*at, None);
+                (*at, self.mesh.ask(0, Request::RegisterNode { registration, gives_up: false }))
+            })
             .collect();
         for (at, id) in asked {
             let node = loop {

@@ -6,10 +6,18 @@ use crate::queue::SECOND;
 
 pub(super) const KIND: Kind = Kind {
     name: "churn",
-    about: "nodes join, drain, leave, are called dead and come back; replicas and shards move; disks are lost",
+    about: "nodes join, drain, leave, are called dead and come back; replicas and shards move; disks are lost, and return",
     hosts: &[3, 3, 4, 5],
     joins: &[1, 2],
-    classes: &[Class::Crashes, Class::PowerCuts, Class::Stops, Class::Splits, Class::Damage, Class::Ambushes],
+    classes: &[
+        Class::Crashes,
+        Class::PowerCuts,
+        Class::Stops,
+        Class::Splits,
+        Class::Damage,
+        Class::OldCopies,
+        Class::Ambushes,
+    ],
     bend: |scenario, random| {
         scenario.operator = Some(random.within(2, 8) * SECOND);
         scenario.node.dead_after_ms = *random.pick(&[3_000, 6_000, 12_000]);

@@ -71,6 +71,7 @@ pub(super) fn quiet(random: &mut Random, config: &mut RaftConfig, traits: &mut V
 /// When and how replicas move.
 pub(super) fn moves(random: &mut Random, node: &mut NodeConfig, traits: &mut Vec<String>) {
     node.dead_after_ms = *random.pick(&[300_000, 300_000, 4_000, 12_000]);
+    node.replace_after_ms = 1_000;
     node.balance_ms = *random.pick(&[500, 2_000]);
     node.moves_at_once = *random.pick(&[3, 8, 32]);
     node.prefer_after_ms = *random.pick(&[500, 3_000, 10_000]);

@@ -24,6 +24,9 @@ use crate::queue::{MS, Micros};
 use crate::random::Random;
 use crate::scenario::{STABLE, Scenario};
 
+/// Numbers of machines that take the place of others are above those, by this much each time.
+const MACHINES: usize = 100;
+
 /// One client of the workload.
 pub(super) struct Client {
     pub(super) actor: Box<dyn Actor>,
@@ -56,7 +59,7 @@ impl Client {
         }
         for (machine, at) in (scenario.hosts..).zip(&scenario.joins) {
             let incarnation = Incarnation(Random::of(seed, &format!("machine {machine}")).within(1, 1 << 40));
-            let registration = registration(machine, None, incarnation, scenario.zones);
+            let registration = registration((machine, 0), None, incarnation, scenario.zones);
             actors.push(Box::new(Joiner::new(registration, *at)));
         }
         if let Some(care) = scenario.care {
@@ -120,7 +123,7 @@ impl Asked {
             }
             Request::DeleteRecords { .. } => Self::Delete,
             Request::Group(request) => Self::Group(Box::new(request.clone())),
-            Request::RegisterNode(registration) => {
+            Request::RegisterNode { registration, .. } => {
                 Self::Join { registration: registration.clone(), admitted: None }
             }
             _ => Self::Other,
@@ -309,7 +312,17 @@ impl World {
         let (Some(machine), Some(host)) = (machine_of(registration), self.host_of(node)) else {
             return broken(NAME, format!("{} is admitted as node {}", registration.mesh, node.0));
         };
+        let (applies, life) = (self.hosts[host].applies, self.hosts[host].incarnation);
         match self.hosts[host].machine {
+            // It was emptied, and emptied again before it was answered.
+            Some(_) if applies && life != registration.incarnation => Ok(()),
+            Some(_) if applies => {
+                self.tell(Some(host), || format!("has its number again: {}", registration.mesh));
+                self.coverage.see(self.now, &Fact::TookOver);
+                self.hosts[host].admit(machine, registration.incarnation, registry);
+                self.start_later(host, MS);
+                Ok(())
+            }
             Some(known) if known == machine => Ok(()),
             Some(_) => broken(NAME, format!("{} is admitted as node {} too", registration.mesh, node.0)),
             None => {
@@ -319,6 +332,34 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// An empty directory asks for the number of the one that was there before, again and again.
+    pub(super) fn apply(&mut self, host: usize) {
+        let another = self.fault_chance.percent(25);
+        let h = &mut self.hosts[host];
+        // Another machine, under another address, has to say whose number it wants.
+        let node = another.then(|| h.id());
+        if another {
+            let machine = h.machine.unwrap_or(h.at);
+            h.machine = Some(machine + MACHINES);
+        }
+        let joiner: Box<dyn Actor> = Box::new(Joiner::new(h.registration(node), self.now + 500 * MS));
+        let client = match h.joiner {
+            Some(client) => {
+                self.clients[client].actor = joiner;
+                client
+            }
+            None => {
+                let client = self.clients.len();
+                h.joiner = Some(client);
+                let random = Random::of(self.seed, &format!("joiner {host}"));
+                self.clients.push(Client::new(joiner, random));
+                self.connections.resize((client + 1) * self.hosts.len(), (0, 0));
+                client
+            }
+        };
+        self.wake_when_due(client);
     }
 
     /// A process is gone: what it had not answered it never will.

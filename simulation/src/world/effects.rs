@@ -3,7 +3,7 @@
 use mesh::raft::Message;
 use node::core::message::{News, PeerMessage};
 use node::core::metadata::lifecycle::Report;
-use node::core::{Effect, Input, OLD_COPY};
+use node::core::{Effect, Input, OLD_COPY, REFUSED};
 use storage::fake::FakeDisk;
 
 use super::{Event, Process, World, broken};
@@ -156,7 +156,7 @@ impl World {
         let bytes = (buffer.len() - before) as u64;
         self.trace.flush();
         let deleted = matches!(&message, PeerMessage::Raft { key, .. } if self.is_deleted(*key));
-        let void = deleted || self.restored == Some(host);
+        let void = deleted || self.is_of_the_past(host);
         for check in self.checks.iter_mut().filter(|_| !void) {
             check.message(&self.ledger, host, &message)?;
         }
@@ -259,6 +259,9 @@ impl World {
         self.tell(Some(host), || format!("ends itself: {reason}"));
         if reason.starts_with(OLD_COPY) {
             return self.old_copy_ended(host, reason);
+        }
+        if reason.starts_with(REFUSED) && self.outlived == Some(host) {
+            return self.outlived_ended(host);
         }
         if self.hosts[host].excuse.is_none() {
             return broken(

@@ -243,7 +243,8 @@ impl World {
     }
 
     fn start(&mut self, host: usize) -> Verdict {
-        if self.hosts[host].process != Process::Down || !self.hosts[host].is_node() {
+        let h = &self.hosts[host];
+        if h.process != Process::Down || !h.is_node() || h.applies {
             return Ok(());
         }
         if self.scenario.forgetful_index {
@@ -392,7 +393,12 @@ impl World {
         let host = self.resolve(target);
         let elsewhere = self.rotten.is_some_and(|rotten| rotten != host);
         let early = !self.hosts[host].is_node();
-        if self.damaged.is_some() || elsewhere || early || self.not_whole(None).is_some() {
+        if self.damaged.is_some()
+            || self.outlived.is_some()
+            || elsewhere
+            || early
+            || self.not_whole(None).is_some()
+        {
             self.tell(None, || "damage waits until everything is well".into());
             self.stats.faults -= 1;
             self.queue.push(self.now + 3_000 * MS, Event::Begin(n));
@@ -427,9 +433,10 @@ impl World {
                 self.mark_damaged(host);
                 self.rotten = None;
                 self.kill(host, true);
-                self.hosts[host].wipe(&mut self.fault_chance);
-                self.start_later(host, time);
+                let kept = self.fault_chance.percent(70);
+                self.wipe(host, kept, time);
             }
+            Fault::RestoreOld { .. } if self.hosts[host].aside.is_some() => self.restore_outlived(host),
             Fault::RestoreOld { .. } => self.restore_old(n, host),
             _ => {}
         }
@@ -480,8 +487,65 @@ impl World {
         self.restored = self.restored.filter(|restored| *restored != host);
         self.kill(host, true);
         self.mark_damaged(host);
-        self.hosts[host].wipe(&mut self.fault_chance);
-        self.start_later(host, 500 * MS);
+        self.wipe(host, false, 500 * MS);
+    }
+
+    /// The host has an empty directory, which asks for its number; `time` is for a bug that lets it keep that.
+    fn wipe(&mut self, host: usize, kept: bool, time: Micros) {
+        self.hosts[host].wipe(kept, &mut self.fault_chance);
+        match self.hosts[host].applies {
+            true => self.apply(host),
+            false => self.start_later(host, time),
+        }
+    }
+
+    /// A disk that was taken for lost is there again, and the directory on it is started in place of the one that has its number now.
+    fn restore_outlived(&mut self, host: usize) {
+        self.kill(host, false);
+        self.hosts[host].swap_aside();
+        self.outlived = Some(host);
+        self.start_later(host, 20 * MS);
+    }
+
+    /// Whether a process runs on a directory that has no say any more.
+    pub(super) fn is_of_the_past(&self, host: usize) -> bool {
+        self.restored == Some(host) || self.outlived == Some(host)
+    }
+
+    /// Whether a node takes for a node what comes from another process, as its shell would: see `Worker::node_of`. One that claims a number
+    /// is believed unless it is known to have had it before: who has it is not connected, for each host has one process.
+    pub(super) fn is_heard(&self, from: usize, to: usize) -> bool {
+        let Some(node) = self.hosts[to].node.as_deref() else { return true };
+        let h = &self.hosts[from];
+        !node.view().node(h.id()).is_some_and(|info| info.is_outlived_peer(&h.peer_id()))
+    }
+
+    /// A node refuses the connection of another process.
+    pub(super) fn refused_by(&mut self, from: usize, to: usize) -> Verdict {
+        if self.outlived != Some(from) {
+            return Ok(());
+        }
+        self.tell(Some(from), || format!("is refused by node {}", to + 1));
+        self.outlived_ended(from)
+    }
+
+    /// A process on a directory that another one followed was told so. Its directory has all that it had, and the present one goes on.
+    pub(super) fn outlived_ended(&mut self, host: usize) -> Verdict {
+        self.coverage.see(self.now, &Fact::Outlived);
+        let h = &self.hosts[host];
+        let found: usize = h.recovered.iter().map(|recovered| recovered.logs.len()).sum();
+        if h.node.as_deref().is_some_and(|node| node.workers().logs().count() < found) {
+            return broken(
+                "an outlived directory keeps what it has",
+                format!("node {} had {found} logs", host + 1),
+            );
+        }
+        self.kill(host, false);
+        self.outlived = None;
+        self.hosts[host].swap_aside();
+        self.hosts[host].aside = None;
+        self.start_later(host, 300 * MS);
+        Ok(())
     }
 
     /// Whether stored bytes of a host may rightly be unreadable.

@@ -48,6 +48,7 @@ impl World {
         if let Some(host) = self.damaged
             && self.hosts[host].doomed.is_none()
             && self.restored.is_none()
+            && self.outlived.is_none()
             && self.not_whole(Some(host)).is_none()
         {
             self.tell(Some(host), || "is healed".into());
@@ -90,6 +91,7 @@ impl World {
         let auditor = self.clients.len();
         let actor = Box::new(Auditor::new(partitions, self.now));
         self.clients.push(Client::new(actor, Random::of(self.seed, "auditor")));
+        self.connections.resize((auditor + 1) * self.hosts.len(), (0, 0));
         self.wake_when_due(auditor);
         self.phase = Phase::Reading { since: self.now, auditor };
         Ok(())
@@ -124,6 +126,9 @@ impl World {
         }
         if let Some(host) = self.restored {
             return Some(format!("the old copy of its data directory runs on as node {}", host + 1));
+        }
+        if let Some(host) = self.outlived {
+            return Some(format!("a directory that another one followed runs on as node {}", host + 1));
         }
         if let Some(why) = self.not_whole(None) {
             return Some(why);

@@ -61,6 +61,16 @@ impl Drive {
     }
 }
 
+/// A whole data directory that was taken out of its machine.
+pub(super) struct Directory {
+    drives: Vec<Drive>,
+    incarnation: Incarnation,
+    disk: u32,
+    machine: Option<usize>,
+    view: Option<Bytes>,
+    oldest_view: Option<Bytes>,
+}
+
 /// A data directory as it was when its process was down: its logs, and the shell's copy of the metadata.
 pub(super) struct Copy {
     disks: Vec<FakeDisk>,
@@ -90,6 +100,14 @@ pub(super) struct Host {
     /// How many workers shall take new logs.
     pub(super) workers: usize,
     pub(super) incarnation: Incarnation,
+    /// Counts the identities that were drawn here: each empty directory draws one.
+    disk: u32,
+    /// Its directory is empty: it has no number before the mesh gave it that of the lost one.
+    pub(super) applies: bool,
+    /// The client that asks for its number.
+    pub(super) joiner: Option<usize>,
+    /// The directory that was taken for lost, until it was put back once.
+    pub(super) aside: Option<Directory>,
     /// Whose data directory it has: the founder of this rank, or the machine that was admitted under this host's number.
     /// `None` until then.
     pub(super) machine: Option<usize>,
@@ -138,6 +156,10 @@ impl Host {
             drives: vec![Drive::new()],
             workers: 1,
             incarnation: Incarnation(random.within(1, 1 << 40)),
+            disk: 0,
+            applies: false,
+            joiner: None,
+            aside: None,
             machine: None,
             recovered: Vec::new(),
             deferred: VecDeque::new(),
@@ -171,7 +193,7 @@ impl Host {
         Founder {
             node: self.id(),
             incarnation: self.incarnation,
-            peer_id: peer_id(self.at),
+            peer_id: peer_id(self.at, 0),
             mesh: address(self.at, 9192),
             zone: zone(self.at, self.zones),
         }
@@ -181,6 +203,7 @@ impl Host {
     pub(super) fn admit(&mut self, machine: usize, incarnation: Incarnation, view: Bytes) {
         self.machine = Some(machine);
         self.incarnation = incarnation;
+        self.applies = false;
         self.oldest_view = Some(view.clone());
         self.view = Some(view);
     }
@@ -247,8 +270,7 @@ impl Host {
         opened.truncate(keep);
         self.drives.truncate(keep);
         let id = self.id();
-        let machine = self.machine.unwrap_or(self.at);
-        let registration = registration(machine, Some(id), self.incarnation, self.zones);
+        let registration = self.registration(Some(id));
         let setup = Setup {
             identity: Identity { node: id, incarnation: self.incarnation },
             registration,
@@ -320,17 +342,48 @@ impl Host {
         }
     }
 
-    /// The whole directory is emptied: another life begins.
-    pub(super) fn wipe(&mut self, random: &mut Random) {
-        self.drives.truncate(1);
-        self.drives[0].disk.wipe();
-        self.drives[0].index.forget();
-        self.view = None;
-        self.oldest_view = None;
+    /// The directory is empty from now on: another life begins, which has no number yet. What was there is put aside when `kept`.
+    pub(super) fn wipe(&mut self, kept: bool, random: &mut Random) {
+        let directory = Directory {
+            drives: std::mem::replace(&mut self.drives, vec![Drive::new()]),
+            incarnation: self.incarnation,
+            disk: self.disk,
+            machine: self.machine,
+            view: self.view.take(),
+            oldest_view: self.oldest_view.take(),
+        };
         self.copy = None;
-        if !node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
-            self.incarnation.0 += random.within(1, 1000);
+        if node::mutant::active(node::mutant::Mutant::WipedDiskKeepsIdentity) {
+            return;
         }
+        self.aside = kept.then_some(directory);
+        self.incarnation.0 += random.within(1, 1000);
+        self.disk += 1;
+        self.applies = true;
+    }
+
+    /// The directory that is there and the one that was put aside change places.
+    pub(super) fn swap_aside(&mut self) {
+        let Some(mut other) = self.aside.take() else { return };
+        std::mem::swap(&mut self.drives, &mut other.drives);
+        std::mem::swap(&mut self.incarnation, &mut other.incarnation);
+        std::mem::swap(&mut self.disk, &mut other.disk);
+        std::mem::swap(&mut self.machine, &mut other.machine);
+        std::mem::swap(&mut self.view, &mut other.view);
+        std::mem::swap(&mut self.oldest_view, &mut other.oldest_view);
+        self.copy = None;
+        self.aside = Some(other);
+    }
+
+    /// What this machine says of itself: with its number, or without one to get one.
+    pub(super) fn registration(&self, node: Option<NodeId>) -> Registration {
+        let machine = self.machine.unwrap_or(self.at);
+        registration((machine, self.disk), node, self.incarnation, self.zones)
+    }
+
+    /// libp2p's identity of its data directory.
+    pub(super) fn peer_id(&self) -> Vec<u8> {
+        peer_id(self.machine.unwrap_or(self.at), self.disk)
     }
 
     /// The shell finds the oldest copy of the metadata that it ever kept.
@@ -373,8 +426,8 @@ impl Host {
     }
 }
 
-fn peer_id(machine: usize) -> Vec<u8> {
-    format!("peer-{}", machine + 1).into_bytes()
+fn peer_id(machine: usize, disk: u32) -> Vec<u8> {
+    format!("peer-{}.{disk}", machine + 1).into_bytes()
 }
 
 fn address(machine: usize, port: u16) -> String {
@@ -388,7 +441,7 @@ fn zone(machine: usize, zones: bool) -> String {
 
 /// What a machine says of itself: with its number, or without one to get one.
 pub(super) fn registration(
-    machine: usize,
+    (machine, disk): (usize, u32),
     node: Option<NodeId>,
     incarnation: Incarnation,
     zones: bool,
@@ -396,7 +449,7 @@ pub(super) fn registration(
     Registration {
         node,
         incarnation,
-        peer_id: peer_id(machine),
+        peer_id: peer_id(machine, disk),
         kafka: address(machine, 9092),
         mesh: address(machine, 9192),
         http: address(machine, 9292),

@@ -176,6 +176,8 @@ pub(crate) struct World {
     rotten: Option<usize>,
     /// The host on which an old copy of the data directory was put back, until it is told so.
     restored: Option<usize>,
+    /// The host on which a directory was put back whose number another one has, until it is refused.
+    outlived: Option<usize>,
     ambush: Option<Ambush>,
     /// The last node that was called dead, and when.
     last_dead: Option<(NodeId, Micros)>,
@@ -211,7 +213,7 @@ impl World {
             now: 0,
             queue: Queue::new(Random::of(seed, "ties")),
             network: Network::new(hosts.len(), scenario.network, Random::of(seed, "network")),
-            connections: vec![(0, 0); (clients.len() + 1) * hosts.len()],
+            connections: vec![(0, 0); clients.len() * hosts.len()],
             muted: BTreeSet::new(),
             hosts,
             clients,
@@ -229,6 +231,7 @@ impl World {
             damaged: None,
             rotten: None,
             restored: None,
+            outlived: None,
             ambush: None,
             last_dead: None,
             hasty_until: 0,
@@ -298,6 +301,13 @@ impl World {
                 }
                 if self.network.is_cut(from, to) && self.chance.percent(70) {
                     return Ok(());
+                }
+                // What is said to a number goes to who has it by the registry of the sender.
+                if self.outlived == Some(to) && !self.is_heard(to, from) {
+                    return Ok(());
+                }
+                if !self.is_heard(from, to) {
+                    return self.refused_by(from, to);
                 }
                 let from = self.hosts[from].id();
                 let (life, message) = *message;

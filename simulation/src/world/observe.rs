@@ -23,7 +23,7 @@ impl World {
     /// Shows the checkers what a step changed on a host.
     pub(super) fn observe(&mut self, host: usize) -> Verdict {
         let Some(node) = self.hosts[host].node.take() else { return Ok(()) };
-        let seen = match self.restored == Some(host) {
+        let seen = match self.is_of_the_past(host) {
             true => self.look_at_copy(host, &node),
             false => self.look(host, &node),
         };
@@ -37,7 +37,7 @@ impl World {
         let alone = |view: &ReplicaView<'_>| view.membership.is_none_or(|members| members.voters.len() < 2);
         match node.replicas().find(|view| view.role == Some(Role::Leader) && !alone(view)) {
             Some(view) => broken(
-                "nobody follows an old copy",
+                "nobody follows a directory of the past",
                 format!("node {} leads {:?} in term {}", host + 1, view.key, view.term.0),
             ),
             None => Ok(()),
@@ -96,7 +96,7 @@ impl World {
 
     /// Whether nodes told of everything that changed: the checkers see nothing else.
     pub(super) fn nothing_is_missed(&self) -> Verdict {
-        for host in self.hosts.iter().filter(|host| self.restored != Some(host.at)) {
+        for host in self.hosts.iter().filter(|host| !self.is_of_the_past(host.at)) {
             for view in host.node.iter().flat_map(|node| node.replicas()).filter(|view| view.role.is_some()) {
                 let shown = host.shown.get(&view.key);
                 let same = shown.is_some_and(|fact| {

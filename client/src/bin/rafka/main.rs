@@ -23,6 +23,7 @@ mod output;
 mod paper;
 mod produce;
 mod rebalance;
+mod recover;
 mod settings;
 mod stop;
 mod topic;
@@ -66,6 +67,9 @@ enum Command {
     /// Show which replicas move; pause and resume that
     #[command(subcommand)]
     Rebalance(rebalance::RebalanceCommand),
+    /// Bring a partition or a metadata shard back whose majority is lost for good; nothing does that by itself
+    #[command(subcommand)]
+    Recover(recover::RecoverCommand),
     /// Look at the whole mesh and say what is wrong and what to do
     Doctor(doctor::DoctorArgs),
     /// Compare all replicas of a topic with each other, while it is written
@@ -128,6 +132,7 @@ fn run(settings: &Settings, command: &Command) -> Result<(), CliError> {
         Command::Nodes { command: None } => nodes::run(settings),
         Command::Nodes { command: Some(command) } => nodes::decide(settings, command),
         Command::Rebalance(command) => rebalance::run(settings, command),
+        Command::Recover(command) => recover::run(settings, command),
         Command::Doctor(args) => doctor::run(settings, args),
         Command::Verify(args) => verify::run(settings, args),
         Command::Lookup(args) => lookup::run(settings, args),

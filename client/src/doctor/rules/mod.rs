@@ -11,13 +11,14 @@ mod reach;
 mod replicas;
 mod restarts;
 mod split;
+mod states;
 mod versions;
 
 use super::facts::Facts;
 use super::finding::Finding;
 
 /// What [`Finding::kind`] may be, and what it means; `rafka doctor --help` and `docs/troubleshooting.md` tell them too.
-pub const KINDS: [(&str, &str); 38] = [
+pub const KINDS: [(&str, &str); 44] = [
     ("nobody_answers", "no address that was named answers"),
     ("node_down", "no process listens at a node's address, and no other node hears it"),
     ("node_hung", "a node takes connections and says nothing, and no other node hears it"),
@@ -55,18 +56,25 @@ pub const KINDS: [(&str, &str); 38] = [
     ("connections", "a node has nearly as many clients as it may"),
     ("request_memory", "requests hold nearly all the memory that they may"),
     ("requests_wait", "nearly as many requests wait for a node as may"),
+    ("node_draining", "a node is drained: it leads nothing that others can lead"),
+    ("node_decommissioning", "a node is decommissioned: it is being emptied, or is empty"),
+    ("node_dead", "a node is called dead: its replicas are made anew elsewhere"),
+    ("turned_away", "a process tries to come in with a data directory that the mesh does not take"),
+    ("waits_to_join", "a process with an empty data directory waits to be a node"),
+    ("rot_kept", "stored data cannot be read back, and stays because too few other replicas are in sync"),
     ("versions", "nodes run different releases"),
 ];
 
 /// All findings, the worst first.
 pub(crate) fn diagnose(facts: &Facts) -> Vec<Finding> {
-    let rules: [fn(&Facts, &mut Vec<Finding>); 12] = [
+    let rules: [fn(&Facts, &mut Vec<Finding>); 13] = [
         reach::find,
         split::find,
         leaders::find,
         replicas::find,
         disk::find,
         damage::find,
+        states::find,
         restarts::find,
         clusters::find,
         advertised::find,

@@ -263,7 +263,8 @@ quickcheck! {
         world.settle();
         world.nodes.iter().all(|node| match (&node.failed, &node.outcome) {
             (Some(FoundingError::SeedReplaced { .. } | FoundingError::SetsDiffer { .. }), _) => true,
-            (Some(FoundingError::AddressTaken { .. }), _) => !world.founded.is_empty(),
+            // It asks for the number of its address.
+            (None, Some(Outcome::Join { .. })) => !world.founded.is_empty(),
             (None, Some(Outcome::Founded(_))) => true,
             _ => false,
         })
@@ -301,20 +302,20 @@ fn a_seed_emptied_half_way_says_which_directories_to_delete() {
 }
 
 #[test]
-fn an_empty_directory_at_a_known_address_is_refused_once_founded() {
+fn an_empty_directory_at_a_known_address_asks_for_its_number_once_founded() {
     let mut world = World::new(3);
     world.settle();
     world.wipe(1, 1);
     world.settle();
-    assert!(matches!(world.nodes[1].failed, Some(FoundingError::AddressTaken { node_id: 2, .. })));
-    // The same identity with another life of the directory is no better.
+    assert!(matches!(&world.nodes[1].outcome, Some(Outcome::Join { address }) if address != "host-1:9192"));
+    // The same identity has lost parts of its directory.
     let mut world = World::new(3);
     world.settle();
     world.crash(1, false);
     world.nodes[1] = Machine::new(Seed { incarnation: 5, ..seed(1, 0) });
     world.start(1);
     world.settle();
-    assert!(matches!(world.nodes[1].failed, Some(FoundingError::AddressTaken { .. })));
+    assert!(matches!(world.nodes[1].failed, Some(FoundingError::RecordLost { node_id: 2, .. })));
 }
 
 #[test]

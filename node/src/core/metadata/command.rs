@@ -28,6 +28,9 @@
 //! | 14 | plan replicas | key, list of triples |
 //! | 15 | carry out plan | key, descriptor epoch u64 |
 //! | 16 | cancel plan | key, descriptor epoch u64 |
+//! | 17 | take over | followed life u64, giving up bool, then the body of 1 with a known node |
+//! | 18 | recover | key, old triple, new triple, by text, why text, found text, at i64 in ms since 1970 |
+//! | 19 | begin an era | replica epoch u32 |
 //! | 23 | alter a topic's configs | id 16 bytes, replace bool, list of edits |
 //! | 24 | alter configs of nodes | node i32 (-1 for all), replace bool, list of edits |
 //! | 25 | alter a quota | entity as in [`quotas`](super::quotas), list of limit u8, set bool, rate f64 bits |
@@ -37,7 +40,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh::raft::{Incarnation, NodeId, ReplicaId};
+use mesh::raft::{Incarnation, NodeId, ReplicaEpoch, ReplicaId};
 
 use super::bytes::{Reader, Writer};
 use super::configs::Edit;
@@ -189,6 +192,70 @@ pub enum Command {
         /// Each limit with its new rate.
         changes: Vec<(Limit, Option<Rate>)>,
     },
+    /// An operator gives up the lost majority of a partition.
+    Recover(Recovery),
+    /// This very shard goes on from a survivor of a lost majority, under that replica epoch: what it says from now on is newer than
+    /// anything that the lost majority may have said at the same indexes.
+    BeginEra(ReplicaEpoch),
+    /// Shard 0: the number of a registered node goes over to another data directory.
+    TakeOver(TakeOver),
+}
+
+/// A partition goes on from one survivor of a lost majority: the command, and the record of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Which partition.
+    pub key: PartitionKey,
+    /// The survivor.
+    pub old: ReplicaId,
+    /// As what it begins anew: the same node and life, under an epoch above every one that was given out.
+    pub new: ReplicaId,
+    /// Who decided.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// What the replicas held that answered, for people.
+    pub found: String,
+    /// When, in milliseconds since 1970 by the clock of the node that was asked.
+    pub at_ms: i64,
+}
+
+/// Longest text of a recovery, in bytes.
+pub const RECOVERY_TEXT_MAX: usize = 2048;
+
+impl Recovery {
+    pub(super) fn write(&self, w: &mut Writer) {
+        self.key.write(w);
+        w.replica(self.old);
+        w.replica(self.new);
+        for text in [&self.by, &self.why, &self.found] {
+            w.text(text);
+        }
+        w.u64(self.at_ms.cast_unsigned());
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            key: PartitionKey::read(r)?,
+            old: r.replica()?,
+            new: r.replica()?,
+            by: r.text()?,
+            why: r.text()?,
+            found: r.text()?,
+            at_ms: r.u64()?.cast_signed(),
+        })
+    }
+}
+
+/// Another data directory wants a node's number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The life that it follows: one that began since is not meant.
+    pub follows: Incarnation,
+    /// An operator gives up what no majority is left of.
+    pub gives_up: bool,
+    /// Who comes. Its node is the number.
+    pub registration: Registration,
 }
 
 /// What a node says of itself when it registers.
@@ -327,6 +394,20 @@ impl Command {
                 entity.write(&mut w);
                 write_changes(&mut w, changes);
             }
+            Self::BeginEra(epoch) => {
+                w.u8(19);
+                w.u32(epoch.0);
+            }
+            Self::Recover(recovery) => {
+                w.u8(18);
+                recovery.write(&mut w);
+            }
+            Self::TakeOver(TakeOver { follows, gives_up, registration }) => {
+                w.u8(17);
+                w.u64(follows.0);
+                w.bool(*gives_up);
+                registration.write(&mut w);
+            }
             Self::AddPartitions { topic, from, partitions } => {
                 w.u8(10);
                 w.raw(&topic.0);
@@ -357,6 +438,16 @@ impl Command {
         Ok(command)
     }
 
+    /// Whether these bytes would be a [`Command::TakeOver`], without reading them.
+    pub fn is_take_over(bytes: &[u8]) -> bool {
+        bytes.get(1) == Some(&17)
+    }
+
+    /// Whether these bytes would be a [`Command::Recover`].
+    pub fn is_recovery(bytes: &[u8]) -> bool {
+        bytes.get(1) == Some(&18)
+    }
+
     fn read(tag: u8, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(match tag {
             1 => Self::RegisterNode(Registration::read(r)?),
@@ -383,6 +474,13 @@ impl Command {
             14 => Self::PlanReplicas { key: PartitionKey::read(r)?, replicas: r.replicas()? },
             15 => Self::CarryOutPlan { key: PartitionKey::read(r)?, epoch: r.u64()? },
             16 => Self::CancelPlan { key: PartitionKey::read(r)?, epoch: r.u64()? },
+            18 => Self::Recover(Recovery::read(r)?),
+            19 => Self::BeginEra(ReplicaEpoch(r.u32()?)),
+            17 => Self::TakeOver(TakeOver {
+                follows: Incarnation(r.u64()?),
+                gives_up: r.bool()?,
+                registration: Registration::read(r)?,
+            }),
             10 => Self::AddPartitions {
                 topic: TopicId(r.array()?),
                 from: r.i32()?,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{Reader, Writer};
 use crate::core::request::TopicId;
+use crate::mutant::{self, Mutant};
 
 /// Number of metadata shards, fixed when the cluster is founded.
 pub const SHARDS: u8 = 16;
@@ -180,13 +181,15 @@ pub struct Descriptor {
     pub fenced: BTreeMap<NodeId, ReplicaEpoch>,
     /// The term that its replica set begins with, see [`Topic::term_floor`].
     pub term_floor: u32,
+    /// Its majority was lost: this triple begins anew, alone, with all that its log holds.
+    pub alone: Option<ReplicaId>,
 }
 
 impl Descriptor {
     /// A new partition.
     pub fn founded(key: PartitionKey, replicas: Vec<ReplicaId>, term_floor: u32) -> Self {
         let (planned, leaving, fenced) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { key, epoch: 1, replicas, planned, creating: true, leaving, fenced, term_floor }
+        Self { key, epoch: 1, replicas, planned, creating: true, leaving, fenced, term_floor, alone: None }
     }
 
     /// The desired voters as a set.
@@ -280,6 +283,7 @@ impl Descriptor {
             let fence = self.fenced.entry(old.node).or_insert(old.epoch);
             *fence = (*fence).max(old.epoch);
         }
+        self.alone = self.alone.filter(|alone| self.replicas.contains(alone));
         self.epoch += 1;
     }
 
@@ -291,7 +295,7 @@ impl Descriptor {
         ReplicaEpoch(named.chain(fenced).max().unwrap_or(0).saturating_add(1))
     }
 
-    /// Everything but what is planned, as the first format had it.
+    /// Everything but what is planned and who begins alone, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         self.key.write(w);
         w.u64(self.epoch);
@@ -320,8 +324,8 @@ impl Descriptor {
             return Err(DecodeError::Invalid);
         }
         let fenced = fenced.into_iter().collect();
-        let planned = Vec::new();
-        Ok(Self { key, epoch, replicas, planned, creating, leaving, fenced, term_floor: r.u32()? })
+        let (planned, alone) = (Vec::new(), None);
+        Ok(Self { key, epoch, replicas, planned, creating, leaving, fenced, term_floor: r.u32()?, alone })
     }
 }
 
@@ -413,6 +417,8 @@ pub struct NodeInfo {
     pub retired: BTreeSet<Incarnation>,
     /// What the mesh has decided about it.
     pub state: NodeState,
+    /// Identities that had its number before this one, in libp2p's binary form. None of them may come back.
+    pub former: BTreeSet<Vec<u8>>,
 }
 
 impl NodeInfo {
@@ -426,7 +432,31 @@ impl NodeInfo {
         PlacementNode { node: self.node, zone: self.zone.clone(), weight: self.weight }
     }
 
-    /// Everything but its state, as the first format had it.
+    /// Whether this identity had its number before another one did.
+    pub fn is_outlived_peer(&self, peer_id: &[u8]) -> bool {
+        self.former.contains(peer_id) && !mutant::active(Mutant::OutlivedNotFenced)
+    }
+
+    /// Whether this is a life of it that another one followed.
+    pub fn is_outlived(&self, peer_id: &[u8], incarnation: Incarnation) -> bool {
+        self.is_outlived_peer(peer_id)
+            || (self.retired.contains(&incarnation) && !mutant::active(Mutant::OutlivedNotFenced))
+    }
+
+    pub(super) fn write_former(&self, w: &mut Writer) {
+        w.count(self.former.len());
+        self.former.iter().for_each(|peer_id| w.blob(peer_id));
+    }
+
+    pub(super) fn read_former(r: &mut Reader<'_>) -> Result<BTreeSet<Vec<u8>>, DecodeError> {
+        let former = r.list(4, |r| Ok(r.blob()?.to_vec()))?;
+        if !former.is_sorted_by(|a, b| a < b) {
+            return Err(DecodeError::Invalid);
+        }
+        Ok(former.into_iter().collect())
+    }
+
+    /// Everything but its state and its former identities, as the first format had it.
     pub(super) fn write(&self, w: &mut Writer) {
         w.node(self.node);
         w.u64(self.incarnation.0);
@@ -453,6 +483,7 @@ impl NodeInfo {
             weight: r.u32()?,
             retired: BTreeSet::new(),
             state: NodeState::Active,
+            former: BTreeSet::new(),
         };
         let retired = r.list(8, |r| Ok(Incarnation(r.u64()?)))?;
         if !retired.is_sorted_by(|a, b| a < b) {

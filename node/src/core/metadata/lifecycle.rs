@@ -65,6 +65,9 @@ pub enum Action {
     Learn(ReplicaId),
     /// Write a reset frame to this triple: log bytes are kept, term and vote dropped; go on as `Learner`.
     Reset(ReplicaId),
+    /// The majority is lost and this triple shall go on alone: write a reset frame to it that keeps everything, and a membership of it
+    /// alone; go on as `Member`.
+    BeginAlone(ReplicaId),
     /// No longer wanted: stop voting and serving, keep the data, stand as `Removed`.
     Retire,
     /// Ask the shard's leader for its word ([`Shard::confirms_removal`]); on yes write the delete frame.
@@ -118,6 +121,11 @@ fn follow(
     }
     if id.incarnation != my_incarnation {
         return Action::ReportLost(id);
+    }
+    // A crash may have kept the reset without the membership: then it is no voter yet.
+    let alone = descriptor.alone == Some(id);
+    if alone && (id != local.id || local.standing == Standing::Learner) {
+        return Action::BeginAlone(id);
     }
     if id != local.id {
         return Action::Reset(id);

@@ -22,6 +22,7 @@
 //! - [`quotas`]: who may write and read how much.
 //! - [`reassign`]: where an operator wants the replicas of a partition to be.
 //! - [`balancing`]: what the leader of shard 0 moves next, and whom it calls dead.
+//! - [`stranded`]: which partitions would be without a majority if a node's life were given up.
 //! - [`lifecycle`]: [`lifecycle::decide`] for a node, [`lifecycle::Repairs`] for a shard's leader,
 //!   [`lifecycle::next_change`] and [`lifecycle::replaced`] for a partition's leader.
 //!
@@ -41,12 +42,13 @@ pub mod plan;
 pub mod quotas;
 pub mod reassign;
 pub mod shard;
+pub mod stranded;
 pub mod update;
 pub mod view;
 
 mod bytes;
 
-pub use command::{Command, Registration};
+pub use command::{Command, RECOVERY_TEXT_MAX, Recovery, Registration, TakeOver};
 pub use descriptor::{
     DecodeError, Descriptor, FIRST_REPLICA_EPOCH, Founder, Founding, METADATA_TOPIC, METADATA_TOPIC_NAME,
     MovingNodes, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, Topic,

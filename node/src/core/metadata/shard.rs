@@ -10,7 +10,7 @@ use mesh::raft::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::all_distinct;
-use super::command::{ALL_NODES, Command, Registration};
+use super::command::{ALL_NODES, Command, Recovery, Registration};
 use super::configs::{Configs, Edit, apply};
 use super::descriptor::{
     Descriptor, FIRST_REPLICA_EPOCH, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, ShardId,
@@ -23,7 +23,12 @@ use crate::core::request::TopicId;
 use crate::mutant::{self, Mutant};
 
 mod placing;
+mod recovery;
 mod snapshot;
+mod succession;
+
+pub use recovery::RECOVERIES_MAX;
+pub use succession::outlived;
 
 /// Most partitions of all topics of one shard.
 pub const SHARD_PARTITIONS_MAX: usize = 100_000;
@@ -87,6 +92,8 @@ struct Versioned<T> {
 pub struct Shard {
     id: ShardId,
     version: u64,
+    /// The replica epoch under which the shard last went on from one survivor; 0 if it never did.
+    era: u32,
     cluster_id: String,
     topics: BTreeMap<TopicId, Versioned<Arc<Topic>>>,
     /// Follows from `topics`.
@@ -107,6 +114,8 @@ pub struct Shard {
     /// What is set for a node, or for [`ALL_NODES`]. Nothing is taken out, so that views hear of what is not set any more.
     configs: BTreeMap<NodeId, Versioned<Configs>>,
     quotas: Versioned<Quotas>,
+    /// The latest recoveries of its partitions from lost majorities, oldest first.
+    recoveries: VecDeque<Versioned<Recovery>>,
 }
 
 impl Shard {
@@ -127,6 +136,7 @@ impl Shard {
                     weight: 1,
                     retired: BTreeSet::new(),
                     state: NodeState::Active,
+                    former: BTreeSet::new(),
                 };
                 shard.next_node = shard.next_node.max(info.node.0.saturating_add(1));
                 shard.nodes.insert(info.node, Versioned { changed: 0, value: info.into() });
@@ -142,6 +152,7 @@ impl Shard {
         Self {
             id,
             version: 0,
+            era: 0,
             cluster_id: String::new(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -156,6 +167,7 @@ impl Shard {
             paused: Versioned { changed: 0, value: false },
             configs: BTreeMap::new(),
             quotas: Versioned::default(),
+            recoveries: VecDeque::new(),
         }
     }
 
@@ -164,7 +176,8 @@ impl Shard {
         self.id
     }
 
-    /// Index of the last command applied; 0 before the first.
+    /// Of the last command applied, 0 before the first: its index, plus 2^32 for each replica epoch of the survivor from which the shard last
+    /// went on. So a view that a lost majority told of more commands is older all the same.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -202,9 +215,14 @@ impl Shard {
 
     /// Applies the command of the committed entry at `index`. Entries come once each and in order.
     pub fn apply(&mut self, index: u64, payload: &[u8]) -> Outcome {
-        assert!(index > self.version, "shard {} applies {index} after {}", self.id.0, self.version);
-        self.version = index;
-        match Command::decode(payload) {
+        let command = Command::decode(payload);
+        if let Ok(Command::BeginEra(epoch)) = &command {
+            self.era = self.era.max(epoch.0);
+        }
+        let version = (u64::from(self.era) << 32) + index;
+        assert!(version > self.version, "shard {} applies {version} after {}", self.id.0, self.version);
+        self.version = version;
+        match command {
             Ok(command) => self.perform(command),
             // Equal on every replica of this release; a later release announces new commands by its feature
             // level.
@@ -240,25 +258,47 @@ impl Shard {
             Command::AlterTopicConfigs { topic, replace, edits } => self.alter_topic(topic, replace, &edits),
             Command::AlterNodeConfigs { node, replace, edits } => self.alter_node(node, replace, &edits),
             Command::AlterQuota { entity, changes } => self.alter_quota(entity, &changes),
+            Command::Recover(recovery) => self.recover(recovery),
+            Command::BeginEra(_) => Outcome::Done,
+            Command::TakeOver(wish) => self.take_over(wish),
         }
     }
 
     fn register(&mut self, registration: Registration) -> Outcome {
+        if let Err(outcome) = self.may_register(&registration) {
+            return outcome;
+        }
+        let comes_back = |node: &NodeInfo| {
+            mutant::active(Mutant::OutlivedNotFenced) && node.former.contains(&registration.peer_id)
+        };
+        let known = self
+            .nodes
+            .values()
+            .find(|node| node.value.peer_id == registration.peer_id || comes_back(&node.value));
+        match known.map(|node| node.value.clone()) {
+            Some(info) => self.register_known(Arc::unwrap_or_clone(info), registration),
+            None => self.register_new(registration),
+        }
+    }
+
+    /// What any registration must be: well-formed, and not of an identity whose number went over to another.
+    fn may_register(&self, registration: &Registration) -> Result<(), Outcome> {
         let texts = [&registration.kafka, &registration.mesh, &registration.http, &registration.zone];
         if self.id != ShardId(0) {
-            return refused(ErrorCode::InvalidRequest, "nodes register with shard 0");
+            return Err(refused(ErrorCode::InvalidRequest, "nodes register with shard 0"));
         }
         if registration.peer_id.is_empty()
             || registration.peer_id.len() > NODE_TEXT_MAX
             || registration.weight == 0
             || texts.iter().any(|text| text.len() > NODE_TEXT_MAX)
         {
-            return refused(ErrorCode::InvalidRequest, "a field of the registration is empty or too long");
+            let message = "a field of the registration is empty or too long";
+            return Err(refused(ErrorCode::InvalidRequest, message));
         }
-        let known = self.nodes.values().find(|node| node.value.peer_id == registration.peer_id);
-        match known.map(|node| node.value.clone()) {
-            Some(info) => self.register_known(Arc::unwrap_or_clone(info), registration),
-            None => self.register_new(registration),
+        let outlived = self.nodes.values().find(|node| node.value.is_outlived_peer(&registration.peer_id));
+        match outlived {
+            Some(node) => Err(refused(ErrorCode::PolicyViolation, succession::outlived(node.value.node))),
+            None => Ok(()),
         }
     }
 
@@ -275,7 +315,7 @@ impl Shard {
             );
             return refused(ErrorCode::PolicyViolation, message);
         }
-        if info.retired.contains(&registration.incarnation) {
+        if info.is_outlived(&registration.peer_id, registration.incarnation) {
             let message = format!(
                 "node {} has lived in a newer data directory since; this one is an old copy: do not start it",
                 node.0
@@ -289,6 +329,7 @@ impl Shard {
         if info.state == NodeState::Dead {
             info.state = NodeState::Active;
         }
+        info.peer_id = registration.peer_id;
         info.kafka = registration.kafka;
         info.mesh = registration.mesh;
         info.http = registration.http;
@@ -315,7 +356,7 @@ impl Shard {
         if let Some(owner) = owner {
             let message = format!(
                 "the address {0} belongs to node {1}, which has another data directory: start that one again, join with \
-                 another address, or take node {1} out of the mesh (rafka nodes remove {1})",
+                 another address, or take its number over with --replace {1}",
                 registration.mesh, owner.value.node.0
             );
             return refused(ErrorCode::PolicyViolation, message);
@@ -336,6 +377,7 @@ impl Shard {
             weight: registration.weight,
             retired: BTreeSet::new(),
             state: NodeState::Active,
+            former: BTreeSet::new(),
         });
         Outcome::Registered { node }
     }
@@ -627,9 +669,12 @@ impl Shard {
         refused(ErrorCode::UnknownTopicOrPartition, format!("shard {} has no such partition", self.id.0))
     }
 
-    /// What a view at version `from` lacks; everything when `from` is 0 or too long ago.
+    /// What a view at version `from` lacks; everything when `from` is 0, too long ago or of an earlier era: such a view may have been told
+    /// by a lost majority what is nowhere any more.
     pub fn update_since(&self, from: u64) -> ShardUpdate {
-        let from = if from < self.deleted_from || from > self.version { 0 } else { from };
+        let is_known =
+            (self.deleted_from..=self.version).contains(&from) && from >> 32 == u64::from(self.era);
+        let from = if is_known { from } else { 0 };
         let fresh = |changed: u64| from == 0 || changed > from;
         let mut changes = Vec::new();
         if self.id == ShardId(0) && fresh(self.paused.changed) {
@@ -650,6 +695,8 @@ impl Shard {
         changes.extend(topics.map(|topic| Change::Topic(topic.value.clone())));
         let descriptors = self.descriptors.values().filter(|descriptor| fresh(descriptor.changed));
         changes.extend(descriptors.map(|descriptor| Change::Descriptor(descriptor.value.clone())));
+        let recoveries = self.recoveries.iter().filter(|recovery| fresh(recovery.changed));
+        changes.extend(recoveries.map(|recovery| Change::Recovered(recovery.value.clone())));
         ShardUpdate {
             shard: self.id,
             from,

@@ -12,7 +12,8 @@
 //!
 //! Tags: 1 topic, 2 topic deleted (id 16 bytes), 3 descriptor, 4 active node, 5 node and its state u8,
 //! 6 balancing paused bool, 7 configs of a node (i32, -1 for all nodes; list of text pairs: all that is set), 8 all
-//! quotas, as in the shard's snapshot, 9 descriptor and the list of triples that are planned.
+//! quotas, as in the shard's snapshot, 9 descriptor with the list of triples that are planned and the list of those that begin
+//! alone (one at most), 10 node, its state u8 and a list of its former peer ids, 11 recovery as in command 18.
 
 use mesh::raft::NodeId;
 
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::bytes::{Reader, Writer};
+use super::command::Recovery;
 use super::configs::Configs;
 use super::descriptor::{DecodeError, Descriptor, NodeInfo, NodeState, SHARDS, ShardId, Topic};
 use super::quotas::Quotas;
@@ -51,6 +53,8 @@ pub enum Change {
     },
     /// All quotas.
     Quotas(Quotas),
+    /// A partition went on from one survivor of a lost majority.
+    Recovered(Recovery),
 }
 
 /// What changed in a shard.
@@ -94,7 +98,9 @@ impl ShardUpdate {
                     w.u8(2);
                     w.raw(&id.0);
                 }
-                Change::Descriptor(descriptor) if descriptor.planned.is_empty() => {
+                Change::Descriptor(descriptor)
+                    if descriptor.planned.is_empty() && descriptor.alone.is_none() =>
+                {
                     w.u8(3);
                     descriptor.write(w);
                 }
@@ -102,6 +108,17 @@ impl ShardUpdate {
                     w.u8(9);
                     descriptor.write(w);
                     w.replicas(&descriptor.planned);
+                    w.replicas(descriptor.alone.as_slice());
+                }
+                Change::Recovered(recovery) => {
+                    w.u8(11);
+                    recovery.write(w);
+                }
+                Change::Node(node) if !node.former.is_empty() => {
+                    w.u8(10);
+                    node.write(w);
+                    w.u8(node.state.byte());
+                    node.write_former(w);
                 }
                 Change::Node(node) if node.is_active() => {
                     w.u8(4);
@@ -165,8 +182,16 @@ impl ShardUpdate {
             8 => Ok(Change::Quotas(Quotas::read(r)?)),
             9 => {
                 let descriptor = Descriptor::read(r)?;
-                Ok(Change::Descriptor(Arc::new(Descriptor { planned: r.replicas()?, ..descriptor })))
+                let (planned, alone) = (r.replicas()?, r.replicas()?);
+                let alone = alone.first().copied();
+                Ok(Change::Descriptor(Descriptor { planned, alone, ..descriptor }.into()))
             }
+            10 => {
+                let node = NodeInfo::read(r)?;
+                let state = NodeState::of_byte(r.u8()?)?;
+                Ok(Change::Node(NodeInfo { state, former: NodeInfo::read_former(r)?, ..node }.into()))
+            }
+            11 => Ok(Change::Recovered(Recovery::read(r)?)),
             tag => Err(DecodeError::Unknown(tag)),
         })?;
         Ok(Self { shard: ShardId(shard), from, version, cluster_id, changes })

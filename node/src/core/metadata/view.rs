@@ -8,14 +8,14 @@ use std::sync::Arc;
 use mesh::raft::NodeId;
 
 use super::bytes::{Reader, Writer};
-use super::command::ALL_NODES;
+use super::command::{ALL_NODES, Recovery};
 use super::configs::Configs;
 use super::descriptor::{
     DecodeError, Descriptor, Founding, METADATA_TOPIC, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId,
     TOPIC_PARTITIONS_MAX, Topic,
 };
 use super::quotas::Quotas;
-use super::shard::Shard;
+use super::shard::{RECOVERIES_MAX, Shard};
 use super::update::{Change, ShardUpdate};
 use crate::core::request::{TopicId, TopicRef};
 
@@ -59,6 +59,8 @@ pub struct View {
     owner: Option<(NodeId, BTreeSet<PartitionKey>)>,
     configs: BTreeMap<NodeId, Configs>,
     quotas: Quotas,
+    /// By shard, oldest first.
+    recoveries: BTreeMap<ShardId, Vec<Recovery>>,
 }
 
 static NOTHING_SET: Configs = Configs::new();
@@ -75,6 +77,7 @@ impl PartialEq for View {
             && self.nodes == other.nodes
             && self.configs == other.configs
             && self.quotas == other.quotas
+            && self.recoveries == other.recoveries
     }
 }
 
@@ -132,10 +135,13 @@ impl View {
 
     /// With a full update, what it does not mention is gone. Nodes are never removed.
     fn drop_missing(&mut self, update: &ShardUpdate, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
-        let mut kept = BTreeSet::new();
+        let (mut kept, mut partitions, mut set) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for change in &update.changes {
-            if let Change::Topic(topic) = change {
-                kept.insert(topic.id);
+            match change {
+                Change::Topic(topic) => _ = kept.insert(topic.id),
+                Change::Descriptor(descriptor) => _ = partitions.insert(descriptor.key),
+                Change::Configs { node, .. } => _ = set.insert(*node),
+                _ => {}
             }
         }
         let gone: Vec<TopicId> = self
@@ -147,6 +153,24 @@ impl View {
         for id in gone {
             self.drop_topic(id, touched);
         }
+        // What follows may be missing only where a lost majority told of it.
+        let homes =
+            self.descriptors.iter_mut().filter(|(topic, _)| ShardId::of_topic(**topic) == update.shard);
+        let mut gone = Vec::new();
+        for (_, of_topic) in homes {
+            let lacks = |one: &mut Arc<Descriptor>| !partitions.contains(&one.key);
+            gone.extend(of_topic.iter_mut().filter_map(|slot| slot.take_if(lacks)));
+            of_topic.truncate(of_topic.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
+        }
+        for descriptor in gone {
+            self.changed(descriptor.key, Some(&descriptor), None, touched);
+        }
+        if update.shard == ShardId(0) {
+            let before = self.configs.len();
+            self.configs.retain(|node, _| set.contains(node));
+            touched.configs |= self.configs.len() != before;
+        }
+        self.recoveries.remove(&update.shard);
     }
 
     fn take(&mut self, change: &Change, touched: &mut Touched<impl Fn(PartitionKey) -> bool>) {
@@ -173,6 +197,13 @@ impl View {
             Change::Configs { node, set } => {
                 touched.configs |= self.configs_of(*node) != set;
                 self.configs.insert(*node, set.clone());
+            }
+            Change::Recovered(recovery) => {
+                let known = self.recoveries.entry(recovery.key.home()).or_default();
+                if !known.contains(recovery) {
+                    known.push(recovery.clone());
+                    known.drain(..known.len().saturating_sub(RECOVERIES_MAX));
+                }
             }
             Change::Node(node) => {
                 if self.nodes.get(&node.node) != Some(node) {
@@ -348,6 +379,11 @@ impl View {
         &self.quotas
     }
 
+    /// The recoveries from lost majorities that are remembered, by shard and oldest first.
+    pub fn recoveries(&self) -> impl Iterator<Item = &Recovery> {
+        self.recoveries.values().flatten()
+    }
+
     fn configs_of(&self, node: NodeId) -> &Configs {
         self.configs.get(&node).unwrap_or(&NOTHING_SET)
     }
@@ -392,6 +428,8 @@ impl View {
         let homes = self.descriptors.iter().filter(|(topic, _)| ShardId::of_topic(**topic) == shard);
         let descriptors = homes.flat_map(|(_, of_topic)| of_topic).flatten();
         changes.extend(descriptors.cloned().map(Change::Descriptor));
+        let recoveries = self.recoveries.get(&shard).into_iter().flatten();
+        changes.extend(recoveries.cloned().map(Change::Recovered));
         Some(ShardUpdate { shard, from: 0, version, cluster_id, changes })
     }
 

@@ -5,7 +5,7 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | format | u8, 4; format 3 has no section of plans, format 2 ends before the sections, format 1 before the nodes that are not active |
+//! | format | u8, 4; format 3 has fewer sections, format 2 ends before the sections, format 1 before the nodes that are not active |
 //! | shard | u8 |
 //! | version | u64 |
 //! | cluster id | text |
@@ -25,11 +25,18 @@
 //! | 1 configs of nodes | list of u64 version, node i32 (-1 for all), list of text pairs |
 //! | 2 quotas | u64 version, list of entity and its limits: list of limit u8, rate f64 bits |
 //! | 3 plans of partitions | list of key, list of triples |
+//! | 4 former identities of nodes that have any | list of node i32, list of peer id blobs |
+//! | 5 triples that begin alone | list of key, triple |
+//! | 6 recoveries | list of u64 version and the body of command 18 |
+//! | 7 era | u32 |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mesh::raft::ReplicaId;
+
 use super::super::bytes::{Reader, Writer};
+use super::super::command::Recovery;
 use super::super::descriptor::{
     DecodeError, Descriptor, NodeInfo, NodeState, PartitionKey, SHARDS, ShardId, TERM_MAX, Topic,
 };
@@ -153,6 +160,10 @@ impl Shard {
 const CONFIGS: u8 = 1;
 const QUOTAS: u8 = 2;
 const PLANS: u8 = 3;
+const FORMER: u8 = 4;
+const ALONE: u8 = 5;
+const RECOVERIES: u8 = 6;
+const ERA: u8 = 7;
 
 impl Shard {
     fn sections(&self) -> Vec<(u8, Vec<u8>)> {
@@ -183,6 +194,42 @@ impl Shard {
             }
             sections.push((PLANS, w.0));
         }
+        let followed: Vec<&NodeInfo> =
+            self.nodes.values().map(|node| &*node.value).filter(|node| !node.former.is_empty()).collect();
+        if !followed.is_empty() {
+            let mut w = Writer::default();
+            w.count(followed.len());
+            for node in followed {
+                w.node(node.node);
+                node.write_former(&mut w);
+            }
+            sections.push((FORMER, w.0));
+        }
+        let alone: Vec<(PartitionKey, ReplicaId)> =
+            self.descriptors().filter_map(|one| Some((one.key, one.alone?))).collect();
+        if !alone.is_empty() {
+            let mut w = Writer::default();
+            w.count(alone.len());
+            for (key, replica) in alone {
+                key.write(&mut w);
+                w.replica(replica);
+            }
+            sections.push((ALONE, w.0));
+        }
+        if !self.recoveries.is_empty() {
+            let mut w = Writer::default();
+            w.count(self.recoveries.len());
+            for recovery in &self.recoveries {
+                w.u64(recovery.changed);
+                recovery.value.write(&mut w);
+            }
+            sections.push((RECOVERIES, w.0));
+        }
+        if self.era > 0 {
+            let mut w = Writer::default();
+            w.u32(self.era);
+            sections.push((ERA, w.0));
+        }
         sections
     }
 
@@ -210,6 +257,24 @@ impl Shard {
                     Arc::make_mut(&mut descriptor.value).planned = planned;
                 }
             }
+            FORMER => {
+                for (node, former) in r.list(8, |r| Ok((r.node()?, NodeInfo::read_former(r)?)))? {
+                    let node = self.nodes.get_mut(&node).ok_or(DecodeError::Invalid)?;
+                    Arc::make_mut(&mut node.value).former = former;
+                }
+            }
+            ALONE => {
+                for (key, replica) in r.list(36, |r| Ok((PartitionKey::read(r)?, r.replica()?)))? {
+                    let descriptor = self.descriptors.get_mut(&key).ok_or(DecodeError::Invalid)?;
+                    Arc::make_mut(&mut descriptor.value).alone = Some(replica);
+                }
+            }
+            RECOVERIES => {
+                let read =
+                    |r: &mut Reader<'_>| Ok(Versioned { changed: r.u64()?, value: Recovery::read(r)? });
+                self.recoveries = r.list(8, read)?.into();
+            }
+            ERA => self.era = r.u32()?,
             unknown => return Err(DecodeError::Unknown(unknown)),
         }
         r.end()

@@ -2,6 +2,7 @@ use mesh::raft::{Incarnation, ReplicaEpoch};
 use quickcheck::{Arbitrary, Gen, quickcheck};
 
 use super::*;
+use crate::core::metadata::command::TakeOver;
 use crate::core::metadata::configs::Operation;
 use crate::core::metadata::descriptor::{Founder, first_replica, topic_id};
 use crate::core::metadata::quotas::Which;
@@ -53,7 +54,7 @@ impl Arbitrary for Drawn {
             0 => PartitionKey::of_shard(ShardId(small(g))),
             _ => PartitionKey { topic: id, partition: i32::from(draw(g, 3)) },
         };
-        Self(match draw(g, 31) {
+        Self(match draw(g, 34) {
             0 | 1 => Command::RegisterNode(Registration {
                 node: bool::arbitrary(g).then(|| NodeId(i32::from(small(g)))),
                 incarnation: Incarnation(u64::from(draw(g, 3)) * 100),
@@ -113,6 +114,19 @@ impl Arbitrary for Drawn {
             }
             29 => Command::CarryOutPlan { key, epoch: u64::from(draw(g, 5)) },
             30 => Command::CancelPlan { key, epoch: u64::from(draw(g, 5)) },
+            31 => Command::TakeOver(TakeOver {
+                follows: Incarnation(u64::from(draw(g, 3)) * 100),
+                gives_up: bool::arbitrary(g),
+                registration: registration(Some(i32::from(small(g))), small(g), u64::from(draw(g, 4)) * 100),
+            }),
+            32 => {
+                let old = if bool::arbitrary(g) { replica(1) } else { triple(g) };
+                let new = ReplicaId { epoch: ReplicaEpoch(u32::from(draw(g, 9))), ..old };
+                let text = |g: &mut Gen| draw(g, 9).to_string();
+                let (by, why, found) = (text(g), text(g), text(g));
+                Command::Recover(Recovery { key, old, new, by, why, found, at_ms: i64::arbitrary(g) })
+            }
+            33 => Command::BeginEra(ReplicaEpoch(u32::from(draw(g, 4)))),
             14 | 15 => Command::AddPartitions {
                 topic: id,
                 from: i32::from(draw(g, 5)),
@@ -234,7 +248,8 @@ quickcheck! {
     fn a_refused_command_changes_nothing(commands: Vec<Drawn>) -> bool {
         let mut shard = Shard::founded(ShardId(0), &founding(3));
         commands.iter().zip(1u64..).all(|(command, index)| {
-            let before = Shard { version: index, ..shard.clone() };
+            let version = (u64::from(shard.era) << 32) + index;
+            let before = Shard { version, ..shard.clone() };
             let outcome = shard.apply(index, &command.0.encode());
             !matches!(outcome, Outcome::Refused { .. }) || shard == before
         })
@@ -482,6 +497,98 @@ fn nodes_register_and_impostors_are_told_what_to_do() {
     assert!(message.contains("old copy"), "{message}");
     world.refusal(&Command::RegisterNode(Registration { weight: 0, ..registration(None, 11, 1) }));
     assert!(matches!(World::new(1).ask(&register(None, 2, 200)), Outcome::Refused { .. }));
+}
+
+#[test]
+fn a_number_goes_over_once_and_never_back() {
+    let mut world = World::new(0);
+    let wish = |follows, peer, incarnation| {
+        let registration =
+            Registration { mesh: "n2:9192".into(), ..registration(Some(2), peer, incarnation) };
+        Command::TakeOver(TakeOver { follows: Incarnation(follows), gives_up: false, registration })
+    };
+    world.refusal(&wish(199, 40, 1));
+    assert_eq!(world.ask(&wish(200, 40, 1)), Outcome::Registered { node: NodeId(2) });
+    assert_eq!(world.ask(&wish(200, 40, 1)), Outcome::Registered { node: NodeId(2) }, "asked again");
+    let (error, _) = world.refusal(&wish(200, 41, 2));
+    assert_eq!(error, ErrorCode::NotController, "another was first");
+    let known = world.shard.nodes().find(|info| info.node == NodeId(2)).cloned().expect("a founder");
+    assert!(known.is_outlived(&[7, 2], Incarnation(9)) && known.is_outlived(&[9], Incarnation(200)));
+    assert_eq!((known.incarnation, known.former.len()), (Incarnation(1), 1));
+    // The old directory comes back, as itself and as somebody new.
+    for node in [Some(2), None] {
+        let (_, message) = world.refusal(&Command::RegisterNode(registration(node, 2, 200)));
+        assert!(message.contains("lives in another data directory since"), "{message}");
+    }
+    let (_, message) = world.refusal(&wish(1, 2, 300));
+    assert!(message.contains("lives in another data directory since"), "{message}");
+    world.refusal(&wish(1, 3, 300));
+    let restored = Shard::restore(&world.shard.snapshot()).expect("its own bytes");
+    assert_eq!(restored, world.shard);
+}
+
+#[test]
+fn a_lost_majority_is_given_up_and_its_triples_are_fenced() {
+    let mut world = World::new(3);
+    let (_, topic, _) = world.create(1);
+    let key = PartitionKey { topic, partition: 0 };
+    world.ask(&Command::MarkCreated { topic, partitions: vec![0] });
+    let (old, text) = (replica(2), || "x".to_owned());
+    let recovery = |epoch| {
+        let new = ReplicaId { epoch: ReplicaEpoch(epoch), ..old };
+        Recovery { key, old, new, by: text(), why: text(), found: text(), at_ms: 5 }
+    };
+    world.refusal(&Command::Recover(recovery(1)));
+    world.refusal(&Command::Recover(Recovery { old: replica(4), ..recovery(2) }));
+    assert_eq!(world.ask(&Command::Recover(recovery(2))), Outcome::Done);
+    assert_eq!(world.ask(&Command::Recover(recovery(2))), Outcome::Done, "asked again");
+    let descriptor = world.shard.descriptor(key).expect("created");
+    let epochs: Vec<(i32, u32)> = descriptor.replicas.iter().map(|id| (id.node.0, id.epoch.0)).collect();
+    assert_eq!(epochs, [(2, 2), (1, 3), (3, 4)]);
+    assert_eq!(descriptor.alone, Some(recovery(2).new));
+    assert!((1..=3).all(|node| descriptor.fenced.get(&NodeId(node)) == Some(&ReplicaEpoch(1))));
+    assert_eq!(world.shard.recoveries().count(), 1);
+    assert_eq!(Shard::restore(&world.shard.snapshot()).expect("its own bytes"), world.shard);
+    assert_eq!(view_of(&world.shard).recoveries().count(), 1);
+    // Who begins alone may be replaced like any other; then nobody begins alone any more.
+    let moved = ReplicaId { epoch: ReplicaEpoch(5), ..replica(4) };
+    world.ask(&Command::ReplaceReplica { key, old: recovery(2).new, new: moved });
+    assert_eq!(world.shard.descriptor(key).expect("created").alone, None);
+}
+
+#[test]
+fn what_a_shard_says_after_it_began_anew_is_newer_than_what_a_lost_majority_said() {
+    let (mut survivor, mut lost) = (World::new(3), World::new(3));
+    let mut view = view_of(&survivor.shard);
+    (0..9).for_each(|number| _ = lost.create(number));
+    view.merge(lost.shard.update_since(0));
+    survivor.ask(&Command::BeginEra(ReplicaEpoch(2)));
+    // Whoever asks for what came after a version of the lost majority gets everything.
+    let told = survivor.shard.update_since(view.version(survivor.shard.id()));
+    assert!(matches!(view.merge(told), Merge::Changed { .. }));
+    assert_eq!(view.topics().count(), 0);
+    assert_eq!(view.merge(lost.shard.update_since(0)), Merge::Current);
+    let version = view.version(survivor.shard.id());
+    survivor.create(1);
+    assert_eq!(survivor.shard.update_since(version).from, version, "in one era only what is new is told");
+}
+
+#[test]
+fn partitions_and_configs_that_only_a_lost_majority_knew_are_forgotten() {
+    let (mut survivor, mut lost) = (World::new(0), World::new(0));
+    let (_, topic, _) = survivor.create(1);
+    lost.create(1);
+    let partitions = vec![vec![replica(1), replica(2), replica(3)]; 2];
+    lost.ask(&Command::AddPartitions { topic, from: 2, partitions });
+    let edits = vec![Edit { key: "log.retention.ms".into(), operation: Operation::Set("60000".into()) }];
+    lost.ask(&Command::AlterNodeConfigs { node: Some(NodeId(2)), replace: false, edits });
+    let mut view = view_of(&lost.shard);
+    assert_eq!(view.partitions(topic).count(), 4);
+    assert!(!view.node_configs(NodeId(2)).is_empty());
+    survivor.ask(&Command::BeginEra(ReplicaEpoch(2)));
+    view.merge(survivor.shard.update_since(view.version(ShardId(0))));
+    assert_eq!(view, view_of(&survivor.shard));
+    assert_eq!(view.partitions(topic).count(), 2);
 }
 
 #[test]
