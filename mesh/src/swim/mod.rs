@@ -15,7 +15,7 @@
 
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
@@ -166,8 +166,8 @@ pub struct Swim {
     doubts: BTreeMap<NodeId, Time>,
     /// Active ones of the roster.
     active: BTreeMap<NodeId, SwimId>,
-    /// What was last said.
-    live: BTreeSet<NodeId>,
+    /// What was last said, and of which process.
+    live: BTreeMap<NodeId, SwimId>,
     vouches: bool,
     /// The counter in this node's own messages.
     own_refuted: u16,
@@ -201,7 +201,7 @@ impl Swim {
             unlisted: BTreeMap::new(),
             doubts: BTreeMap::new(),
             active: BTreeMap::new(),
-            live: BTreeSet::new(),
+            live: BTreeMap::new(),
             vouches: true,
             own_refuted: 0,
             figures: Figures::default(),
@@ -212,7 +212,6 @@ impl Swim {
     /// Takes one input, then whatever is due by `now`.
     pub fn step(&mut self, now: Time, input: Input) -> Vec<Event> {
         self.forgive_own_stall(now);
-        let mut restarted = BTreeSet::new();
         match input {
             Input::Tick => {}
             Input::Message { from, bytes } => self.hear(from, &bytes),
@@ -221,11 +220,11 @@ impl Swim {
             Input::Roster(roster) => self.list(roster),
             Input::Vouches(vouches) => self.vouch(vouches),
         }
-        self.run_timers(now, &mut restarted);
+        self.run_timers(now);
         self.seek(now);
-        let mut events = self.drain(now, &mut restarted);
+        let mut events = self.drain(now);
         self.doubts.retain(|node, until| *until > now && self.active.contains_key(node));
-        self.judge(&restarted, &mut events);
+        self.judge(&mut events);
         self.changes += u64::from(events.iter().any(|event| !matches!(event, Event::Send(..))));
         events
     }
@@ -242,7 +241,7 @@ impl Swim {
 
     /// Whether a node is live, by what is known here.
     pub fn is_live(&self, node: NodeId) -> bool {
-        self.live.contains(&node)
+        self.live.contains_key(&node)
     }
 
     /// The process of a node that is active, whether its connection is closed or not.
@@ -418,16 +417,16 @@ impl Swim {
         }
     }
 
-    fn run_timers(&mut self, now: Time, restarted: &mut BTreeSet<NodeId>) {
-        self.take_notes(now, restarted);
+    fn run_timers(&mut self, now: Time) {
+        self.take_notes(now);
         while let Some(entry) = self.timers.first_entry().filter(|entry| entry.key().0 <= now) {
             _ = self.foca.handle_timer(entry.remove(), &mut self.out);
-            self.take_notes(now, restarted);
+            self.take_notes(now);
         }
     }
 
     /// What `foca` wants to be woken for, and who came and went.
-    fn take_notes(&mut self, now: Time, restarted: &mut BTreeSet<NodeId>) {
+    fn take_notes(&mut self, now: Time) {
         while let Some((after, timer)) = self.out.to_schedule() {
             let after = u64::try_from(after.as_micros()).unwrap_or(u64::MAX).max(1);
             self.timers.insert((now.after(after), self.next_timer), timer);
@@ -442,9 +441,6 @@ impl Swim {
                 }
                 OwnedNotification::Rename(old, new) if self.active.get(&old.node) == Some(&old) => {
                     self.active.insert(new.node, new);
-                    if old.boot != new.boot {
-                        restarted.insert(new.node);
-                    }
                 }
                 OwnedNotification::Rejoin(_) => self.figures.renewed += 1,
                 _ => {}
@@ -452,8 +448,8 @@ impl Swim {
         }
     }
 
-    fn drain(&mut self, now: Time, restarted: &mut BTreeSet<NodeId>) -> Vec<Event> {
-        self.take_notes(now, restarted);
+    fn drain(&mut self, now: Time) -> Vec<Event> {
+        self.take_notes(now);
         let mut events = Vec::new();
         while let Some((to, bytes)) = self.out.to_send() {
             // Whom a message of another asks to reach may be anybody.
@@ -470,22 +466,25 @@ impl Swim {
         events
     }
 
-    /// Compares what is known with what was last said.
-    fn judge(&mut self, restarted: &BTreeSet<NodeId>, events: &mut Vec<Event>) {
-        let doubted = |node: &NodeId| self.doubts.contains_key(node);
-        let lost =
-            |node: &NodeId| !self.active.contains_key(node) || doubted(node) || restarted.contains(node);
-        let down: Vec<NodeId> = self.live.iter().copied().filter(lost).collect();
+    /// Compares what is known with what was last said. A process that followed another one of its node, in the same data directory or
+    /// in one that took the number over, is another node that comes.
+    fn judge(&mut self, events: &mut Vec<Event>) {
+        let goes_on = |node: &NodeId, said: &SwimId| {
+            let same = |now: &SwimId| (now.incarnation, now.boot) == (said.incarnation, said.boot);
+            self.active.get(node).is_some_and(same) && !self.doubts.contains_key(node)
+        };
+        let lost = |(node, said): (&NodeId, &SwimId)| (!goes_on(node, said)).then_some(*node);
+        let down: Vec<NodeId> = self.live.iter().filter_map(lost).collect();
         for node in down {
             self.live.remove(&node);
             events.push(Event::Down(node));
         }
         if self.live.len() + self.doubts.len() < self.active.len() {
-            let up: Vec<NodeId> = self.active.keys().copied().collect();
-            for node in up.into_iter().filter(|node| !self.doubts.contains_key(node)) {
-                if self.live.insert(node) {
-                    events.push(Event::Up(node));
-                }
+            let is_new = |node: &&NodeId| !self.live.contains_key(node) && !self.doubts.contains_key(node);
+            let up: Vec<NodeId> = self.active.keys().filter(is_new).copied().collect();
+            for node in up {
+                self.live.insert(node, self.active[&node]);
+                events.push(Event::Up(node));
             }
         }
     }

@@ -228,6 +228,37 @@ fn who_is_not_in_the_registry_counts_once_it_is() {
 }
 
 #[test]
+fn a_number_that_goes_over_to_another_directory_is_down_and_up() {
+    const NEXT: Incarnation = Incarnation(6);
+    let mut mesh = Mesh::new(4);
+    mesh.until(20_000, Mesh::is_whole);
+    mesh.said.clear();
+    let outlived = mesh.nodes.remove(&NodeId(4)).unwrap();
+    // Some of the others hear of the newcomer before they have the registry that names it; the old process is not called down yet.
+    mesh.nodes.insert(NodeId(4), Swim::new(NodeId(4), NEXT, 1, CONFIG, 77, mesh.now));
+    mesh.input(4, Input::Roster((1..=3).map(|other| (NodeId(other), LIFE)).collect()));
+    mesh.run(500);
+    for node in 1..=3 {
+        let life = |other: i32| if other == 4 { NEXT } else { LIFE };
+        let roster =
+            (1..=4).filter(|other| *other != node).map(|other| (NodeId(other), life(other))).collect();
+        mesh.input(node, Input::Roster(roster));
+    }
+    mesh.until(10_000, Mesh::is_whole);
+    for node in 1..=3 {
+        let said: Vec<&Event> =
+            mesh.said.iter().filter(|(_, at, _)| at.0 == node).map(|(.., event)| event).collect();
+        assert_eq!(said, [&Event::Down(NodeId(4)), &Event::Up(NodeId(4))]);
+        assert_eq!(mesh.nodes[&NodeId(node)].active(NodeId(4)).map(|id| id.incarnation), Some(NEXT));
+    }
+    // The outlived process comes back: nobody takes it in.
+    mesh.nodes.insert(NodeId(4), outlived);
+    mesh.until(10_000, |mesh| mesh.believed(4) == 0);
+    mesh.run(20_000);
+    assert_eq!(mesh.believed(4), 0);
+}
+
+#[test]
 fn its_own_stall_is_not_the_silence_of_others() {
     let mut mesh = Mesh::new(4);
     mesh.until(20_000, Mesh::is_whole);
