@@ -189,6 +189,9 @@ impl Balance {
     /// Who takes a replica best, in place of one or beside them all.
     fn heir(&self, placed: &Placed, from: Option<NodeId>) -> Option<NodeId> {
         let free = self.nodes.values().filter(|node| !placed.nodes.contains(&node.node));
+        let weights: u64 = self.nodes.values().map(|node| u64::from(node.weight)).sum();
+        let all: u64 = self.nodes.keys().filter_map(|node| self.held.get(node)).sum();
+        let even = (all + all / EVEN_PARTS, weights.max(1));
         let rank = |node: &PlacementNode| {
             let of_topic = self.of_topic.get(&(placed.topic, node.node)).copied().unwrap_or(0);
             let share = |count: u64| count * (1 << 32) / u64::from(node.weight);
@@ -198,7 +201,10 @@ impl Balance {
                 true => (share(of_topic), share(held)),
                 false => (share(held), share(of_topic)),
             };
-            (crowd, self.strangers(placed, node.node, from), loads, cost(&placed.key, node), node.node)
+            // The copysets of a node that goes often have one heir: what is too much for it goes to strangers.
+            let full = !self.copysets.is_empty() && less(even, self.share(&self.held, node, 1));
+            let strangers = self.strangers(placed, node.node, from);
+            (crowd, full, strangers, loads, cost(&placed.key, node), node.node)
         };
         free.min_by_key(|node| rank(node)).map(|node| node.node)
     }
@@ -601,6 +607,7 @@ mod tests {
             let (left, moved) = settled(joined, &rest, &zones(&after), &[leaver].into());
             println!("{zones_count} zones: a leave moves {moved} of {held}, peers {}", peers_most(&left));
             assert!(moved <= held + held * 3 / 10, "{moved} moved, it held {held}");
+            assert!(peers_most(&left) <= crate::copysets::peers_max(3) + 6);
             let now = counts(&left, |placed| placed.nodes.clone());
             let most = *now.values().max().expect("nodes") as f64 / 300.0;
             assert!(!now.contains_key(&leaver) && most < 1.1, "max/mean {most}");
