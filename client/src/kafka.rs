@@ -302,6 +302,8 @@ pub fn watermarks<C: ConsumerContext>(
             Ok(watermarks) => return Ok(watermarks),
             Err(_) if began.elapsed() < mesh.wait() => {
                 drop(consumer.poll(Duration::from_millis(50)));
+                // What librdkafka took down while there was no leader it keeps for good otherwise.
+                drop(consumer.fetch_metadata(Some(topic), TRY));
             }
             Err(error) => {
                 return Err(Error::Offsets {
