@@ -233,3 +233,10 @@ fn what_was_created_over_rot_goes_with_the_life_of_the_directory() {
 fn a_life_that_is_not_registered_asks_whom_it_was_told_of() {
     clean(9_032);
 }
+
+/// Who hands out grants forgot a learner that waited for one, for its leader had just begun and did not know what was committed; the leader
+/// asked once, and the learner got nothing for good.
+#[test]
+fn a_learner_that_waits_for_a_grant_is_not_forgotten() {
+    clean_in("churn".parse().expect("a scenario"), 100_106);
+}

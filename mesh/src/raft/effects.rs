@@ -106,7 +106,7 @@ pub struct Effects {
 /// A word about a replica that is rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rebuild {
-    /// It waits for [`Input::Grant`]; said once until that comes.
+    /// It waits for [`Input::Grant`]; said at most once between two heartbeats until that comes.
     Asks {
         /// The replica.
         to: ReplicaId,

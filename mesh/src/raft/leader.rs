@@ -371,6 +371,8 @@ impl Leader {
         self.heartbeat_at = core.next_beat();
         self.seq += 1;
         for peer in &mut self.peers {
+            // Whoever hands out grants may have lost sight of it (churn seed 100106).
+            peer.asked = false;
             core.heartbeat(peer, self.seq, quiet, step);
         }
     }

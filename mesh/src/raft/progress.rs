@@ -63,7 +63,7 @@ pub(super) struct Progress {
     pub(super) near_at: Time,
     /// What it lacks beyond memory waits for grants: set before each round of appends.
     pub(super) rebuilt: bool,
-    /// Asked for one and did not get it yet.
+    /// Asked for one since the last heartbeat and did not get it yet.
     pub(super) asked: bool,
     /// Bytes of the next append of a rebuild.
     pub(super) grant: Option<usize>,

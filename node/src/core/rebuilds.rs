@@ -272,6 +272,8 @@ impl<D: Disk> Node<D> {
                 Some(lacks) if lacks > 0 => {
                     self.rebuilds.progress(who, self.now.mono).sample(self.now.mono);
                 }
+                // Its leader has just begun and does not know yet what is committed.
+                Some(_) if self.rebuilds.of.get(&who).is_some_and(|progress| progress.waits.is_some()) => {}
                 whole => {
                     self.rebuilds.finished += u64::from(whole.is_some());
                     self.rebuilds.forget(who);
