@@ -61,6 +61,24 @@ fn deleted_records_are_gone_also_inside_of_a_batch_and_after_a_failover() {
     assert_eq!(mesh.fetch("t", 30, -1).batches.len(), 1);
 }
 
+/// A client that asks a node which is cut off learns where the others are: it may reach them, and forgets whom it is not told of.
+#[test]
+fn a_node_that_hears_few_others_lists_all_of_them() {
+    let mut mesh = Mesh::new(3);
+    mesh.create("t", 1);
+    let listed = |mesh: &mut Mesh| -> Vec<i32> {
+        let request = Request::Metadata { topics: MetadataTopics::All, allow_auto_create: false };
+        let Response::Metadata(metadata) = mesh.ask(1, request) else { panic!("another answer") };
+        metadata.brokers.iter().map(|broker| broker.node).collect()
+    };
+    mesh.kill(2);
+    mesh.run(5_000);
+    assert_eq!(listed(&mut mesh), [1, 3]);
+    mesh.kill(3);
+    mesh.run(5_000);
+    assert_eq!(listed(&mut mesh), [1, 2, 3]);
+}
+
 #[test]
 fn a_restart_keeps_what_was_deleted() {
     let mut mesh = Mesh::new(1);

@@ -11,7 +11,7 @@ use super::error::ErrorCode;
 use super::groups::{OFFSETS_TOPIC, is_internal};
 use super::metadata::growth::plan_growth;
 use super::metadata::plan::{self, Plan, Refusal};
-use super::metadata::{Command, NodeInfo, Outcome, PartitionKey, ShardId, endpoints};
+use super::metadata::{Command, NodeInfo, NodeState, Outcome, PartitionKey, ShardId, endpoints};
 use super::node::{Call, Node, Timer};
 use super::request::{
     Broker, CreateTopic, CreateTopicResult, Decision, DeleteTopicResult, GrowResult, GrowTopic, LogDir,
@@ -140,11 +140,16 @@ impl<D: Disk> Node<D> {
                 topics.into_iter().map(|topic| self.topic_metadata(topic, allow_auto_create)).collect()
             }
         };
-        let live = |node: &NodeId| self.is_live(*node);
-        let brokers = self
+        let registered: Vec<&NodeInfo> = self
             .view
             .nodes()
-            .filter(|info| live(&info.node))
+            .filter(|info| info.state != NodeState::Dead || self.is_live(info.node))
+            .collect();
+        let live = registered.iter().filter(|info| self.is_live(info.node)).count();
+        // Without most of the mesh this node may be the one that is cut off. Clients forget who is not listed, and would stay with it.
+        let cut_off = live * 2 <= registered.len();
+        let listed = registered.into_iter().filter(|info| cut_off || self.is_live(info.node));
+        let brokers = listed
             .filter_map(|info| {
                 let first = endpoints(&info.kafka).next()?;
                 let rack = (!info.zone.is_empty()).then(|| info.zone.clone());
