@@ -90,8 +90,6 @@ pub fn bugs() -> Vec<Bug> {
         Mesh: mesh LaggardLeftBehind,
         Node: node CreatingReplicaServes,
         Node: node SuspectReplicaAcknowledges,
-        Mesh: mesh SwimRevivesOldBoot,
-        Node: node NewcomerNotWatched,
     }
 }
 
@@ -120,6 +118,8 @@ pub fn unproven() -> Vec<Bug> {
         Node: node DeadInMasses,
         Node: node CoordinatorServesUnloaded,
         Node: node OutlivedNotFenced,
+        Mesh: mesh SwimRevivesOldBoot,
+        Node: node NewcomerNotWatched,
     }
 }
 
