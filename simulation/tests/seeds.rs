@@ -240,3 +240,16 @@ fn a_life_that_is_not_registered_asks_whom_it_was_told_of() {
 fn a_learner_that_waits_for_a_grant_is_not_forgotten() {
     clean_in("churn".parse().expect("a scenario"), 100_106);
 }
+
+/// What a node said of a replica came out after it had given the replica up in the same step, and counted as a promise.
+#[test]
+fn what_was_said_of_a_replica_before_it_was_given_up_promises_nothing() {
+    clean(17_960_853_950_416);
+}
+
+/// A machine whose directory was lost asked through a member that did not know yet who has its address, and was refused for good.
+#[test]
+fn a_member_that_does_not_know_yet_turns_nobody_away() {
+    clean(618);
+    clean(1145);
+}

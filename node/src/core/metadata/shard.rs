@@ -354,12 +354,12 @@ impl Shard {
         let present = |node: &&Versioned<Arc<NodeInfo>>| node.value.state != NodeState::Removed;
         let owner = self.nodes.values().filter(present).find(|node| node.value.mesh == registration.mesh);
         if let Some(owner) = owner {
+            // Who takes up the question of such a machine asks for the number of its address: this one did not know of that node yet.
             let message = format!(
-                "the address {0} belongs to node {1}, which has another data directory: start that one again, join with \
-                 another address, or take its number over with --replace {1}",
+                "the address {} belongs to node {}, of which the member that was asked does not know yet",
                 registration.mesh, owner.value.node.0
             );
-            return refused(ErrorCode::PolicyViolation, message);
+            return refused(ErrorCode::NotController, message);
         }
         if self.nodes.len() >= NODES_MAX || self.next_node == i32::MAX {
             return refused(ErrorCode::PolicyViolation, format!("a mesh has at most {NODES_MAX} nodes"));
