@@ -31,6 +31,8 @@ pub(super) struct Promises {
     votes: BTreeMap<(Group, ReplicaId, Term), ReplicaId>,
     /// Those that said that they are created, and on which host.
     created: BTreeMap<(Group, ReplicaId), usize>,
+    /// Those that their node gave up. What it said of them earlier in the same step is seen later (seed 17960853950416).
+    retired: BTreeSet<(Group, ReplicaId)>,
     /// Hosts whose directories were damaged. What they find of it later, at a start, ends the life of the directory and with it all that was
     /// created in it meanwhile (seed 9014).
     damaged: BTreeSet<usize>,
@@ -69,6 +71,7 @@ impl Check for Promises {
         // Deleted or marked as damaged by its node: nothing is expected of this triple any more.
         if !crashed {
             self.created.remove(&(fact.group, fact.id));
+            self.retired.insert((fact.group, fact.id));
         }
         if !crashed && let Some(promise) = self.of.get_mut(&(fact.group, fact.id)) {
             (promise.term, promise.matched) = (Term(0), Index(0));
@@ -110,7 +113,9 @@ impl Promises {
         };
         let Some(group) = ledger.find(*key) else { return Ok(()) };
         if matches!(report, Report::Created { .. }) {
-            self.created.insert((group, *replica), host);
+            if !self.retired.contains(&(group, *replica)) {
+                self.created.insert((group, *replica), host);
+            }
             return Ok(());
         }
         let life_ended =
