@@ -440,6 +440,23 @@ fn retention_by_time_and_size() {
 }
 
 #[test]
+fn entries_without_records_go_with_those_after_them() {
+    let disk = FakeDisk::default();
+    let (mut store, _) = open(&disk).expect("opens");
+    store.write(Write::Create { log: LOG, epoch: 1, meta: Bytes::new() }).expect("new");
+    let mut append = |timestamp_ms: i64| {
+        let entry = entry(&store, 10);
+        let record_count = u32::from(timestamp_ms >= 0);
+        let entries = vec![Entry { record_count, timestamp_ms, ..entry }];
+        store.write(Write::Append { log: LOG, entries }).expect("fits");
+        commit(&mut store);
+        store.retention_point(LOG, None, Some(100), u64::MAX).map(|start| start.index)
+    };
+    assert_eq!([append(-1), append(-1)], [None, None], "nobody's time is over");
+    assert_eq!([append(1), append(200)], [Some(3), Some(3)]);
+}
+
+#[test]
 fn the_walk_of_inspect_finds_what_is_wrong() {
     let disk = FakeDisk::default();
     drop(filled(&disk, 100));

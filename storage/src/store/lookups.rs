@@ -113,8 +113,9 @@ impl<D: Disk> Store<D> {
     }
 
     /// The log start that retention asks for: entries go from the front while they are older than `older_than_ms` (all of them:
-    /// the first newer one ends it), or while at least `bytes_max` bytes remain; never beyond index `at_most`. `None` when nothing
-    /// is to go.
+    /// the first newer one ends it), or while at least `bytes_max` bytes remain; never beyond index `at_most`. Entries without a time, which
+    /// hold no records, go with those after them: alone they are not worth another entry that says where the log starts, which would be one
+    /// of them again. `None` when nothing is to go.
     #[must_use]
     pub fn retention_point(
         &self,
@@ -125,13 +126,17 @@ impl<D: Disk> Store<D> {
     ) -> Option<LogStart> {
         let state = self.logs.get(&log)?;
         let mut excess = bytes_max.map_or(0, |max| state.bytes.saturating_sub(max));
-        let old = |timestamp: i64| older_than_ms.is_some_and(|bound| timestamp < bound);
+        let timeless = |timestamp: i64| timestamp < 0;
+        let old =
+            |timestamp: i64| timeless(timestamp) || older_than_ms.is_some_and(|bound| timestamp < bound);
         let mut point = None;
         for run in &state.runs {
             let whole = run.end_index() <= at_most.saturating_add(1);
             if whole && (old(run.max_timestamp) || run.bytes <= excess) {
                 excess = excess.saturating_sub(run.bytes);
-                point = Some((run, run.end_index() - 1));
+                if !timeless(run.max_timestamp) {
+                    point = Some(run.end_index() - 1);
+                }
                 continue;
             }
             let slots = self.slots(log, state, run).ok()?;
@@ -144,13 +149,15 @@ impl<D: Disk> Store<D> {
                     break;
                 }
                 excess = excess.saturating_sub(bytes);
-                point = Some((run, index));
+                if !timeless(slot.timestamp_ms) {
+                    point = Some(index);
+                }
             }
             if !all {
                 break;
             }
         }
-        let (_, index) = point?;
+        let index = point?;
         Some(LogStart {
             index,
             term: state.control.term_at(index)?,
