@@ -1,7 +1,7 @@
 //! Quiescence: a replica set in which nothing is to do sends nothing and has no timer.
 //!
 //! ```text
-//! leader    idle for `quiet_after_us`, all committed, every member that is not down has it all
+//! leader    idle for `quiet_after_us` or since it began, all committed, every member that is not down has it all
 //!             -> its heartbeats ask for quiet; asks again at each interval
 //! follower  has all that the leader committed, synced and committed -> confirms, quiet: no election timer
 //! leader    all members that are not down confirmed -> quiet: no heartbeats, no check of the quorum
@@ -132,7 +132,10 @@ impl Leader {
             _ => core.now,
         };
         self.rest.stands = Some((last, since));
-        let idle = core.config.quiet_after_us.is_some_and(|after| core.now.since(since) >= after);
+        // Nobody asked anything of this leader yet: of thousands that are elected at once most have nothing to do, and their heartbeats
+        // alone would take more than a node has.
+        let unused = last == self.first_index;
+        let idle = core.config.quiet_after_us.is_some_and(|after| unused || core.now.since(since) >= after);
         let done = core.commit == last
             && core.commit_known
             && core.promised() == last
