@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::life::Life;
 use crate::raft::{Incarnation, NodeId, Time};
 
 /// Nodes that are watched back, at most: more than a mesh has.
@@ -163,6 +164,16 @@ impl Liveness {
             peers: BTreeMap::new(),
             sent: 0,
             next_send: now,
+        }
+    }
+
+    /// Something else came from a peer that is heard: as good as a heartbeat for saying that it is there. Heartbeats wait among all else that
+    /// a busy node has to say, and to hear.
+    pub fn hear_of(&mut self, now: Time, from: NodeId, life: Life) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let of_process = |(incarnation, boot, _)| (incarnation, boot) == (life.incarnation, life.boot);
+        if peer.latest.is_some_and(of_process) {
+            peer.heard = peer.heard.map(|_| now);
         }
     }
 
@@ -633,6 +644,25 @@ mod tests {
         pair.run(1200);
         assert!(pair.take().contains(&(2200, 1, Event::Down(NodeId(1)))));
         assert_eq!(pair.nodes[1].verdict(pair.now, NodeId(1)), None);
+    }
+
+    #[test]
+    fn whatever_else_a_process_sends_says_that_it_is_there() {
+        let mut pair = Pair::new();
+        pair.run(1000);
+        pair.take();
+        pair.passes = [true, false];
+        let life = |boot| Life { incarnation: Incarnation(1), boot, session: 0 };
+        pair.run(1000);
+        let (now, node) = (pair.now, &mut pair.nodes[0]);
+        node.hear_of(now, NodeId(2), life(1));
+        pair.run(1000);
+        assert!(!pair.take().iter().any(|(_, at, _)| *at == 0), "no heartbeat came for two seconds");
+        pair.nodes[0].hear_of(pair.now, NodeId(2), life(2));
+        pair.run(400);
+        assert!(pair.take().iter().any(|(_, at, event)| *at == 0 && *event == Event::Down(NodeId(2))));
+        pair.nodes[0].hear_of(pair.now, NodeId(2), life(1));
+        assert!(!pair.nodes[0].is_live(NodeId(2)), "whom it does not hear it waits for a heartbeat of");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use storage::fake::FakeDisk;
 const TOPIC: &str = "newer-than-the-view";
 
 fn now(ms: u64) -> Now {
-    Now { mono: Time(ms * 1_000), wall_ms: 0 }
+    Now { mono: Time(ms * 1_000), wall_ms: 0, behind: false }
 }
 
 fn shard(id: ShardId) -> Shard {

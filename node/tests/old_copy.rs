@@ -10,7 +10,7 @@ use node::core::{Effect, Input, Now, OLD_COPY};
 use storage::fake::FakeDisk;
 
 fn now(ms: u64) -> Now {
-    Now { mono: Time(ms * 1_000), wall_ms: 0 }
+    Now { mono: Time(ms * 1_000), wall_ms: 0, behind: false }
 }
 
 /// Starts a process of `node` on a disk.

@@ -63,13 +63,16 @@ use storage::{Commit, Disk, ReadJob, Reclaim};
 use message::{LeaderInfo, PeerMessage, Stream};
 use request::{Request, RequestId, Response};
 
-/// The two clocks of a step.
+/// The two clocks of a step, and whether it is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     /// Monotonic; all timers run on it.
     pub mono: Time,
     /// Milliseconds since 1970, for record timestamps and retention only; it may jump.
     pub wall_ms: i64,
+    /// Messages that came in before this moment wait to be stepped. What is due waits for them, up to a bound: they may say that
+    /// somebody is there whose silence it was to end.
+    pub behind: bool,
 }
 
 /// What happens to a node.

@@ -30,6 +30,10 @@ use super::workers::Workers;
 use super::{Effect, Identity, Input, Now, OLD_COPY, after_ms};
 use crate::mutant::{self, Mutant};
 
+/// What is due waits at most this long for messages that came in before it, in microseconds: less than half of the shortest election
+/// timeout, so that a node that is never done with what it hears beats in time.
+const BEHIND_MAX_US: u64 = 400_000;
+
 /// What may differ between nodes, with defaults that suit a small mesh.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -530,6 +534,7 @@ impl<D: Disk> Node<D> {
             self.out.push(Effect::Send { to: from, stream: Stream::Control, message });
             return;
         }
+        self.liveness.hear_of(self.now.mono, from, life);
         match message {
             PeerMessage::Outlived(_) => {}
             PeerMessage::Raft { key, from, to, mut message } => {
@@ -610,6 +615,10 @@ impl<D: Disk> Node<D> {
     }
 
     fn run_timers(&mut self) {
+        let late = |(at, _): &(Time, Timer)| self.now.mono.since(*at) >= BEHIND_MAX_US;
+        if self.now.behind && !self.timers.first().is_some_and(late) {
+            return;
+        }
         // Each timer that is due runs once per step, so that one set in the past cannot keep the step from ending.
         let due: Vec<(Time, Timer)> =
             self.timers.iter().take_while(|(at, _)| *at <= self.now.mono).copied().collect();

@@ -26,7 +26,7 @@ impl Clock {
     /// The time for a step.
     pub(super) fn now(&self) -> Now {
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Now { mono: Time(micros), wall_ms: wall_ms() }
+        Now { mono: Time(micros), wall_ms: wall_ms(), behind: false }
     }
 
     /// When that time of the core is.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use tokio::time::Instant;
+
 use super::recent::{Since, Slowest, Visits};
 use crate::core::message::Stream;
 use crate::exposition::{Durations, Exposition, seconds};
@@ -98,6 +100,14 @@ pub struct MeshMetrics {
 type CounterOf = fn(&MeshMetrics) -> &AtomicU64;
 
 impl Metrics {
+    /// Notes that the worker had something to do since then until now, which is returned.
+    pub fn busy_since(&self, since: Instant) -> Instant {
+        let now = Instant::now();
+        let busy = now.duration_since(since).as_micros();
+        self.busy_us.fetch_add(u64::try_from(busy).unwrap_or(u64::MAX), Relaxed);
+        now
+    }
+
     /// The counters of a stream.
     pub fn stream(&self, stream: Stream) -> &MeshMetrics {
         &self.mesh[stream as usize]

@@ -39,13 +39,15 @@ use super::registry::{Registry, brokers};
 use super::wire;
 use crate::core::message::{PeerMessage, Stream};
 use crate::core::request::{Request, RequestId, Response};
-use crate::core::{Client, Effect, Input, Node, OLD_COPY, REFUSED};
+use crate::core::{Client, Effect, Input, Node, Now, OLD_COPY, REFUSED};
 use crate::exposition::Exposition;
 use crate::kafka::repack::{Rule, Rules};
 use crate::kafka::{Call, ClientContext, Inbox, NodeHandle, Reply};
 
 /// Inputs taken of each queue before the others get their turn.
 const BATCH: usize = 256;
+/// In a long round what there is to say leaves this often: 256 frames of messages can take most of a second.
+const SPEAK_EVERY: Duration = Duration::from_millis(10);
 /// Messages of nodes that wait for the worker.
 const PEERS_MAX: usize = 1024;
 /// Messages to one node that go as one frame; most have less than a hundred bytes.
@@ -244,6 +246,7 @@ pub(super) fn start(parts: Parts, runtime: Handle) -> io::Result<(WorkerHandle, 
         registry: Registry::default(),
         introduced: BTreeMap::new(),
         roles: Roles::default(),
+        behind: false,
         outgoing: BTreeMap::new(),
         connected: BTreeSet::new(),
         pending: BTreeMap::new(),
@@ -277,6 +280,8 @@ struct Worker {
     /// What connected peers say that they are.
     introduced: BTreeMap<PeerId, NodeId>,
     roles: Roles,
+    /// Messages wait that came in before what is stepped now.
+    behind: bool,
     /// What this round has to say on the control stream.
     outgoing: BTreeMap<NodeId, Vec<PeerMessage>>,
     connected: BTreeSet<PeerId>,
@@ -303,12 +308,6 @@ struct Round {
     calls: Vec<Call>,
 }
 
-impl Round {
-    fn is_empty(&self) -> bool {
-        self.done.is_empty() && self.commands.is_empty() && self.peers.is_empty() && self.calls.is_empty()
-    }
-}
-
 impl Worker {
     async fn run(mut self, opening: Vec<Effect<FileDisk>>) {
         self.registry_dirty = false;
@@ -319,11 +318,7 @@ impl Worker {
         let mut calls_open = true;
         loop {
             self.wait(&mut round, &mut calls_open).await;
-            let began = Instant::now();
-            let goes_on = self.work(&mut round);
-            let busy = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-            self.metrics.busy_us.fetch_add(busy, Relaxed);
-            if !goes_on {
+            if !self.work(&mut round) {
                 break;
             }
         }
@@ -354,7 +349,8 @@ impl Worker {
     /// One round; false when the thread shall end.
     fn work(&mut self, round: &mut Round) -> bool {
         self.metrics.rounds.fetch_add(1, Relaxed);
-        let idle = round.is_empty();
+        let mut since = Instant::now();
+        self.behind = !round.peers.is_empty();
         for done in round.done.drain(..) {
             let input = match done {
                 Done::Committed(worker, commit) => Input::Committed { worker, commit },
@@ -365,7 +361,12 @@ impl Worker {
         }
         for event in round.peers.drain(..) {
             self.peer(event);
+            if since.elapsed() >= SPEAK_EVERY {
+                self.speak();
+                since = self.metrics.busy_since(since);
+            }
         }
+        self.behind = !self.heard.is_empty();
         for call in round.calls.drain(..) {
             self.call(call);
         }
@@ -377,17 +378,18 @@ impl Worker {
                 Command::End => goes_on = false,
             }
         }
-        if idle {
+        if self.node.next_deadline().is_some_and(|due| due <= self.clock.now().mono) {
             self.step(Input::Tick);
         }
         self.chores();
         self.speak();
+        self.metrics.busy_since(since);
         goes_on
     }
 
     fn step(&mut self, input: Input<FileDisk>) {
         self.metrics.steps.fetch_add(1, Relaxed);
-        let effects = self.node.step(self.clock.now(), input);
+        let effects = self.node.step(Now { behind: self.behind, ..self.clock.now() }, input);
         self.tell_rules();
         self.roles.observe(&self.node, &self.metrics.elections);
         self.perform(effects);

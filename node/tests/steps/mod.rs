@@ -85,6 +85,7 @@ impl Mesh {
         Now {
             mono: Time(self.now_ms * 1_000),
             wall_ms: 1_700_000_000_000 + i64::try_from(self.now_ms).expect("small"),
+            behind: false,
         }
     }
 

@@ -233,7 +233,7 @@ impl Mesh {
 
     fn clocks(&self, at: usize) -> Now {
         let mono = Time(self.machines[at].mono_base + self.now);
-        Now { mono, wall_ms: EPOCH_MS + (self.now / 1000).cast_signed() }
+        Now { mono, wall_ms: EPOCH_MS + (self.now / 1000).cast_signed(), behind: false }
     }
 
     /// Lets time pass until `until`.

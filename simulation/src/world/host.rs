@@ -218,7 +218,8 @@ impl Host {
         let elapsed = i128::from(now - self.mono_since);
         let mono = elapsed * i128::from(1_000_000 + self.clock.drift_ppm) / 1_000_000;
         let mono = self.mono_base + u64::try_from(mono).expect("clocks run forward");
-        Now { mono: Time(mono), wall_ms: EPOCH_MS + (now / 1000).cast_signed() + self.clock.skew_ms }
+        let wall_ms = EPOCH_MS + (now / 1000).cast_signed() + self.clock.skew_ms;
+        Now { mono: Time(mono), wall_ms, behind: false }
     }
 
     /// True time at which its monotonic clock has reached `deadline`.
