@@ -14,7 +14,7 @@ use super::metadata::{NodeState, ShardId};
 use super::node::Node;
 use super::shards::Purpose;
 
-/// Leaders that may go home at one look: the mesh shall not be without all of them at once.
+/// Leaders that may go home for each look: the mesh shall not be without all of them at once.
 const HANDOVERS_AT_ONCE: usize = 16;
 
 impl<D: Disk> Node<D> {
@@ -56,10 +56,10 @@ impl<D: Disk> Node<D> {
     }
 
     /// Leaders that are not where their descriptors prefer them go there, once the preferred replica was in sync for a while; a node that
-    /// shall not lead hands over what others can lead.
-    pub(crate) fn send_leaders_home(&mut self) {
+    /// shall not lead hands over what others can lead. `looks` have gone by since this was done.
+    pub(crate) fn send_leaders_home(&mut self, looks: usize) {
         let willing = self.may_lead(self.identity.node);
-        let mut left = HANDOVERS_AT_ONCE;
+        let mut left = HANDOVERS_AT_ONCE * looks;
         for log in self.led_logs() {
             let successor = match willing {
                 true => self.rightful_leader(log),

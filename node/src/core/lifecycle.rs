@@ -26,6 +26,9 @@ use crate::mutant::{self, Mutant};
 /// In so many looks a node sees all its partitions, and says again which of them it leads, in case that was lost.
 const LOOKS_PER_ROUND: usize = 16;
 
+/// For each so many partitions one look more goes by before all of them are seen at once.
+const SEEN_AT_ONCE: usize = 2048;
+
 /// A look sees so many partitions at least.
 const SHARE_MIN: usize = 64;
 
@@ -103,14 +106,18 @@ impl<D: Disk> Node<D> {
         keys.extend(self.next_share());
         self.reconcile_keys(keys);
         self.register_self();
+        self.looks = self.looks.wrapping_add(1);
+        let every = 1 + self.by_key.len() / SEEN_AT_ONCE;
         if self.stopping.is_some() {
             self.hand_over();
-        } else {
-            self.send_leaders_home();
+        } else if self.looks.is_multiple_of(every) {
+            self.send_leaders_home(every);
         }
-        self.give_up_silent_members();
+        if self.looks.is_multiple_of(every) {
+            self.give_up_silent_members();
+            self.sample_traffic();
+        }
         self.review_rebuilds();
-        self.sample_traffic();
         self.tend_mesh();
         self.resend_forwards();
         self.urge_elections();

@@ -239,6 +239,8 @@ pub struct Node<D: Disk> {
     /// Partitions that are not yet as their shards want them, and the last one that the regular look saw.
     pub(crate) unsettled: BTreeSet<PartitionKey>,
     pub(crate) looked_at: Option<PartitionKey>,
+    /// Regular looks so far.
+    pub(crate) looks: usize,
     pub(crate) liveness_at: Option<Time>,
     pub(crate) swim_at: Option<Time>,
     /// As the leader of shard 0: who is away.
@@ -327,6 +329,7 @@ impl<D: Disk> Node<D> {
             in_order: None,
             unsettled: BTreeSet::new(),
             looked_at: None,
+            looks: 0,
             liveness_at: None,
             swim_at: None,
             absences: Default::default(),
