@@ -27,9 +27,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Hints of a burst: what a mesh of everyday size has to tell is told within a second or two.
 const BURST: u32 = 256;
 /// Between two hints after that. A hint takes some 1.6 ms of a core, of all nodes together, for it is signed, sent and checked: with one each
-/// 5 ms the hints of 10,000 new partitions took half of two cores, and elections failed for want of them. One each 50 ms is 2 % of a core
-/// for each node of three, and 12,000 within [`REPUBLISH`].
-const PAUSE_LONG: Duration = Duration::from_millis(50);
+/// 5 ms the hints of 10,000 new partitions took half of two cores, and elections failed for want of them. One each 100 ms is 2 % of a core
+/// for each node of three, and 6,000 within [`REPUBLISH`], 36,000 before a hint expires.
+const PAUSE_LONG: Duration = Duration::from_millis(100);
 /// How long a hint is worth something; published again well before.
 const HINT_MS: u64 = 3_600_000;
 /// When at the latest a hint is published again. Each at a time of its own, up to a quarter sooner.
