@@ -99,6 +99,10 @@ class Scale:
 
     def kill(self, victim):
         """How soon all but one in a hundred of its partitions are led again, and by how many elections."""
+        begin = time.monotonic()
+        at_home = lambda: not self.total("rafka_partition_led_for_another")
+        mesh.wait_until("all leaders are preferred ones", PATIENCE_S, at_home)
+        self.note("   all leaders preferred ones", f"{time.monotonic() - begin:8.1f} s later")
         left = [i for i in self.target.ids() if i != victim]
         lost, before = self.led([victim]), self.elections(left)
         want = self.partitions + SHARDS - lost // 100
