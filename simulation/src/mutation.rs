@@ -66,7 +66,6 @@ pub fn bugs() -> Vec<Bug> {
         Mesh: mesh StaleAppendTruncates,
         Mesh: mesh CommitOldTerm,
         Mesh: mesh VoteNotPersisted,
-        Node: node EmptyReplicaVotes,
         Node: node WipedDiskKeepsIdentity,
         Mesh: mesh OneMajorityInJoint,
         Mesh: mesh MembershipNotRolledBack,
@@ -87,9 +86,16 @@ pub fn bugs() -> Vec<Bug> {
         Node: node OffsetAckedEarly in "groups",
         Mesh: mesh QuietBehind,
         Mesh: mesh QuietThroughLoss,
-        Mesh: mesh LaggardLeftBehind,
         Node: node CreatingReplicaServes,
         Node: node SuspectReplicaAcknowledges,
+        Node: node RemovedReplicaVotes,
+        Mesh: mesh LearnerVotes,
+        Mesh: mesh MembershipNotPersisted,
+        Mesh: mesh ChangeBeforeCommit,
+        Mesh: mesh TripleIgnored,
+        Mesh: mesh SwimRevivesOldBoot,
+        Node: node NewcomerNotWatched,
+        Node: node StaleOrderTaken,
     }
 }
 
@@ -97,29 +103,23 @@ pub fn bugs() -> Vec<Bug> {
 #[cfg(feature = "mutants")]
 pub fn unproven() -> Vec<Bug> {
     bugs! {
+        Mesh: mesh LaggardLeftBehind,
+        Node: node EmptyReplicaVotes,
         Node: node FalteredUnheard,
         Node: node CreatedBeforeSync,
         Node: node SuspectReplicaServes,
         Node: node LearnerServes,
-        Mesh: mesh LearnerVotes,
-        Node: node RemovedReplicaVotes,
         Node: node RemovedReplicaServes,
         Node: node BegunUnconfirmed,
         Node: node RotKeepsLife,
         Mesh: mesh ReadUnconfirmed,
-        Mesh: mesh MembershipNotPersisted,
         Mesh: mesh OneToTwo,
-        Mesh: mesh ChangeBeforeCommit,
-        Mesh: mesh TripleIgnored,
         Node: node ChangesUnheard,
         Node: node OldDescriptorMoves,
         Node: node LeftToldEarly,
-        Node: node StaleOrderTaken,
         Node: node DeadInMasses,
         Node: node CoordinatorServesUnloaded,
         Node: node OutlivedNotFenced,
-        Mesh: mesh SwimRevivesOldBoot,
-        Node: node NewcomerNotWatched,
     }
 }
 
