@@ -253,3 +253,10 @@ fn a_member_that_does_not_know_yet_turns_nobody_away() {
     clean(618);
     clean(1145);
 }
+
+/// A newcomer was told that its leader's node is down, read an old membership without that node, and was not told that it is up again: it
+/// answered that leader no more.
+#[test]
+fn a_newcomer_hears_that_its_leader_is_back() {
+    clean_in_churn(200_194);
+}

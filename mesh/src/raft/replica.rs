@@ -295,6 +295,12 @@ impl Replica {
         }
     }
 
+    /// Whether it was told that this node, on which its leader is, is down, and nothing else since.
+    #[must_use]
+    pub fn distrusts(&self, node: NodeId) -> bool {
+        self.core.distrusted.is_some_and(|(distrusted, _)| distrusted == node)
+    }
+
     fn on_peer_down(&mut self, node: NodeId, wait_us: u64, step: &mut Step<'_>) {
         if let State::Leader(leader) = &mut self.state {
             leader.peer_down(node, &self.core, step);

@@ -254,10 +254,14 @@ impl<D: Disk> Node<D> {
     }
 
     fn shared_with(&self, node: NodeId) -> Vec<LogId> {
-        let has_member = |p: &&Partition| {
-            p.replica.as_ref().is_some_and(|r| r.membership().members().any(|id| id.node == node))
+        // A newcomer reads memberships of the past in its log, which need not hold the one that sends it that log.
+        let minds = |r: &Replica| {
+            r.membership().members().any(|id| id.node == node)
+                || r.leader().is_some_and(|leader| leader.node == node)
+                || r.distrusts(node)
         };
-        self.partitions.values().filter(has_member).map(|p| p.log).collect()
+        let minded = |p: &&Partition| p.replica.as_ref().is_some_and(minds);
+        self.partitions.values().filter(minded).map(|p| p.log).collect()
     }
 
     /// A node is down. Those who follow it campaign one after the other, and of each replica set first the replica that is preferred
