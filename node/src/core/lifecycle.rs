@@ -108,12 +108,13 @@ impl<D: Disk> Node<D> {
         self.register_self();
         self.looks = self.looks.wrapping_add(1);
         let every = 1 + self.by_key.len() / SEEN_AT_ONCE;
+        let sees_all = self.looks.is_multiple_of(every);
         if self.stopping.is_some() {
             self.hand_over();
-        } else if self.looks.is_multiple_of(every) {
+        } else if sees_all {
             self.send_leaders_home(every);
         }
-        if self.looks.is_multiple_of(every) {
+        if sees_all {
             self.give_up_silent_members();
             self.sample_traffic();
         }
