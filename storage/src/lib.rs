@@ -23,5 +23,5 @@ pub mod types;
 pub use config::StoreConfig;
 pub use disk::{Disk, DiskFile};
 pub use index::{RunKey, RunSource, SegmentIndex};
-pub use store::{Commit, Read, ReadJob, Reclaim, ReclaimReport, Store};
+pub use store::{Commit, Fate, Read, ReadJob, Reclaim, ReclaimReport, Rewrite, Store, Turn};
 pub use types::*;

@@ -29,6 +29,14 @@ pub struct Entry {
     pub payload: Bytes,
 }
 
+impl Entry {
+    /// Whether it has records by count and none by content: compaction took them.
+    #[must_use]
+    pub fn is_emptied(&self) -> bool {
+        self.record_count > 0 && self.payload.is_empty()
+    }
+}
+
 /// Where a log starts: everything with an index up to and including `index` is gone. All zero at creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogStart {

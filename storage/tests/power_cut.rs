@@ -62,6 +62,7 @@ fn power_cut() {
             model.committed();
             model.check(&store);
             model.reclaim(&mut store, &mut random);
+            model.rewrite(&mut store, &mut random);
         }
     }
     assert!(points >= 200);

@@ -12,6 +12,19 @@ pub(crate) struct Cut {
     pub(crate) sequence: u64,
 }
 
+/// Indexes `first..end` whose entries compaction took: they count as there, without content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) first: u64,
+    /// Exclusive.
+    pub(crate) end: u64,
+    pub(crate) first_offset: i64,
+    /// Offset of what follows.
+    pub(crate) next_offset: i64,
+    /// Kind of the entries that stand for it where entries must be dense.
+    pub(crate) kind: u8,
+}
+
 /// One segment of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
@@ -82,6 +95,8 @@ pub(crate) struct Control {
     pub(crate) checkpoint: Option<(u64, Bytes)>,
     pub(crate) cuts: Vec<Cut>,
     pub(crate) term_starts: Vec<TermStart>,
+    /// In order, none touching the next.
+    pub(crate) gaps: Vec<Gap>,
 }
 
 impl Control {
@@ -90,7 +105,8 @@ impl Control {
         let (checkpoint_index, checkpoint) =
             self.checkpoint.as_ref().map_or((0, &empty), |(index, state)| (*index, state));
         let opaque = self.meta.len() + self.hard_state.len() + checkpoint.len();
-        let mut out = Vec::with_capacity(84 + opaque + self.cuts.len() * 16 + self.term_starts.len() * 20);
+        let lists = self.cuts.len() * 16 + self.term_starts.len() * 20 + self.gaps.len() * GAP_LEN;
+        let mut out = Vec::with_capacity(88 + opaque + lists);
         out.extend_from_slice(&[
             u8::from(self.suspect),
             u8::from(self.checkpoint.is_some()),
@@ -121,6 +137,12 @@ impl Control {
             out.put_u64(*index);
             out.put_i64(*offset);
         }
+        out.put_count(self.gaps.len());
+        for gap in &self.gaps {
+            out.put_u64(gap.first);
+            out.put_i64(gap.first_offset);
+            gap.encode_end(&mut out);
+        }
         out.into()
     }
 
@@ -142,6 +164,10 @@ impl Control {
         let term_starts = (0..count)
             .map(|_| Some((input.u32()?, input.u64()?, input.i64()?)))
             .collect::<Option<Vec<_>>>()?;
+        // Snapshots from before there was compaction end here.
+        let count = if input.0.is_empty() { 0 } else { input.count(GAP_LEN)? };
+        let gaps = (0..count).map(|_| Gap::decode(input.u64()?, input.i64()?, &mut input));
+        let gaps = gaps.collect::<Option<Vec<_>>>()?;
         let checkpoint = (flags[1] == 1).then_some((checkpoint_index, checkpoint));
         let suspect = flags[0] == 1;
         Some(Self {
@@ -155,7 +181,45 @@ impl Control {
             checkpoint,
             cuts,
             term_starts,
+            gaps,
         })
+    }
+}
+
+/// Bytes of a gap in a snapshot.
+const GAP_LEN: usize = 40;
+
+impl Gap {
+    /// Body of a gap frame; the rest is in its header.
+    pub(crate) fn body(&self) -> Bytes {
+        let mut out = Vec::with_capacity(GAP_LEN - 16);
+        self.encode_end(&mut out);
+        out.into()
+    }
+
+    fn encode_end(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.end);
+        out.put_i64(self.next_offset);
+        out.put_u64(u64::from(self.kind));
+    }
+
+    /// The gap that begins there.
+    pub(crate) fn decode(first: u64, first_offset: i64, input: &mut Input) -> Option<Self> {
+        let (end, next_offset) = (input.u64()?, input.i64()?);
+        let kind = u8::try_from(input.u64()?).ok()?;
+        (first < end).then_some(Self { first, end, first_offset, next_offset, kind })
+    }
+
+    /// Offset and offset span of the entry that stands at `index`: the first ones have all of the span, so that wherever a gap is cut
+    /// what is left ends where it did.
+    pub(crate) fn span(&self, index: u64) -> (i64, u32) {
+        let whole = self.next_offset.saturating_sub(self.first_offset).max(0);
+        let before = |index: u64| {
+            let entries = i64::try_from(index.saturating_sub(self.first)).unwrap_or(i64::MAX);
+            whole.min(entries.saturating_mul(i64::from(u32::MAX)))
+        };
+        let (from, to) = (before(index), before(index.saturating_add(1)));
+        (self.first_offset.saturating_add(from), u32::try_from(to - from).unwrap_or(u32::MAX))
     }
 }
 
@@ -185,7 +249,8 @@ mod tests {
 
     quickcheck! {
         fn control_survives(numbers: (u32, u64, u32, i64, u64, i64), meta: Vec<u8>, checkpoint: Option<(u64, Vec<u8>)>,
-                            cuts: Vec<(u64, u64)>, terms: Vec<(u32, u64, i64)>) -> bool {
+                            cuts: Vec<(u64, u64)>, terms: Vec<(u32, u64, i64)>,
+                            gaps: Vec<(u32, i64, i64, u8)>) -> bool {
             let (epoch, index, term, offset, last_index, next_offset) = numbers;
             let control = Control {
                 epoch,
@@ -198,6 +263,7 @@ mod tests {
                 checkpoint: checkpoint.map(|(index, state)| (index, state.into())),
                 cuts: cuts.into_iter().map(|(from, sequence)| Cut { from, sequence }).collect(),
                 term_starts: terms,
+                gaps: gaps.into_iter().map(|(first, first_offset, next_offset, kind)| Gap { first: u64::from(first), end: u64::from(first) + 1, first_offset, next_offset, kind }).collect(),
             };
             Control::decode(epoch, control.encode()) == Some(control)
         }

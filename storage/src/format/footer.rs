@@ -33,6 +33,11 @@ impl Slot {
         frame_len(self.body_len)
     }
 
+    /// Whether it has records by count and none by content: compaction took them.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.record_count > 0 && self.body_len == 0
+    }
+
     /// Offset after the last record.
     pub(crate) fn end_offset(&self) -> i64 {
         self.offset.saturating_add(i64::from(self.record_count))

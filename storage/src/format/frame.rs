@@ -20,6 +20,7 @@ pub(crate) mod kind {
     pub(crate) const SUSPECT: u8 = 7;
     pub(crate) const RESET: u8 = 8;
     pub(crate) const DELETE: u8 = 9;
+    pub(crate) const GAP: u8 = 10;
     pub(crate) const SNAPSHOT_BEGIN: u8 = 16;
     pub(crate) const SNAPSHOT_LOG: u8 = 17;
     pub(crate) const SNAPSHOT_END: u8 = 18;

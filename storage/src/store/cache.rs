@@ -27,6 +27,13 @@ impl EntryCache {
         }
     }
 
+    /// The entry is not what is stored any more.
+    pub(crate) fn remove(&self, log: LogId, generation: u32, index: u64) {
+        if let Some(cache) = &self.0 {
+            cache.invalidate(&(log.0, generation, index));
+        }
+    }
+
     pub(crate) fn get(&self, log: LogId, generation: u32, index: u64) -> Option<Entry> {
         self.0.as_ref()?.get(&(log.0, generation, index))
     }

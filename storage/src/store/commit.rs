@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::log::{Log, Place, Run};
+use super::log::{Freed, Log, Place, Run};
 use super::read::entry_of;
 use super::{Segment, Store};
 use crate::disk::{Disk, DiskFile};
@@ -26,13 +26,15 @@ pub(crate) struct Staged {
     pub(crate) generation: u32,
 }
 
-/// Entries that reclaim writes again.
+/// Entries that reclaim or compaction writes again, under the write sequences that they have.
 #[derive(Clone)]
 pub(crate) struct Copied {
     pub(crate) log: LogId,
     /// Key of the run they come from.
     pub(crate) from: RunKey,
     pub(crate) frames: Vec<Frame>,
+    /// They may say less than before, and be a part of the run.
+    pub(crate) rewritten: bool,
 }
 
 /// The commit under way.
@@ -45,6 +47,13 @@ pub(crate) struct Flight {
     segment: u64,
     seal: Option<Seal>,
     unlinked: Vec<u64>,
+}
+
+impl Flight {
+    /// Whether the segment is sealed by it.
+    pub(crate) fn seals(&self) -> bool {
+        self.seal.is_some()
+    }
 }
 
 /// A segment that the commit under way fills.
@@ -169,10 +178,10 @@ impl<D: Disk> Store<D> {
             return None;
         }
         let unlinked = self.free_segments();
-        if self.staged.is_empty() && self.copies.is_empty() && unlinked.is_empty() {
+        if self.staged.is_empty() && self.copies.is_empty() && unlinked.is_empty() && !self.roll {
             return None;
         }
-        let nothing = self.staged.is_empty() && self.copies.is_empty();
+        let nothing = self.staged.is_empty() && self.copies.is_empty() && !self.roll;
         let head = if nothing { None } else { self.pending_head.take() };
         let create = head.is_some().then(|| self.start_segment());
         if !nothing {
@@ -196,7 +205,8 @@ impl<D: Disk> Store<D> {
         let mut bytes = (position - start) as usize + create.as_ref().map_or(0, |(.., header)| header.len());
         let mut footer = None;
         // A snapshot larger than a nominal segment must not make every commit roll.
-        let full = position >= self.config.segment_bytes.max(self.head_end.saturating_mul(2));
+        let full = self.roll || position >= self.config.segment_bytes.max(self.head_end.saturating_mul(2));
+        self.roll = false;
         let seal = (!nothing && full).then(|| {
             let (seal, encoded) = self.seal(position);
             bytes += encoded.len();
@@ -414,6 +424,19 @@ impl<D: Disk> Store<D> {
     fn relocate(&mut self, flight: &Flight) {
         for (copied, place) in flight.copies.iter().zip(&flight.copy_places) {
             let (Some(place), Some(log)) = (*place, self.logs.get_mut(&copied.log)) else { continue };
+            if copied.rewritten {
+                let (freed, placed) = log.replace(&copied.from, flight.segment, place);
+                let generation = log.generation;
+                copied
+                    .frames
+                    .iter()
+                    .for_each(|frame| self.cache.remove(copied.log, generation, frame.header.index));
+                self.free(freed, flight.last);
+                if let Some(segment) = self.segments.get_mut(&flight.segment) {
+                    segment.live_bytes += placed;
+                }
+                continue;
+            }
             let Some((old, new)) = log.relocate(&copied.from, flight.segment, place) else { continue };
             log.bytes = log.bytes - old + new;
             if let Some(segment) = self.segments.get_mut(&copied.from.segment) {
@@ -503,6 +526,33 @@ impl Log {
         let bytes = (run.bytes, moved.bytes);
         *run = moved;
         Some(bytes)
+    }
+
+    /// The entries of `open[place]` that are still live in the run of `from` lie in that segment now: what they gave up, and the bytes they
+    /// take.
+    fn replace(&mut self, from: &RunKey, segment: u64, place: usize) -> (Vec<Freed>, u64) {
+        let (mut freed, mut placed) = (Vec::new(), 0);
+        let Some(open) = self.open.get(place).cloned() else { return (freed, placed) };
+        let end = open.first_index + open.slots.len() as u64;
+        let live = self.runs.iter().filter(|run| run.key(from.log) == *from);
+        let live = live.map(|run| (run.first_index.max(open.first_index), run.end_index().min(end)));
+        for (first, end) in live.filter(|(first, end)| first < end).collect::<Vec<_>>() {
+            let at = |index: u64| usize::try_from(index - open.first_index).unwrap_or(usize::MAX);
+            let Some(slots) = open.slots.get(at(first)..at(end)).filter(|slots| !slots.is_empty()) else {
+                continue;
+            };
+            let (head, tail) = (slots[0], slots[slots.len() - 1]);
+            self.cut_middle((first, head.offset), (end, tail.end_offset()), &mut freed);
+            let mut run = Run::of_last(&open, segment, place, first, &head);
+            run.count = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+            run.next_offset = tail.end_offset();
+            run.max_timestamp = slots.iter().map(|slot| slot.timestamp_ms).max().unwrap_or(-1);
+            run.bytes = slots.iter().map(|slot| u64::from(slot.frame_len())).sum();
+            (self.bytes, placed) = (self.bytes + run.bytes, placed + run.bytes);
+            let at = self.runs.partition_point(|other| other.first_index < first);
+            self.runs.insert(at, run);
+        }
+        (freed, placed)
     }
 
     fn seal(&mut self, segment: u64, positions: &[u32]) {

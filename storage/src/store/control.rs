@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::format::control::{Control, Cut, decode_reset};
+use crate::format::Input;
+use crate::format::control::{Control, Cut, Gap, decode_reset};
 use crate::format::frame::{Frame, FrameHeader, kind};
 use crate::types::{LogId, LogStart};
 
@@ -28,8 +29,40 @@ impl Control {
         while self.term_starts.last().is_some_and(|(_, index, _)| *index >= from) {
             self.term_starts.pop();
         }
+        while self.gaps.last().is_some_and(|gap| gap.end > from) {
+            self.gaps.pop();
+        }
         self.last_index = from - 1;
         self.next_offset = next_offset;
+    }
+
+    /// The entries of a gap are gone, and count as there. It joins what it touches.
+    pub(crate) fn gap(&mut self, mut gap: Gap) {
+        let touches = |other: &Gap, gap: &Gap| other.first <= gap.end && gap.first <= other.end;
+        let from = self.gaps.partition_point(|other| other.end < gap.first);
+        let mut to = from;
+        while let Some(other) = self.gaps.get(to).filter(|other| touches(other, &gap)) {
+            if other.first < gap.first {
+                (gap.first, gap.first_offset) = (other.first, other.first_offset);
+            }
+            if other.end > gap.end {
+                (gap.end, gap.next_offset) = (other.end, other.next_offset);
+            }
+            to += 1;
+        }
+        self.gaps.splice(from..to, [gap]);
+    }
+
+    /// The gap that holds `index`.
+    pub(crate) fn gap_at(&self, index: u64) -> Option<&Gap> {
+        let after = self.gaps.partition_point(|gap| gap.first <= index);
+        self.gaps.get(after.checked_sub(1)?).filter(|gap| index < gap.end)
+    }
+
+    /// Whether a gap holds any of `first..end`.
+    pub(crate) fn has_gap(&self, first: u64, end: u64) -> bool {
+        let after = self.gaps.partition_point(|gap| gap.end <= first);
+        self.gaps.get(after).is_some_and(|gap| gap.first < end)
     }
 
     /// Entries at or above `from` with a lower write sequence are dead. Where the log is longer that leaves a hole, which recovery
@@ -57,6 +90,10 @@ impl Control {
         self.term_starts.drain(..gone);
         let gone = self.cuts.partition_point(|cut| cut.from <= start.index + 1).saturating_sub(1);
         self.cuts.drain(..gone);
+        self.gaps.drain(..self.gaps.partition_point(|gap| gap.end <= start.index + 1));
+        if let Some(gap) = self.gaps.first_mut().filter(|gap| gap.first <= start.index) {
+            (gap.first, gap.first_offset) = (start.index + 1, start.next_offset);
+        }
     }
 
     /// Forgets all entries; `start` is the new beginning.
@@ -65,6 +102,7 @@ impl Control {
         self.last_index = start.index;
         self.next_offset = start.next_offset;
         self.term_starts.clear();
+        self.gaps.clear();
         self.cuts = vec![Cut { from: 0, sequence }];
     }
 
@@ -129,6 +167,10 @@ fn replay_on(control: &mut Control, frame: &Frame) {
         }
         kind::SUSPECT => control.suspect = true,
         kind::RESET => replay_reset(control, frame),
+        kind::GAP => {
+            let gap = Gap::decode(header.index, header.base_offset, &mut Input(frame.body.clone()));
+            gap.into_iter().for_each(|gap| control.gap(gap));
+        }
         _ => {}
     }
 }

@@ -108,6 +108,24 @@ impl Run {
         })
     }
 
+    /// What of the run lies below `first`, and from `end` on.
+    fn without(mut self, first: (u64, i64), end: (u64, i64)) -> (Option<Self>, Option<Self>) {
+        let entries = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
+        let mut right = self.clone();
+        right.first_index = self.first_index.max(end.0);
+        right.count = entries(right.first_index, self.end_index());
+        right.bytes = self.bytes / u64::from(self.count.max(1)) * u64::from(right.count);
+        if right.first_index == end.0 {
+            right.first_offset = end.1;
+        }
+        let below = entries(self.first_index, first.0.min(self.end_index()));
+        if first.0 < self.end_index() {
+            self.next_offset = first.1;
+        }
+        self.shrink(below);
+        (Some(self).filter(|run| run.count > 0), Some(right).filter(|run| run.count > 0))
+    }
+
     /// Keeps `count` entries; returns the bytes given up.
     fn shrink(&mut self, count: u32) -> u64 {
         let kept = self.bytes / u64::from(self.count.max(1)) * u64::from(count);
@@ -214,6 +232,21 @@ impl Log {
         }
         self.synced_index = self.synced_index.min(from.saturating_sub(1));
         self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Removes the placed entries from one index to another, exclusive, each given with its offset.
+    pub(crate) fn cut_middle(&mut self, first: (u64, i64), end: (u64, i64), freed: &mut Vec<Freed>) {
+        let from = self.runs.partition_point(|run| run.end_index() <= first.0);
+        let to = self.runs.partition_point(|run| run.first_index < end.0);
+        let mut kept = Vec::new();
+        for run in &self.runs[from..to] {
+            let (left, right) = run.clone().without(first, end);
+            let bytes = run.bytes - left.iter().chain(&right).map(|run| run.bytes).sum::<u64>();
+            self.bytes -= bytes;
+            freed.push(Freed { segment: run.segment, bytes });
+            kept.extend(left.into_iter().chain(right));
+        }
+        self.runs.splice(from..to, kept);
     }
 
     /// Removes entries up to and including `index`; the next one starts at `next_offset`. To be called before the control

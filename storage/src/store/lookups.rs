@@ -22,6 +22,10 @@ impl<D: Disk> Store<D> {
         if index == control.last_index {
             return Some(control.next_offset);
         }
+        if let Some(gap) = control.gap_at(index) {
+            let (offset, span) = gap.span(index);
+            return Some(offset.saturating_add(i64::from(span)));
+        }
         self.slot_at(log, state, index).map(|slot| slot.end_offset())
     }
 

@@ -1,6 +1,6 @@
 //! The store: many logs in one segment log.
 //!
-//! `write` stages, `commit` makes durable, `recovery` opens, `read` and `lookups` answer, `reclaim` copies forward.
+//! `write` stages, `commit` makes durable, `recovery` opens, `read` and `lookups` answer, `reclaim` copies forward, `rewrite` compacts.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ mod read;
 mod reclaim;
 mod recovery;
 mod resolve;
+mod rewrite;
 pub(crate) mod scan;
 pub(crate) mod survey;
 mod write;
@@ -32,6 +33,7 @@ mod write;
 pub use commit::Commit;
 pub use read::{Read, ReadJob};
 pub use reclaim::{Reclaim, ReclaimReport};
+pub use rewrite::{Fate, Rewrite, Turn};
 
 use cache::EntryCache;
 use commit::{Copied, Flight, Staged};
@@ -125,6 +127,8 @@ pub struct Store<D: Disk> {
     copies: Vec<Copied>,
     /// A reclaim job is out, or its copies are not durable yet.
     reclaiming: bool,
+    /// The active segment is to be sealed, full or not.
+    roll: bool,
     flight: Option<Flight>,
     failed: bool,
     free_bytes: u64,

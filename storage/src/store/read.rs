@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Store;
 use super::log::{Log, Place, Run};
 use super::lookup::{Lookup, SegmentRef, Source, Wanted, read_frames};
 use crate::disk::Disk;
+use crate::format::control::{Control, Gap};
 use crate::format::footer::{OpenRun, PackedRun, Slot};
 use crate::format::frame::Frame;
 use crate::types::{Entry, LogId, ReadError, ReadFrom};
@@ -30,6 +33,9 @@ pub struct ReadJob<D: Disk> {
     patient: bool,
     parts: Vec<Part<D>>,
 }
+
+/// What an entry without content weighs in a read.
+const STAND_IN_BYTES: usize = 64;
 
 struct Part<D: Disk> {
     run: Run,
@@ -74,6 +80,37 @@ impl<D: Disk> ReadJob<D> {
     /// # Errors
     /// [`ReadError::Corrupt`] or [`ReadError::Io`].
     pub fn run(self) -> Result<Vec<Entry>, ReadError> {
+        let wanted = self.wanted()?;
+        Ok(self.frames(&wanted)?.into_iter().map(entry_of).collect())
+    }
+
+    /// The frames of these entries.
+    pub(super) fn frames(&self, wanted: &[Wanted]) -> Result<Vec<Frame>, ReadError> {
+        let segments: Vec<_> = self.parts.iter().map(|part| part.segment.clone()).collect();
+        read_frames(&self.lookup, self.log, &segments, wanted, self.source)
+    }
+
+    /// Reads no further than that index; the last one that is read now, `None` when there is none.
+    pub(super) fn limit_to(&mut self, last: u64) -> Option<u64> {
+        self.last = self.last.min(last);
+        self.parts.retain(|part| part.run.first_index <= self.last);
+        self.parts.last().map(|part| part.run.end_index().saturating_sub(1).min(self.last))
+    }
+
+    /// Reads no further than the first runs that are so; the last index of these, `None` when the first is not so.
+    pub(super) fn limit_while(&mut self, so: impl Fn(&Run) -> bool) -> Option<u64> {
+        self.parts.truncate(self.parts.iter().take_while(|part| so(&part.run)).count());
+        self.parts.last().map(|part| part.run.end_index().saturating_sub(1))
+    }
+
+    /// The run of a wanted entry.
+    pub(super) fn run_of(&self, wanted: &Wanted) -> &Run {
+        &self.parts[wanted.segment].run
+    }
+
+    /// Where the entries to be read are.
+    pub(super) fn wanted(&self) -> Result<Vec<Wanted>, ReadError> {
+        let passes = self.source == Source::Medium || matches!(self.from, ReadFrom::Offset(_));
         let mut wanted = Vec::new();
         let mut total = 0;
         'parts: for (number, part) in self.parts.iter().enumerate() {
@@ -97,7 +134,7 @@ impl<D: Disk> ReadJob<D> {
                     ReadFrom::Index(from) => index < from,
                     ReadFrom::Offset(from) => slot.end_offset() <= from,
                 };
-                if before {
+                if before || (passes && slot.is_emptied()) {
                     continue;
                 }
                 total += usize::try_from(slot.body_len).unwrap_or(usize::MAX);
@@ -113,9 +150,7 @@ impl<D: Disk> ReadJob<D> {
                 });
             }
         }
-        let segments: Vec<_> = self.parts.iter().map(|part| part.segment.clone()).collect();
-        let frames = read_frames(&self.lookup, self.log, &segments, &wanted, self.source)?;
-        Ok(frames.into_iter().map(entry_of).collect())
+        Ok(wanted)
     }
 
     fn corrupt(&self, part: &Part<D>, index: u64) -> ReadError {
@@ -139,7 +174,8 @@ pub(crate) fn entry_of(frame: Frame) -> Entry {
 
 impl<D: Disk> Store<D> {
     /// Reads entries from `from` on, up to `bytes_max` bytes of payload but at least one entry. An offset inside a batch
-    /// gives the whole batch. What is staged, in a commit or recent comes at once; the rest is a job.
+    /// gives the whole batch. Where compaction took entries a read by index gives entries without content in their place, and one by offset goes
+    /// on behind them: it may find nothing. What is staged, in a commit or recent comes at once; the rest is a job.
     ///
     /// # Errors
     /// [`ReadError::UnknownLog`], [`ReadError::BelowStart`], [`ReadError::BeyondEnd`].
@@ -154,18 +190,23 @@ impl<D: Disk> Store<D> {
             return Err(if below { ReadError::BelowStart } else { ReadError::BeyondEnd });
         }
         let index = match from {
-            ReadFrom::Index(index) => Some(index),
+            ReadFrom::Index(index) => {
+                if let Some(gap) = control.gap_at(index) {
+                    return Ok(Read::Ready(stand_ins(control, gap, index, bytes_max)));
+                }
+                Some(index)
+            }
             ReadFrom::Offset(offset) => self.index_in_memory(log, state, offset),
         };
         if let Some(index) = index {
-            let entries = self.entries_in_memory(log, state, index, bytes_max);
+            let passes = matches!(from, ReadFrom::Offset(_));
+            let entries = self.entries_in_memory(log, state, index, bytes_max, passes);
             if !entries.is_empty() {
                 self.count_read(true);
                 return Ok(Read::Ready(entries));
             }
         }
         self.count_read(false);
-        let from = index.map_or(from, ReadFrom::Index);
         Ok(Read::Disk(self.read_job(log, state, from, bytes_max, Source::Any)))
     }
 
@@ -189,11 +230,27 @@ impl<D: Disk> Store<D> {
         Ok((index <= state.synced_index).then(job))
     }
 
-    fn entries_in_memory(&self, log: LogId, state: &Log, from: u64, bytes_max: usize) -> Vec<Entry> {
+    fn entries_in_memory(
+        &self,
+        log: LogId,
+        state: &Log,
+        from: u64,
+        bytes_max: usize,
+        passes: bool,
+    ) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut total = 0;
-        for index in from..=state.control.last_index {
+        let (mut total, mut next) = (0, from);
+        while next <= state.control.last_index {
+            let index = next;
+            if let Some(gap) = state.control.gap_at(index).filter(|_| passes) {
+                next = gap.end;
+                continue;
+            }
             let Some(entry) = self.entry_in_memory(log, state, index) else { break };
+            next += 1;
+            if passes && entry.is_emptied() {
+                continue;
+            }
             total += entry.payload.len();
             if total > bytes_max && !entries.is_empty() {
                 break;
@@ -214,7 +271,7 @@ impl<D: Disk> Store<D> {
         self.unsynced_frame(sequence).map(|frame| entry_of(frame.clone()))
     }
 
-    fn read_job(
+    pub(super) fn read_job(
         &self,
         log: LogId,
         state: &Log,
@@ -226,9 +283,13 @@ impl<D: Disk> Store<D> {
             ReadFrom::Index(index) => state.runs.partition_point(|run| run.end_index() <= index),
             ReadFrom::Offset(offset) => state.runs.partition_point(|run| run.next_offset <= offset),
         };
-        let mut parts = Vec::new();
+        let mut parts: Vec<Part<D>> = Vec::new();
         let mut bytes = 0;
         for (number, run) in state.runs[after..].iter().enumerate() {
+            let follows = parts.last().is_none_or(|part| part.run.end_index() == run.first_index);
+            if !follows && matches!(from, ReadFrom::Index(_)) && source == Source::Any {
+                break;
+            }
             let Some(segment) = self.segments.get(&run.segment).and_then(|segment| segment.reference())
             else {
                 break;
@@ -272,6 +333,18 @@ impl<D: Disk> Store<D> {
         let slots = self.slots_in_memory(log, state, run)?;
         holder(&slots, run, offset)
     }
+}
+
+/// The entries without content that stand for those of a gap from `from` on.
+fn stand_ins(control: &Control, gap: &Gap, from: u64, bytes_max: usize) -> Vec<Entry> {
+    let count = u64::try_from(bytes_max / STAND_IN_BYTES).unwrap_or(u64::MAX).max(1);
+    let stand_in = |index| {
+        let (base_offset, record_count) = gap.span(index);
+        let term = control.term_at(index)?;
+        let (kind, timestamp_ms, payload) = (gap.kind, -1, Bytes::new());
+        Some(Entry { term, index, base_offset, record_count, kind, timestamp_ms, payload })
+    };
+    (from..gap.end.min(from.saturating_add(count))).map_while(stand_in).collect()
 }
 
 /// The entry of a run that holds `offset`.

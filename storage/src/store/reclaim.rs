@@ -127,7 +127,7 @@ impl<D: Disk> Store<D> {
             copied.push(frame);
         }
         if !copied.is_empty() {
-            self.copies.push(Copied { log, from: key, frames: copied });
+            self.copies.push(Copied { log, from: key, frames: copied, rewritten: false });
         }
     }
 

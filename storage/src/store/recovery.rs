@@ -114,6 +114,7 @@ impl<D: Disk> Store<D> {
             staged_bytes: 0,
             copies: Vec::new(),
             reclaiming: false,
+            roll: false,
             flight: None,
             failed: false,
             free_bytes,
@@ -256,6 +257,7 @@ impl<D: Disk> Store<D> {
                 let control = &log.control;
                 header.index > control.start.index
                     && header.index <= control.last_index
+                    && control.gap_at(header.index).is_none()
                     && !control.kills(header.index, header.sequence)
             })
     }

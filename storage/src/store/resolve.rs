@@ -30,23 +30,29 @@ pub(crate) fn resolve(control: &Control, mut candidates: Vec<Candidate>) -> Reso
     });
     candidates.sort_by_key(|candidate| (candidate.packed.first_sequence(), candidate.segment));
     let runs = chain(control, &candidates).unwrap_or_else(|| replay(control, &candidates));
-    let mut expected = (start + 1, control.start.next_offset);
+    let mut expected = after_gap(control, (start + 1, control.start.next_offset));
     let mut dense = Vec::with_capacity(runs.len());
     for run in runs {
         if (run.first_index, run.first_offset) != expected {
             break;
         }
-        expected = (run.end_index(), run.next_offset);
+        expected = after_gap(control, (run.end_index(), run.next_offset));
         dense.push(run);
     }
     let hole = (expected != (last + 1, control.next_offset)).then_some(expected);
     Resolved { runs: dense, hole }
 }
 
+/// What follows an entry is at this index and offset, or where the gap there ends.
+fn after_gap(control: &Control, at: (u64, i64)) -> (u64, i64) {
+    control.gap_at(at.0).map_or(at, |gap| (gap.end, gap.next_offset))
+}
+
 /// The common case: runs follow each other and nothing is dead. `None` if that is not so.
 fn chain(control: &Control, candidates: &[Candidate]) -> Option<Vec<Run>> {
     let mut runs: Vec<Run> = Vec::with_capacity(candidates.len());
-    let mut expected = control.start.index + 1;
+    let beyond = |index| after_gap(control, (index, 0)).0;
+    let mut expected = beyond(control.start.index + 1);
     let mut sequence = 0;
     for Candidate { segment, place, packed } in candidates {
         let end = packed.first_index() + u64::from(packed.count());
@@ -54,13 +60,14 @@ fn chain(control: &Control, candidates: &[Candidate]) -> Option<Vec<Run>> {
         let fits = first == expected
             && end <= control.last_index + 1
             && packed.first_sequence() > sequence
-            && !control.kills(end - 1, packed.first_sequence());
+            && !control.kills(end - 1, packed.first_sequence())
+            && !control.has_gap(first, end);
         if !fits {
             return None;
         }
         runs.push(Run::slice(packed, *segment, *place, first, u32::try_from(end - first).ok()?)?);
         sequence = packed.last_sequence();
-        expected = end;
+        expected = beyond(end);
     }
     Some(runs)
 }
@@ -81,7 +88,7 @@ fn replay(control: &Control, candidates: &[Candidate]) -> Vec<Run> {
             let Some(slot) = candidate.packed.slot(ordinal) else { continue };
             let index = candidate.packed.first_index() + u64::from(ordinal);
             let wanted = index > control.start.index && index <= control.last_index;
-            if !wanted || control.kills(index, slot.sequence) {
+            if !wanted || control.kills(index, slot.sequence) || control.gap_at(index).is_some() {
                 continue;
             }
             let stored = Stored { candidate: number, ordinal };

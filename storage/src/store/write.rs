@@ -6,7 +6,7 @@ use super::Store;
 use super::commit::{Staged, slot_of};
 use super::log::{Freed, Log};
 use crate::disk::Disk;
-use crate::format::control::{Control, encode_reset};
+use crate::format::control::{Control, Gap, encode_reset};
 use crate::format::frame::{Frame, FrameHeader, kind};
 use crate::types::{Entry, LogId, LogStart, Sequence, Write, WriteError};
 
@@ -59,11 +59,12 @@ impl<D: Disk> Store<D> {
         self.staged.push(Staged { frame, generation });
     }
 
-    fn free(&mut self, freed: Vec<Freed>) {
+    /// Segments lost these bytes by the write of that sequence.
+    pub(crate) fn free(&mut self, freed: Vec<Freed>, by: u64) {
         for freed in freed {
             if let Some(segment) = self.segments.get_mut(&freed.segment) {
                 segment.live_bytes -= freed.bytes;
-                segment.freed_at = segment.freed_at.max(self.next_sequence - 1);
+                segment.freed_at = segment.freed_at.max(by);
             }
         }
     }
@@ -151,6 +152,8 @@ impl<D: Disk> Store<D> {
         if from > last {
             return Ok(());
         }
+        // Within a gap nothing is known of single entries: all of it goes, and whoever fills it begins where it begins.
+        let from = control.gap_at(from).map_or(from, |gap| gap.first);
         let next_offset = self.end_offset(log, from - 1);
         let next_offset = next_offset.ok_or_else(|| invalid(log, "the details of the log cannot be read"))?;
         let header = FrameHeader {
@@ -166,7 +169,7 @@ impl<D: Disk> Store<D> {
         let state = self.existing(log)?;
         state.cut_end(from, next_offset, &mut freed);
         state.control.truncate(from, next_offset, sequence);
-        self.free(freed);
+        self.free(freed, self.next_sequence - 1);
         Ok(())
     }
 
@@ -187,7 +190,26 @@ impl<D: Disk> Store<D> {
         let state = self.existing(log)?;
         state.cut_front(start.index, start.next_offset, &mut freed);
         state.control.trim(start);
-        self.free(freed);
+        self.free(freed, self.next_sequence - 1);
+        Ok(())
+    }
+
+    /// Entries that are placed are gone, and count as there.
+    pub(crate) fn gap(&mut self, log: LogId, gap: Gap) -> Result<(), WriteError> {
+        let header = FrameHeader {
+            kind: kind::GAP,
+            log: log.0,
+            entry_kind: gap.kind,
+            index: gap.first,
+            base_offset: gap.first_offset,
+            ..FrameHeader::default()
+        };
+        let mut freed = Vec::new();
+        let state = self.existing(log)?;
+        state.cut_middle((gap.first, gap.first_offset), (gap.end, gap.next_offset), &mut freed);
+        state.control.gap(gap);
+        self.stage(header, gap.body());
+        self.free(freed, self.next_sequence - 1);
         Ok(())
     }
 
@@ -226,7 +248,7 @@ impl<D: Disk> Store<D> {
         state.control.checkpoint = Some(checkpoint);
         state.control.suspect = false;
         self.stage(header, body);
-        self.free(freed);
+        self.free(freed, self.next_sequence - 1);
         Ok(())
     }
 
@@ -236,7 +258,7 @@ impl<D: Disk> Store<D> {
         state.cut_end(0, 0, &mut freed);
         self.stage(FrameHeader { kind: kind::DELETE, log: log.0, ..FrameHeader::default() }, Bytes::new());
         self.logs.remove(&log);
-        self.free(freed);
+        self.free(freed, self.next_sequence - 1);
         Ok(())
     }
 
