@@ -260,3 +260,9 @@ fn a_member_that_does_not_know_yet_turns_nobody_away() {
 fn a_newcomer_hears_that_its_leader_is_back() {
     clean_in_churn(200_194);
 }
+
+/// A leader of shard 0 was cut off, called a node dead that nobody of the majority missed, and handed that order to the leader who followed it.
+#[test]
+fn a_leader_that_was_replaced_calls_nobody_dead() {
+    clean_in_churn(302_258);
+}

@@ -9,8 +9,9 @@ use mesh::raft::{Input, NodeId, ReplicaId};
 use storage::{Disk, LogId};
 
 use super::after_ms;
+use super::error::ErrorCode;
 use super::metadata::balancing::{Order, next_orders};
-use super::metadata::{NodeState, ShardId};
+use super::metadata::{Command, NodeState, Outcome, ShardId};
 use super::node::Node;
 use super::shards::Purpose;
 
@@ -22,6 +23,8 @@ impl<D: Disk> Node<D> {
     pub(crate) fn tend_mesh(&mut self) {
         if self.leading(0).is_none() {
             self.absences = Default::default();
+            // What it ordered it saw as a leader; whoever leads now sees for itself.
+            self.forwarding.waiting.retain(|_, forward| forward.purpose != Purpose::Balance);
             return;
         }
         let now = self.now.mono;
@@ -41,6 +44,19 @@ impl<D: Disk> Node<D> {
         for (shard, command) in orders {
             tracing::info!(shard = shard.0, ?command, "the mesh is put in order");
             self.submit(shard, &command, Purpose::Balance);
+        }
+    }
+
+    /// Nobody is called dead by another node's word: it may have led once, cut off with what it saw then.
+    pub(crate) fn may_call_dead(&self, command: &[u8]) -> Result<(), Outcome> {
+        let dead = Command::is_node_state(command)
+            && matches!(Command::decode(command), Ok(Command::SetNodeState { state: NodeState::Dead, .. }));
+        match dead {
+            false => Ok(()),
+            true => Err(Outcome::Refused {
+                error: ErrorCode::NotController,
+                message: "the leader of shard 0 finds by itself who is dead".to_owned(),
+            }),
         }
     }
 

@@ -207,7 +207,10 @@ impl<D: Disk> Node<D> {
             .and_then(|shard| self.by_key.get(&PartitionKey::of_shard(shard)).copied())
             .filter(|log| self.partitions[log].leads());
         let result = match leads {
-            Some(log) => self.propose_command(log, command, Origin::Node(from, correlation)),
+            Some(log) => match self.may_call_dead(&command) {
+                Ok(()) => self.propose_command(log, command, Origin::Node(from, correlation)),
+                Err(outcome) => Err(ForwardReply::Applied(outcome)),
+            },
             None => Err(ForwardReply::NotLeader(None)),
         };
         if let Err(reply) = result {

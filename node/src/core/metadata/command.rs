@@ -443,6 +443,11 @@ impl Command {
         bytes.get(1) == Some(&17)
     }
 
+    /// Whether these bytes would be a [`Command::SetNodeState`].
+    pub fn is_node_state(bytes: &[u8]) -> bool {
+        bytes.get(1) == Some(&11)
+    }
+
     /// Whether these bytes would be a [`Command::Recover`].
     pub fn is_recovery(bytes: &[u8]) -> bool {
         bytes.get(1) == Some(&18)
